@@ -1,0 +1,64 @@
+#include "base/arena.h"
+
+#include <stdint.h>
+#include <stdlib.h>
+
+struct arena_block {
+    struct arena_block *next;
+    size_t used, cap;
+    _Alignas(16) char data[];
+};
+
+#define ARENA_FIRST 1008u
+#define ARENA_BLOCK_MAX 65536u
+
+void *arena_alloc(struct arena *a, size_t bytes) {
+    size_t need = (bytes + 15u) & ~(size_t) 15u;
+    if (need < bytes) {
+        return NULL;
+    }
+    struct arena_block *b = a->blocks;
+    if (!b || b->cap - b->used < need) {
+        size_t cap = !b ? ARENA_FIRST : b->cap < ARENA_BLOCK_MAX / 2 ? b->cap * 2 : ARENA_BLOCK_MAX;
+        if (cap < need) {
+            cap = need;
+        }
+        if (cap > SIZE_MAX - sizeof(*b)) {
+            return NULL;
+        }
+        b = malloc(sizeof(*b) + cap);
+        if (!b) {
+            return NULL;
+        }
+        b->next = a->blocks;
+        b->used = 0;
+        b->cap = cap;
+        a->blocks = b;
+    }
+    void *p = b->data + b->used;
+    b->used += need;
+    memset(p, 0, need);
+    return p;
+}
+
+struct str arena_str(struct arena *a, struct str s) {
+    if (!s.p) {
+        return STR_NONE;
+    }
+    char *p = arena_alloc(a, s.len + 1);
+    if (!p) {
+        return STR_NONE;
+    }
+    if (s.len) {
+        memcpy(p, s.p, s.len);
+    }
+    return str_n(p, s.len);
+}
+
+void arena_fini(struct arena *a) {
+    while (a->blocks) {
+        struct arena_block *b = a->blocks;
+        a->blocks = b->next;
+        free(b);
+    }
+}

@@ -1,0 +1,164 @@
+#include "base/buf.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+void buf_fini(struct buf *b) {
+    free(b->data);
+    *b = (struct buf){0};
+}
+
+void buf_clear(struct buf *b) {
+    b->len = 0;
+    b->failed = false;
+}
+
+bool buf_reserve(struct buf *b, size_t more) {
+    if (b->failed) {
+        return false;
+    }
+    if (b->cap - b->len >= more) {
+        return true;
+    }
+    size_t cap = b->cap ? b->cap : 64;
+    while (cap - b->len < more) {
+        if (cap > SIZE_MAX / 2) {
+            b->failed = true;
+            return false;
+        }
+        cap *= 2;
+    }
+    char *data = realloc(b->data, cap);
+    if (!data) {
+        b->failed = true;
+        return false;
+    }
+    b->data = data;
+    b->cap = cap;
+    return true;
+}
+
+void buf_put(struct buf *b, const void *p, size_t len) {
+    if (len && buf_reserve(b, len)) {
+        memcpy(b->data + b->len, p, len);
+        b->len += len;
+    }
+}
+
+void buf_puts(struct buf *b, const char *z) {
+    buf_put(b, z, strlen(z));
+}
+
+void buf_str(struct buf *b, struct str s) {
+    buf_put(b, s.p, s.len);
+}
+
+void buf_char(struct buf *b, char c) {
+    if (b->len < b->cap) {
+        b->data[b->len++] = c;
+    } else {
+        buf_put(b, &c, 1);
+    }
+}
+
+void buf_u64(struct buf *b, uint64_t v) {
+    char digits[20];
+    size_t at = sizeof(digits);
+    do {
+        digits[--at] = (char) ('0' + v % 10);
+        v /= 10;
+    } while (v);
+    buf_put(b, digits + at, sizeof(digits) - at);
+}
+
+void buf_i64(struct buf *b, int64_t v) {
+    if (v < 0) {
+        buf_char(b, '-');
+        buf_u64(b, 0 - (uint64_t) v);
+    } else {
+        buf_u64(b, (uint64_t) v);
+    }
+}
+
+void buf_printf(struct buf *b, const char *fmt, ...) {
+    va_list ap;
+    va_start(ap, fmt);
+    va_list again;
+    va_copy(again, ap);
+    int need = vsnprintf(NULL, 0, fmt, ap);
+    va_end(ap);
+    if (need < 0) {
+        b->failed = true;
+    } else if (buf_reserve(b, (size_t) need + 1)) {
+        vsnprintf(b->data + b->len, (size_t) need + 1, fmt, again);
+        b->len += (size_t) need;
+    }
+    va_end(again);
+}
+
+const char *buf_z(struct buf *b) {
+    if (!buf_reserve(b, 1)) {
+        return "";
+    }
+    b->data[b->len] = '\0';
+    return b->data;
+}
+
+void buf_drop_front(struct buf *b, size_t n) {
+    if (n) {
+        memmove(b->data, b->data + n, b->len - n);
+        b->len -= n;
+    }
+}
+
+void buf_json_str(struct buf *b, struct str s) {
+    static const char hex[] = "0123456789abcdef";
+    if (!s.p) {
+        buf_put(b, "null", 4);
+        return;
+    }
+    buf_char(b, '"');
+    size_t from = 0;
+    for (size_t i = 0; i < s.len; i++) {
+        unsigned char c = (unsigned char) s.p[i];
+        if (c >= 0x20 && c != '"' && c != '\\') {
+            continue;
+        }
+        buf_put(b, s.p + from, i - from);
+        from = i + 1;
+        switch (c) {
+        case '"': buf_put(b, "\\\"", 2); break;
+        case '\\': buf_put(b, "\\\\", 2); break;
+        case '\n': buf_put(b, "\\n", 2); break;
+        case '\r': buf_put(b, "\\r", 2); break;
+        case '\t': buf_put(b, "\\t", 2); break;
+        default: {
+            char u[6] = {'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]};
+            buf_put(b, u, 6);
+        }
+        }
+    }
+    buf_put(b, s.p + from, s.len - from);
+    buf_char(b, '"');
+}
+
+void buf_json_num(struct buf *b, double v) {
+    if (!isfinite(v)) {
+        buf_put(b, "null", 4);
+        return;
+    }
+    if (v == floor(v) && fabs(v) < 9007199254740992.0) {
+        buf_i64(b, (int64_t) v);
+        return;
+    }
+    char text[32];
+    for (int digits = 15; digits <= 17; digits++) {
+        snprintf(text, sizeof(text), "%.*g", digits, v);
+        if (strtod(text, NULL) == v) {
+            break;
+        }
+    }
+    buf_puts(b, text);
+}

@@ -1,0 +1,40 @@
+/*
+ * buf.h: a growing run of bytes. Appending never fails in the middle of a line: an allocation that cannot be
+ * had sets `failed`, later appends do nothing, and the owner asks once at the end. Zero-initialise; one thread.
+ */
+#ifndef BOWLINE_BASE_BUF_H
+#define BOWLINE_BASE_BUF_H
+
+#include "base/str.h"
+
+#include <stdint.h>
+
+struct buf {
+    char *data; /* not NUL-terminated, except after buf_z */
+    size_t len, cap;
+    bool failed;
+};
+
+void buf_fini(struct buf *b);                 /* frees and zeroes */
+void buf_clear(struct buf *b);                /* keeps the memory */
+bool buf_reserve(struct buf *b, size_t more); /* false when there is no memory; sets failed */
+void buf_put(struct buf *b, const void *p, size_t len);
+void buf_puts(struct buf *b, const char *z);
+void buf_str(struct buf *b, struct str s);
+void buf_char(struct buf *b, char c);
+void buf_u64(struct buf *b, uint64_t v);
+void buf_i64(struct buf *b, int64_t v);
+void buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+const char *buf_z(struct buf *b);             /* the text with a NUL behind it (not counted); "" when failed */
+void buf_drop_front(struct buf *b, size_t n); /* n <= len */
+
+static inline struct str buf_view(const struct buf *b) {
+    return (struct str){b->data ? b->data : "", b->len};
+}
+
+/* JSON text. Strings come out escaped and quoted; STR_NONE comes out as null. */
+void buf_json_str(struct buf *b, struct str s);
+/* A number as JSON: integers without a point, others in the shortest form that reads back; NaN and infinite as null. */
+void buf_json_num(struct buf *b, double v);
+
+#endif
