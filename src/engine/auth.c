@@ -1,0 +1,194 @@
+/* Who is it, is the credential alive, and whose is the object. Decided here, in the step that carries the command out; never from a cache. */
+#include "engine/internal.h"
+
+#include "base/mem.h"
+
+bool cred_is_person(const struct cmd *c) {
+    return c->cred.kind == CRED_SESSION || c->cred.kind == CRED_WATCH || c->cred.kind == CRED_JWT;
+}
+
+static enum found dead(struct engine *e, struct cmd *c) {
+    cmd_refuse(e, c, engine_newest(e), ERR_UNAUTHENTICATED, "The credential is unknown or no longer counts");
+    return ABSENT;
+}
+
+static enum found answer_none(struct engine *e, struct cmd *c, uint64_t needs, int status) {
+    c->answer.type = ANSWER_NONE;
+    c->answer.status = status;
+    cmd_answer(e, c, needs);
+    return ABSENT;
+}
+
+/* A stream of the generation just before is told of the rotation instead of refused, so that EventSource lives until the new cookie is there. */
+static enum found rotated(struct engine *e, struct cmd *c, struct session_entry *s) {
+    bool grace = c->type == CMD_WATCH && c->watch.sse && s->s.state == SESSION_ACTIVE && c->cred.gen + 1 == s->s.gen && s->s.rotated_at + e->o->rotation_grace > e->now;
+    if (!grace) {
+        return dead(e, c);
+    }
+    struct id feed = c->watch.target == WATCH_TASK ? c->task : s->s.id;
+    enum id_kind kind = c->watch.target == WATCH_TASK ? ID_TASK : ID_SESSION;
+    struct buf prefix = {0};
+    uint64_t number = 0;
+    cursor_prefix(e, kind, feed, &prefix);
+    cursor_parse(e, kind, feed, c->watch.cursor, &number);
+    c->answer.type = ANSWER_ROTATED;
+    c->answer.status = 200;
+    c->answer.cursor = number;
+    c->answer.cursor_prefix = arena_str(&c->arena, buf_view(&prefix));
+    buf_fini(&prefix);
+    buf_printf(&c->answer.body, "{\"seq\":%llu,\"state\":\"rotated\",\"reason\":null}", (unsigned long long) s->seq);
+    cmd_answer(e, c, s->pending);
+    return ABSENT;
+}
+
+static enum found session_has_ended(struct engine *e, struct cmd *c, struct session_entry *s) {
+    if (c->type == CMD_SESSION_END) {
+        return FOUND; /* ending it again is harmless */
+    }
+    if (c->type == CMD_WATCH && !c->watch.websocket) {
+        return answer_none(e, c, s->pending, 204);
+    }
+    if (c->type == CMD_WATCH) {
+        cmd_refuse(e, c, s->pending, ERR_GONE, "The session has ended");
+        return ABSENT;
+    }
+    cmd_refuse(e, c, s->pending, ERR_SESSION_ENDED, "The session of this credential has ended");
+    return ABSENT;
+}
+
+static enum found alive(struct engine *e, struct cmd *c, struct session_entry *s) {
+    c->e.self = s;
+    if (s->s.state == SESSION_ENDED) {
+        return session_has_ended(e, c, s);
+    }
+    bool watching = c->type == CMD_WATCH || c->wait_ms != CMD_NO_WAIT;
+    if (!watching || e->o->watching_keeps_alive) {
+        session_touch(e, s, false);
+    }
+    return FOUND;
+}
+
+static enum found by_session_token(struct engine *e, struct cmd *c) {
+    struct session_entry *s;
+    enum found f = find_session(e, c, c->cred.id, &s);
+    if (f != FOUND) {
+        return f == PARKED ? PARKED : dead(e, c);
+    }
+    return c->cred.gen == s->s.gen ? alive(e, c, s) : rotated(e, c, s);
+}
+
+static enum found by_jwt(struct engine *e, struct cmd *c) {
+    struct session_entry *s;
+    enum found f = find_key(e, c, c->cred.sid, &s);
+    if (f == PARKED) {
+        return PARKED;
+    }
+    if (f == ABSENT) {
+        if (c->cred.iat_s < old_key_jwt_from(e, c, c->cred.sid)) {
+            return dead(e, c);
+        }
+        if (e->dead) {
+            cmd_refuse(e, c, 0, ERR_UNAVAILABLE, "The store cannot be written any more; the server must be restarted");
+            return ABSENT;
+        }
+        struct session_new n = {.key = c->cred.sid, .user = c->cred.sub, .idle_timeout_ms = e->o->idle_timeout, .max_age_ms = e->o->max_age};
+        f = session_create(e, c, &n, &s);
+        if (f != FOUND) {
+            return f;
+        }
+    }
+    if (c->cred.iat_s < s->s.jwt_from_s || (c->cred.sub.p && !(s->s.user && str_eqz(c->cred.sub, s->s.user)))) {
+        return dead(e, c);
+    }
+    return alive(e, c, s);
+}
+
+static enum found gone(struct engine *e, struct cmd *c, const struct tombstone_row *row) {
+    struct buf extra = {0};
+    buf_puts(&extra, ",\"kind\":");
+    buf_json_str(&extra, row->kind);
+    buf_printf(&extra, ",\"state\":\"%s\",\"ended_at\":", task_state_name((enum task_state) row->state));
+    buf_json_time(&extra, row->ended_at);
+    buf_puts(&extra, ",\"gone_at\":");
+    buf_json_time(&extra, row->gone_at);
+    c->answer.type = ANSWER_PROBLEM;
+    c->answer.problem = (struct problem){.err = ERR_GONE, .detail = STR("The task is no longer kept"), .extra = arena_str(&c->arena, buf_view(&extra))};
+    buf_fini(&extra);
+    cmd_answer(e, c, engine_newest(e));
+    return ABSENT;
+}
+
+/* A watch or worker token: alive if its number still counts for its task. Of a task that is gone, it was once entitled. */
+static enum found by_task_token(struct engine *e, struct cmd *c) {
+    struct task_entry *t;
+    struct tombstone_row *row = NULL;
+    bool watch = c->cred.kind == CRED_WATCH;
+    enum found f = find_task(e, c, c->cred.id, &t, &row);
+    if (f == PARKED) {
+        return PARKED;
+    }
+    if (f == ABSENT) {
+        bool counts = row && (watch ? c->cred.gen == row->watch_gen : c->cred.gen <= (row->attempt ? row->attempt : 1));
+        return !counts ? dead(e, c) : FOUND;
+    }
+    uint32_t newest = t->t.attempt ? t->t.attempt : t->t.queue ? 0 : 1;
+    return (watch ? c->cred.gen == t->t.watch_gen : c->cred.gen <= newest) ? FOUND : dead(e, c);
+}
+
+enum found authenticate(struct engine *e, struct cmd *c) {
+    c->e.self = NULL;
+    switch (c->cred.kind) {
+    case CRED_SESSION: return c->type == CMD_SESSION_OPEN ? FOUND : by_session_token(e, c);
+    case CRED_JWT: return c->type == CMD_SESSION_OPEN ? FOUND : by_jwt(e, c);
+    case CRED_WATCH:
+    case CRED_WORKER: return c->type == CMD_SESSION_OPEN ? FOUND : by_task_token(e, c);
+    case CRED_KEY:
+    case CRED_NONE: return FOUND;
+    }
+    return dead(e, c);
+}
+
+enum found entitled_session(struct engine *e, struct cmd *c, struct session_entry **ret) {
+    if (c->e.self) {
+        *ret = c->e.self;
+        return FOUND;
+    }
+    enum found f = find_session(e, c, c->session, ret);
+    if (f == ABSENT) {
+        cmd_refuse(e, c, engine_newest(e), ERR_NOT_FOUND, "There is no such session");
+    }
+    return f;
+}
+
+static bool may_see(const struct cmd *c, struct id task, struct id session) {
+    switch (c->cred.kind) {
+    case CRED_KEY: return true;
+    case CRED_SESSION:
+    case CRED_JWT: return c->e.self && id_eq(c->e.self->s.id, session);
+    case CRED_WATCH:
+    case CRED_WORKER: return id_eq(c->cred.id, task);
+    case CRED_NONE: break;
+    }
+    return false;
+}
+
+enum found entitled_task(struct engine *e, struct cmd *c, struct task_entry **ret) {
+    struct task_entry *t = NULL;
+    struct tombstone_row *row = NULL;
+    enum found f = find_task(e, c, c->task, &t, &row);
+    if (f == PARKED) {
+        return PARKED;
+    }
+    if (f == ABSENT && row && may_see(c, row->task, row->session)) {
+        return gone(e, c, row);
+    }
+    if (f == ABSENT || !may_see(c, t->t.id, t->t.session)) {
+        cmd_refuse(e, c, engine_newest(e), ERR_NOT_FOUND, "There is no such task");
+        return ABSENT;
+    }
+    if (cred_is_person(c)) {
+        t->unwatched_since = e->now;
+    }
+    *ret = t;
+    return FOUND;
+}

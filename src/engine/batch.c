@@ -1,0 +1,355 @@
+/*
+ * What must be durable before what may leave. Changes mark sessions and tasks as dirty; their rows are written when the open batch is handed to the store,
+ * which happens as soon as the store is idle, so that batches grow by themselves under load. Answers and mail that depend on a batch
+ * wait in its list of effects and leave in order when it is durable; what depends on nothing leaves at once.
+ *
+ * When a batch fails, all that was built on it fails: callers are told that the outcome is unknown, frames are dropped, and the sessions touched are thrown
+ * away and loaded again from their rows, with numbers above the reservation.
+ */
+#include "engine/internal.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <assert.h>
+
+struct batch *batch_create(uint64_t number) {
+    struct batch *b = mem_alloc(sizeof(*b));
+    b->b.number = number;
+    TAILQ_INIT(&b->effects);
+    return b;
+}
+
+static void mail_fini(struct mail *m) {
+    frame_unref(m->frame);
+    mem_free((void *) m->data.p);
+}
+
+static void answer_fini(struct cmd *c) {
+    for (size_t i = 0; i < c->answer.frame_count; i++) {
+        frame_unref(c->answer.frames[i]);
+    }
+    c->answer.frame_count = 0;
+}
+
+void batch_destroy(struct batch *b) {
+    if (!b) {
+        return;
+    }
+    while (!TAILQ_EMPTY(&b->effects)) {
+        struct effect *f = TAILQ_FIRST(&b->effects);
+        TAILQ_REMOVE(&b->effects, f, link);
+        struct cmd *c = f->resume ? f->resume : f->mail.cmd;
+        if (c) {
+            answer_fini(c);
+            query_free(c->e.query);
+            cmd_free(c);
+        }
+        mail_fini(&f->mail);
+        mem_free(f);
+    }
+    arena_fini(&b->b.arena);
+    mem_free(b->b.ops);
+    mem_free(b->touched);
+    mem_free(b);
+}
+
+struct store_op *batch_op(struct engine *e, enum store_op_type type) {
+    struct store_batch *b = &e->open->b;
+    if (b->count == b->cap) {
+        b->cap = b->cap ? b->cap * 2 : 16;
+        b->ops = mem_resize(b->ops, b->cap * sizeof(*b->ops));
+    }
+    struct store_op *op = &b->ops[b->count++];
+    *op = (struct store_op){.type = type};
+    return op;
+}
+
+struct str batch_text(struct engine *e, struct str s) {
+    struct str copy = arena_str(&e->open->b.arena, s);
+    if (s.p && !copy.p) {
+        mem_free(mem_dup("", 1)); /* nothing sensible is left to do without memory */
+        assert(!"no memory for a row");
+    }
+    return copy;
+}
+
+static bool batch_is_empty(const struct engine *e) {
+    return e->open->b.count == 0 && TAILQ_EMPTY(&e->dirty_tasks) && TAILQ_EMPTY(&e->dirty_sessions);
+}
+
+uint64_t engine_newest(const struct engine *e) {
+    return !batch_is_empty(e) ? e->open->b.number : e->inflight ? e->inflight->b.number : 0;
+}
+
+static void batch_touch(struct engine *e, struct session_entry *s) {
+    struct batch *b = e->open;
+    if (b->touched_count == b->touched_cap) {
+        b->touched_cap = b->touched_cap ? b->touched_cap * 2 : 16;
+        b->touched = mem_resize(b->touched, b->touched_cap * sizeof(*b->touched));
+    }
+    b->touched[b->touched_count++] = (struct touched){.session = s->s.id};
+}
+
+void session_pend(struct engine *e, struct session_entry *s) {
+    if (s->pending != e->open->b.number) {
+        s->pending = e->open->b.number;
+        batch_touch(e, s);
+    }
+}
+
+void task_dirty(struct engine *e, struct task_entry *t) {
+    if (t->dirt == SOFT) {
+        TAILQ_REMOVE(&e->soft_tasks, t, of_dirty);
+    }
+    if (t->dirt != DIRTY) {
+        t->dirt = DIRTY;
+        TAILQ_INSERT_TAIL(&e->dirty_tasks, t, of_dirty);
+    }
+    session_pend(e, t->s);
+}
+
+void session_dirty(struct engine *e, struct session_entry *s) {
+    if (s->dirt == SOFT) {
+        TAILQ_REMOVE(&e->soft_sessions, s, of_dirty);
+    }
+    if (s->dirt != DIRTY) {
+        s->dirt = DIRTY;
+        TAILQ_INSERT_TAIL(&e->dirty_sessions, s, of_dirty);
+    }
+    session_pend(e, s);
+}
+
+void entry_clean_task(struct engine *e, struct task_entry *t) {
+    if (t->dirt == SOFT) {
+        TAILQ_REMOVE(&e->soft_tasks, t, of_dirty);
+    } else if (t->dirt == DIRTY) {
+        TAILQ_REMOVE(&e->dirty_tasks, t, of_dirty);
+    }
+    t->dirt = CLEAN;
+}
+
+void entry_clean_session(struct engine *e, struct session_entry *s) {
+    if (s->dirt == SOFT) {
+        TAILQ_REMOVE(&e->soft_sessions, s, of_dirty);
+    } else if (s->dirt == DIRTY) {
+        TAILQ_REMOVE(&e->dirty_sessions, s, of_dirty);
+    }
+    s->dirt = CLEAN;
+}
+
+/* ---- effects ---- */
+
+static void mail_send(struct engine *e, unsigned loop, struct mail m) {
+    if (m.type == MAIL_ANSWER) {
+        m.cmd->e.answered = true;
+    }
+    e->config.mail(e->config.mail_arg, loop, m);
+}
+
+static struct batch *batch_numbered(struct engine *e, uint64_t needs) {
+    if (needs <= e->durable) {
+        return NULL;
+    }
+    return e->inflight && needs <= e->inflight->b.number ? e->inflight : e->open;
+}
+
+void engine_post(struct engine *e, uint64_t needs, unsigned loop, struct mail m) {
+    struct batch *b = batch_numbered(e, needs);
+    if (!b) {
+        mail_send(e, loop, m);
+        return;
+    }
+    struct effect *f = mem_alloc(sizeof(*f));
+    f->loop = loop;
+    f->mail = m;
+    if (m.type == MAIL_ANSWER) {
+        m.cmd->e.in_effects = true;
+    }
+    TAILQ_INSERT_TAIL(&b->effects, f, link);
+}
+
+enum found cmd_until_durable(struct engine *e, struct cmd *c, uint64_t needs) {
+    struct batch *b = batch_numbered(e, needs);
+    if (!b) {
+        return FOUND;
+    }
+    struct effect *f = mem_alloc(sizeof(*f));
+    f->resume = c;
+    c->e.in_effects = true;
+    TAILQ_INSERT_TAIL(&b->effects, f, link);
+    return PARKED;
+}
+
+/* The peer of a command went away while its answer waited here. */
+static void effect_abandoned(struct engine *e, struct cmd *c) {
+    if (c->e.claimed_count) {
+        claims_give_back(e, c);
+    }
+    if (c->answer.type == ANSWER_WATCH) {
+        engine_unwatch(e, c->loop, c->answer.channel, c->answer.tag[0]);
+    }
+    answer_fini(c);
+    query_free(c->e.query);
+    c->e.query = NULL;
+    wheel_cancel(&e->wheel, &c->e.timer);
+    mail_send(e, c->loop, (struct mail){.type = MAIL_ABANDONED, .cmd = c});
+}
+
+static void effects_release(struct engine *e, struct effect_list *effects) {
+    while (!TAILQ_EMPTY(effects)) {
+        struct effect *f = TAILQ_FIRST(effects);
+        TAILQ_REMOVE(effects, f, link);
+        struct cmd *c = f->resume ? f->resume : f->mail.type == MAIL_ANSWER ? f->mail.cmd : NULL;
+        if (c) {
+            c->e.in_effects = false;
+        }
+        if (c && c->e.abandoned) {
+            effect_abandoned(e, c);
+        } else if (f->resume) {
+            cmd_park(c, &e->ready);
+        } else {
+            mail_send(e, f->loop, f->mail);
+        }
+        mem_free(f);
+    }
+}
+
+static void effects_fail(struct engine *e, struct effect_list *effects) {
+    while (!TAILQ_EMPTY(effects)) {
+        struct effect *f = TAILQ_FIRST(effects);
+        TAILQ_REMOVE(effects, f, link);
+        struct cmd *c = f->resume ? f->resume : f->mail.type == MAIL_ANSWER ? f->mail.cmd : NULL;
+        if (c) {
+            c->e.in_effects = false;
+            if (c->answer.type == ANSWER_WATCH) {
+                engine_unwatch(e, c->loop, c->answer.channel, c->answer.tag[0]);
+            }
+            answer_fini(c);
+            buf_fini(&c->answer.body);
+            c->e.claimed_count = 0; /* never happened */
+            c->answer = (struct answer){.type = ANSWER_PROBLEM};
+            c->answer.problem = (struct problem){.err = ERR_UNAVAILABLE, .detail = STR("The store could not be written; the outcome is unknown, ask again"), .retry_after_s = 1};
+            wheel_cancel(&e->wheel, &c->e.timer);
+            query_free(c->e.query);
+            c->e.query = NULL;
+            mail_send(e, c->loop, (struct mail){.type = c->e.abandoned ? MAIL_ABANDONED : MAIL_ANSWER, .cmd = c});
+        } else if (f->mail.type == MAIL_DROP || f->mail.type == MAIL_ABANDONED) {
+            mail_send(e, f->loop, f->mail);
+        } else {
+            struct channel *ch;
+            HASH_FIND(hh, e->channels, &f->mail.channel, sizeof(f->mail.channel), ch);
+            if (ch && f->mail.frame) {
+                channel_fall_behind(e, ch, f->mail.frame->seq - 1);
+            }
+            mail_fini(&f->mail);
+        }
+        mem_free(f);
+    }
+}
+
+/* ---- to the store and back ---- */
+
+static void write_kinds(struct engine *e) {
+    for (struct kind *k = e->kinds_dirty ? e->kinds : NULL; k; k = k->hh.next) {
+        if (k->dirty) {
+            kind_row_put(e, k);
+            k->dirty = false;
+        }
+    }
+    e->kinds_dirty = false;
+}
+
+static void write_dirty(struct engine *e) {
+    write_kinds(e);
+    while (!TAILQ_EMPTY(&e->dirty_tasks)) {
+        struct task_entry *t = TAILQ_FIRST(&e->dirty_tasks);
+        if (t->s->pending != e->open->b.number) {
+            batch_touch(e, t->s); /* progress: nothing waits for it */
+        }
+        task_row_put(e, t);
+        entry_clean_task(e, t);
+    }
+    while (!TAILQ_EMPTY(&e->dirty_sessions)) {
+        struct session_entry *s = TAILQ_FIRST(&e->dirty_sessions);
+        if (s->pending != e->open->b.number) {
+            batch_touch(e, s);
+        }
+        session_row_put(e, s);
+        entry_clean_session(e, s);
+    }
+    for (size_t i = 0; i < e->open->touched_count; i++) {
+        struct session_entry *s = session_resident(e, e->open->touched[i].session);
+        e->open->touched[i].reserved = s ? s->reserved_pending : 0;
+    }
+}
+
+void engine_flush(struct engine *e) {
+    if (e->inflight || batch_is_empty(e) || e->dead || !e->store) {
+        return;
+    }
+    write_dirty(e);
+    e->inflight = e->open;
+    e->open = batch_create(e->inflight->b.number + 1);
+    e->counts.batches++;
+    e->counts.batch_ops += e->inflight->b.count;
+    store_submit(e->store, &e->inflight->b);
+}
+
+static void batch_succeeded(struct engine *e, struct batch *b) {
+    e->durable = b->b.number;
+    for (size_t i = 0; i < b->touched_count; i++) {
+        struct session_entry *s = session_resident(e, b->touched[i].session);
+        if (s && b->touched[i].reserved > s->reserved) {
+            s->reserved = b->touched[i].reserved;
+        }
+    }
+    idempotency_durable(e, b->b.number);
+    tombstones_durable(e, b->b.number);
+    old_keys_durable(e, b->b.number);
+    effects_release(e, &b->effects);
+}
+
+static void throw_away(struct engine *e, struct batch *b) {
+    for (size_t i = 0; i < b->touched_count; i++) {
+        struct session_entry *s = session_resident(e, b->touched[i].session);
+        if (s && s->user) {
+            s->user->stale = true;
+        }
+        if (s) {
+            session_drop(e, s);
+        }
+        session_load(e, b->touched[i].session, true);
+    }
+}
+
+static void batch_failed(struct engine *e, struct batch *b, enum store_result why) {
+    struct batch *built = e->open; /* all of it stands on what failed */
+    log_error("store.batch_failed", "batch=%llu ops=%zu %s", (unsigned long long) b->b.number, b->b.count,
+              why == STORE_DEAD ? "\"an fsync failed: nothing is written any more until a restart\"" : "");
+    e->counts.batch_failures++;
+    e->dead = why == STORE_DEAD;
+    e->open = batch_create(built->b.number + 1);
+    e->durable = built->b.number; /* nothing waits for these numbers any more */
+    e->evictions++;
+    idempotency_drop_pending(e);
+    tombstones_drop_pending(e);
+    old_keys_durable(e, UINT64_MAX);
+    throw_away(e, b);
+    throw_away(e, built);
+    effects_fail(e, &b->effects);
+    effects_fail(e, &built->effects);
+    batch_destroy(built);
+}
+
+void engine_batch_done(struct engine *e, struct store_batch *sb) {
+    struct batch *b = e->inflight;
+    assert(b && sb == &b->b);
+    e->inflight = NULL;
+    if (sb->result == STORE_OK) {
+        batch_succeeded(e, b);
+    } else {
+        batch_failed(e, b, sb->result);
+    }
+    batch_destroy(b);
+}

@@ -1,0 +1,67 @@
+/* Invariants that span the engine's structures. Aborts on a broken one: for the simulation and for tests. */
+#include "engine/internal.h"
+
+#include <assert.h>
+
+static void check_task(const struct engine *e, const struct session_entry *s, const struct task_entry *t) {
+    struct task_entry *again;
+    HASH_FIND(hh, e->tasks, &t->t.id, sizeof(t->t.id), again);
+    assert(again == t && t->s == s && id_eq(t->t.session, s->s.id)); /* exactly one session */
+    assert(t->t.version <= s->seq && t->t.change_seq <= t->t.version);
+    assert(t->counted_ended == task_is_ended(&t->t));
+    assert((t->queue_at != 0) == (t->queue && t->t.state == TASK_QUEUED));
+    assert(!t->queue_at || t->queue->heap[t->queue_at - 1] == t);
+    assert(!t->queue || t->queue_running == task_has_worker(&t->t));
+    struct channel *ch;
+    LIST_FOREACH(ch, &t->channels, of_object) {
+        assert(ch->t == t && ch->watchers > 0);
+    }
+}
+
+static void check_session(const struct engine *e, const struct session_entry *s) {
+    struct task_entry *t;
+    struct gone_entry *g;
+    uint64_t last = 0, n = 0, ended = 0;
+    TAILQ_FOREACH(t, &s->by_version, by_version) {
+        assert(t->t.version > last);
+        last = t->t.version;
+        n++;
+        ended += task_is_ended(&t->t);
+        check_task(e, s, t);
+    }
+    assert(n == (uint64_t) s->unfinished + s->ended && ended == s->ended);
+    last = 0;
+    TAILQ_FOREACH(t, &s->by_change, by_change) {
+        assert(t->t.change_seq > last);
+        last = t->t.change_seq;
+        n--;
+    }
+    assert(n == 0);
+    last = s->gone_floor;
+    TAILQ_FOREACH(g, &s->gone, link) {
+        assert(g->seq > last && g->seq <= s->seq);
+        last = g->seq;
+        n++;
+    }
+    assert(n == s->gone_count);
+    assert(s->seq <= s->reserved_pending || s->pending > e->durable || s->seq == 0);
+    assert(s->reserved <= s->reserved_pending || e->state >= ENGINE_SERVING);
+    struct channel *ch;
+    LIST_FOREACH(ch, &s->channels, of_object) {
+        assert(ch->s == s && ch->watchers > 0 && ch->sent <= s->seq);
+    }
+}
+
+void engine_check(const struct engine *e) {
+    for (const struct session_entry *s = e->sessions; s; s = s->hh.next) {
+        check_session(e, s);
+    }
+    for (const struct queue *q = e->queues; q; q = q->hh.next) {
+        for (size_t i = 1; i < q->count; i++) {
+            const struct task *up = &q->heap[(i - 1) / 2]->t, *down = &q->heap[i]->t;
+            assert(up->ready_at < down->ready_at || (up->ready_at == down->ready_at && id_cmp(up->id, down->id) < 0));
+        }
+    }
+    assert(!e->inflight || e->inflight->b.number == e->durable + 1);
+    assert(e->open->b.number > e->durable);
+}

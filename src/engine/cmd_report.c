@@ -1,0 +1,243 @@
+/* What workers say. An array is tried as a whole on a small copy first, then applied; so it counts as a whole or not at all. */
+#include "engine/internal.h"
+
+#include "base/mem.h"
+
+#include <assert.h>
+
+static void final_hash(const struct report *r, uint8_t out[32]) {
+    struct buf text = {0};
+    struct str parts[] = {r->result, r->error_type, r->error_message, r->error_detail};
+    buf_printf(&text, "%d %d", (int) r->type, r->retry);
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        buf_printf(&text, " %d:%zu:", parts[i].p != NULL, parts[i].len);
+        buf_str(&text, parts[i]);
+    }
+    crypto_sha256(buf_view(&text), out);
+    buf_fini(&text);
+}
+
+static uint32_t attempt_of(const struct cmd *c) {
+    return c->cred.kind == CRED_WORKER ? c->cred.gen : 1;
+}
+
+/* Is it the report that ended this attempt, said again? */
+static bool said_again(const struct cmd *c, const struct task *t) {
+    uint8_t hash[32];
+    if (!c->report_count || !t->final_attempt || t->final_attempt != attempt_of(c) || !report_is_final(&c->reports[c->report_count - 1])) {
+        return false;
+    }
+    final_hash(&c->reports[c->report_count - 1], hash);
+    return memcmp(hash, t->final_hash, sizeof(hash)) == 0;
+}
+
+/* Is this attempt the one that may report? */
+static enum err attempt_stands(const struct task *t, uint32_t attempt) {
+    bool first = t->state == TASK_QUEUED && !t->queue && t->attempt == 0 && attempt == 1;
+    if (first) {
+        return ERR_NONE;
+    }
+    if (attempt < t->attempt || t->state == TASK_QUEUED || (task_is_ended(t) && t->attempt_lost)) {
+        return ERR_ATTEMPT_SUPERSEDED;
+    }
+    return task_is_ended(t) ? ERR_TASK_ENDED : ERR_NONE;
+}
+
+static void refuse(struct engine *e, struct cmd *c, struct task_entry *t, enum err err, size_t at) {
+    static const char *const why[ERR_COUNT] = {
+        [ERR_OUTPUT_GAP] = "The offset lies past the end of what has arrived", [ERR_TASK_ENDED] = "The task has ended", [ERR_ATTEMPT_SUPERSEDED] = "This attempt is over"};
+    c->answer.ends_stream = err == ERR_TASK_ENDED || err == ERR_ATTEMPT_SUPERSEDED;
+    struct buf pointer = {0};
+    if (c->reports_pointer.p) {
+        buf_printf(&pointer, "/%zu", at);
+    }
+    if (err == ERR_OUTPUT_GAP) {
+        buf_puts(&pointer, "/offset");
+    }
+    struct str text = arena_str(&c->arena, buf_view(&pointer));
+    buf_fini(&pointer);
+    if (text.len) {
+        cmd_refuse_at(e, c, t->s->pending, err, text, why[err]);
+    } else {
+        cmd_refuse(e, c, t->s->pending, err, why[err]);
+    }
+}
+
+/* ---- applying ---- */
+
+/* What several reports of one command have changed, told in one change at the end of each run of them. */
+struct applying {
+    bool lasting, passing;
+};
+
+static void flush_change(struct engine *e, struct task_entry *t, struct applying *a) {
+    if (a->lasting || a->passing) {
+        task_changed(e, t, a->lasting ? LASTING : PASSING);
+    }
+    *a = (struct applying){0};
+}
+
+static void apply_output(struct engine *e, struct task_entry *t, const struct report *r) {
+    uint64_t have = t->t.output_bytes - t->t.output_base;
+    struct str data = r->data;
+    if (r->has_offset && r->offset < have) {
+        data = str_from(data, have - r->offset < data.len ? (size_t) (have - r->offset) : data.len); /* what is there already is skipped */
+    }
+    if (data.len) {
+        task_output(e, t, data);
+    }
+}
+
+static bool same_question(const struct task *t, const struct report *r) {
+    return t->question_id && str_eqz(r->prompt, t->question_prompt) && (r->schema.p != NULL) == (t->question_schema != NULL) &&
+           (!r->schema.p || str_eqz(r->schema, t->question_schema));
+}
+
+static void apply_final(struct engine *e, struct task_entry *t, const struct report *r) {
+    if (r->type == REPORT_SUCCEED) {
+        if (r->result.len > (uint64_t) e->o->max_inline_result) {
+            struct store_op *op = batch_op(e, STORE_PUT_RESULT);
+            op->id = t->t.id;
+            op->data = batch_text(e, r->result);
+        }
+        task_succeed(&t->t, r->result, (uint64_t) e->o->max_inline_result, e->now);
+    } else if (r->type == REPORT_CANCELLED) {
+        task_cancelled(&t->t, e->now);
+    } else if (r->retry) {
+        struct str error[3] = {r->error_type, r->error_message, r->error_detail};
+        task_attempt_over(&t->t, ATTEMPT_FAILED, error, e->now);
+    } else {
+        task_fail(&t->t, r->error_type, r->error_message, r->error_detail, e->now);
+    }
+}
+
+static void apply(struct engine *e, struct task_entry *t, const struct report *r, struct applying *a) {
+    e->counts.reports++;
+    if (t->t.state == TASK_QUEUED) {
+        task_start(&t->t, -1, e->now);
+        a->lasting = true;
+    }
+    a->passing |= task_heard(&t->t, e->now);
+    switch (r->type) {
+    case REPORT_PROGRESS: a->passing |= task_progress(&t->t, r, e->now); break;
+    case REPORT_HEARTBEAT: break;
+    case REPORT_OUTPUT:
+        flush_change(e, t, a);
+        apply_output(e, t, r);
+        break;
+    case REPORT_INPUT_REQUEST:
+        if (!same_question(&t->t, r)) {
+            task_ask(&t->t, r->prompt, r->schema, e->now);
+            a->lasting = true;
+        }
+        break;
+    default:
+        apply_final(e, t, r);
+        a->lasting = true;
+    }
+}
+
+/* Remembers how the attempt ended and what was answered. */
+static void keep_final(struct engine *e, struct task_entry *t, const struct report *r, uint32_t attempt, struct str answer) {
+    t->t.final_attempt = attempt;
+    final_hash(r, t->t.final_hash);
+    mem_free(t->t.final_answer);
+    t->t.final_answer = mem_strdup(answer);
+    task_dirty(e, t);
+}
+
+static void apply_all(struct engine *e, struct cmd *c, struct task_entry *t) {
+    struct applying a = {0};
+    for (size_t i = 0; i < c->report_count; i++) {
+        apply(e, t, &c->reports[i], &a);
+    }
+    const struct report *last = &c->reports[c->report_count - 1];
+    struct session_entry *s = t->s;
+    struct id id = t->t.id;
+    flush_change(e, t, &a);
+    t = task_resident(e, id); /* a limit on what is kept may have taken it at once */
+    if (!t) {
+        buf_puts(cmd_json(c, 200), "null");
+        cmd_answer(e, c, s->pending);
+        return;
+    }
+    task_rearm(e, t);
+    task_write_report_answer(&t->t, cmd_json(c, 200));
+    if (report_is_final(last)) {
+        keep_final(e, t, last, attempt_of(c), buf_view(&c->answer.body));
+    }
+    cmd_answer(e, c, s->pending);
+}
+
+static bool refuse_key_for_queue(struct engine *e, struct cmd *c, struct task_entry *t) {
+    if (c->cred.kind == CRED_KEY && t->t.queue) {
+        cmd_refuse(e, c, t->s->pending, ERR_FORBIDDEN, "The task has a queue: its worker reports with the worker token that the claim gave");
+        return true;
+    }
+    return false;
+}
+
+void cmd_task_report(struct engine *e, struct cmd *c) {
+    struct task_entry *t;
+    if (entitled_task(e, c, &t) != FOUND || refuse_key_for_queue(e, c, t)) {
+        return;
+    }
+    if (said_again(c, &t->t)) {
+        buf_puts(cmd_json(c, 200), t->t.final_answer);
+        cmd_answer(e, c, t->s->pending);
+        return;
+    }
+    enum err err = attempt_stands(&t->t, attempt_of(c));
+    struct task_trial trial = task_trial_of(&t->t);
+    for (size_t i = 0; i < c->report_count && !err; i++) {
+        err = task_try_report(&trial, &c->reports[i]);
+        if (err) {
+            refuse(e, c, t, err, i);
+            return;
+        }
+    }
+    if (err) {
+        refuse(e, c, t, err, 0);
+    } else if (c->report_count) {
+        apply_all(e, c, t);
+    } else {
+        task_write_report_answer(&t->t, cmd_json(c, 200));
+        cmd_answer(e, c, t->s->pending);
+    }
+}
+
+/* Begins a stream of reports: what would refuse all of them is a status of its own. */
+void cmd_report_open(struct engine *e, struct cmd *c) {
+    struct task_entry *t;
+    uint64_t needs = 0;
+    if (!id_is_none(c->task)) {
+        if (entitled_task(e, c, &t) != FOUND || refuse_key_for_queue(e, c, t)) {
+            return;
+        }
+        needs = t->s->pending;
+    }
+    c->answer.type = ANSWER_NONE;
+    c->answer.status = 200;
+    cmd_answer(e, c, needs);
+}
+
+/* ---- control ---- */
+
+void cmd_task_control(struct engine *e, struct cmd *c) {
+    struct task_entry *t;
+    if (entitled_task(e, c, &t) != FOUND) {
+        return;
+    }
+    enum err err = attempt_stands(&t->t, attempt_of(c));
+    if (err) {
+        refuse(e, c, t, err, 0);
+        return;
+    }
+    uint64_t after = c->has_after_version ? c->after_version : 0;
+    bool news = (t->t.cancel_requested && t->t.cancel_version > after) || (t->t.answer_request && t->t.answer_version > after);
+    if (!news && cmd_wait(e, c, &t->waiters) == PARKED) {
+        return;
+    }
+    task_write_report_answer(&t->t, cmd_json(c, 200));
+    cmd_answer(e, c, t->s->pending);
+}

@@ -1,0 +1,362 @@
+#include "engine/audit.h"
+
+#include "base/mem.h"
+
+#define RETRY_AFTER_S 1
+
+static void token_member(struct engine *e, struct buf *out, const char *name, enum token_kind kind, const struct task *t, uint32_t gen) {
+    buf_printf(out, ",\"%s\":\"", name);
+    token_write(e->config.keys, (struct token){kind, t->id, gen}, out);
+    buf_char(out, '"');
+}
+
+void task_answer_to(struct engine *e, struct cmd *c, struct task_entry *t, int status) {
+    task_write(&t->t, false, cmd_json(c, status));
+    c->answer.etag = t->t.version;
+    if (!task_is_ended(&t->t)) {
+        c->answer.retry_after_s = RETRY_AFTER_S;
+    }
+    cmd_answer(e, c, t->s->pending);
+}
+
+/* ---- starting ---- */
+
+enum found find_ref(struct engine *e, struct cmd *c, struct session_entry **ret) {
+    const struct session_ref *r = &c->ref;
+    enum found f = r->key.p ? find_key(e, c, r->key, ret) : find_session(e, c, r->id, ret);
+    if (f == PARKED) {
+        return PARKED;
+    }
+    if (f == FOUND && r->key.p && r->user.p && (*ret)->s.user && !str_eqz(r->user, (*ret)->s.user)) {
+        cmd_refuse_at(e, c, (*ret)->pending, ERR_USER_MISMATCH, STR("/session/user"), "The session with this key belongs to another user");
+        return ABSENT;
+    }
+    if (f == ABSENT && r->key.p) {
+        struct session_new n = {.key = r->key, .user = r->user, .idle_timeout_ms = e->o->idle_timeout, .max_age_ms = e->o->max_age};
+        f = session_create(e, c, &n, ret);
+        if (f == FOUND) {
+            audit(c, "session.created", (*ret)->s.id, (struct id){0}, (struct id){0}, NULL);
+        }
+        return f;
+    }
+    if (f == ABSENT) {
+        cmd_refuse_at(e, c, engine_newest(e), ERR_NOT_FOUND, r->pointer.p ? r->pointer : STR("/session"), "There is no such session");
+        return ABSENT;
+    }
+    if ((*ret)->s.state == SESSION_ENDED) {
+        cmd_refuse_at(e, c, (*ret)->pending, ERR_SESSION_ENDED, r->pointer.p ? r->pointer : STR("/session"), "The session has ended");
+        return ABSENT;
+    }
+    return FOUND;
+}
+
+static bool quota_allows(struct engine *e, struct cmd *c, struct session_entry *s) {
+    if (s->unfinished < e->o->max_unfinished_per_session) {
+        return true;
+    }
+    cmd_refuse(e, c, s->pending, ERR_QUOTA_EXCEEDED, "The session has as many unfinished tasks as it may have");
+    return false;
+}
+
+static struct task_entry *create_in(struct engine *e, struct cmd *c, struct session_entry *s) {
+    struct task t;
+    const struct task_new *n = &c->task_new;
+    task_init(&t, id_make(&e->ids, e->now), s->s.id, n, e->now);
+    if (n->input.p) {
+        struct store_op *op = batch_op(e, STORE_PUT_INPUT);
+        op->id = t.id;
+        op->data = batch_text(e, n->input);
+    }
+    struct task_entry *te = task_entry_create(e, s, &t);
+    task_changed(e, te, LASTING);
+    return te;
+}
+
+static void answer_created(struct engine *e, struct cmd *c, struct task_entry *t, bool with_tokens) {
+    struct buf *out = cmd_json(c, 202);
+    task_write(&t->t, with_tokens, out);
+    if (with_tokens) {
+        token_member(e, out, "token", TOKEN_WATCH, &t->t, t->t.watch_gen);
+        if (!t->t.queue) {
+            token_member(e, out, "worker_token", TOKEN_WORKER, &t->t, 1);
+        }
+        buf_char(out, '}');
+    }
+    char id[ID_TEXT_LEN + 1];
+    struct buf location = {0};
+    id_format(t->t.id, ID_TASK, id);
+    buf_printf(&location, "/v1/tasks/%s", id);
+    c->answer.location = arena_str(&c->arena, buf_view(&location));
+    buf_fini(&location);
+    c->answer.etag = t->t.version;
+    c->answer.retry_after_s = RETRY_AFTER_S;
+    audit(c, "task.created", t->s->s.id, t->t.id, (struct id){0}, NULL);
+    cmd_answer(e, c, t->s->pending);
+}
+
+void cmd_task_create(struct engine *e, struct cmd *c) {
+    struct session_entry *s;
+    if (find_ref(e, c, &s) == FOUND && quota_allows(e, c, s)) {
+        answer_created(e, c, create_in(e, c, s), true);
+    }
+}
+
+void cmd_task_start(struct engine *e, struct cmd *c) {
+    struct session_entry *s = c->e.self;
+    if (s && quota_allows(e, c, s)) {
+        answer_created(e, c, create_in(e, c, s), false);
+    }
+}
+
+/* ---- reading ---- */
+
+void cmd_task_get(struct engine *e, struct cmd *c) {
+    struct task_entry *t;
+    if (entitled_task(e, c, &t) != FOUND) {
+        return;
+    }
+    bool same = c->etag && c->etag == t->t.version;
+    if (same && !task_is_ended(&t->t) && cmd_wait(e, c, &t->waiters) == PARKED) {
+        return;
+    }
+    if (same) {
+        c->answer.type = ANSWER_NONE;
+        c->answer.status = 304;
+        c->answer.etag = t->t.version;
+        cmd_answer(e, c, t->s->pending);
+    } else {
+        task_answer_to(e, c, t, 200);
+    }
+}
+
+static void answer_blob(struct engine *e, struct cmd *c, struct task_entry *t, const char *missing) {
+    struct store_query *q = c->e.query;
+    if (q->result != STORE_OK) {
+        cmd_refuse(e, c, 0, ERR_UNAVAILABLE, "The store cannot be read");
+    } else if (q->blob_count == 0 || !q->blobs[0].p) {
+        cmd_refuse(e, c, t->s->pending, ERR_NOT_FOUND, missing);
+    } else {
+        buf_str(cmd_json(c, 200), q->blobs[0]);
+        cmd_answer(e, c, t->s->pending);
+    }
+}
+
+/* Asks the store for a text of the task once all that was written of it is durable. */
+static bool ask_blob(struct engine *e, struct cmd *c, struct task_entry *t, enum store_query_type type) {
+    if (c->e.query) {
+        return false;
+    }
+    if (cmd_until_durable(e, c, t->s->pending) == FOUND) {
+        struct store_query *q = query_create(type, QUERY_CMD, NULL);
+        q->id = t->t.id;
+        q->ids = arena_alloc(&q->arena, sizeof(struct id));
+        if (q->ids) {
+            q->ids[0] = t->t.id;
+            q->id_count = 1;
+        }
+        cmd_query(e, c, q);
+    }
+    return true;
+}
+
+void cmd_task_result(struct engine *e, struct cmd *c) {
+    struct task_entry *t;
+    if (entitled_task(e, c, &t) != FOUND) {
+        return;
+    }
+    switch (t->t.state) {
+    case TASK_FAILED: cmd_refuse(e, c, t->s->pending, ERR_TASK_FAILED, t->t.error_message); return;
+    case TASK_CANCELLED: cmd_refuse(e, c, t->s->pending, ERR_TASK_CANCELLED, NULL); return;
+    case TASK_SUCCEEDED: break;
+    default: task_answer_to(e, c, t, 202); return;
+    }
+    if (t->t.result) {
+        buf_puts(cmd_json(c, 200), t->t.result);
+        cmd_answer(e, c, t->s->pending);
+    } else if (!ask_blob(e, c, t, STORE_GET_RESULT)) {
+        answer_blob(e, c, t, "The result is not kept");
+    }
+}
+
+void cmd_task_input(struct engine *e, struct cmd *c) {
+    struct task_entry *t;
+    if (entitled_task(e, c, &t) != FOUND) {
+        return;
+    }
+    if (c->cred.kind == CRED_WORKER && c->cred.gen < t->t.attempt) {
+        cmd_refuse(e, c, t->s->pending, ERR_ATTEMPT_SUPERSEDED, NULL);
+    } else if (!t->t.input_bytes) {
+        buf_puts(cmd_json(c, 200), "null");
+        cmd_answer(e, c, t->s->pending);
+    } else if (!ask_blob(e, c, t, STORE_GET_INPUT)) {
+        answer_blob(e, c, t, "The input is not kept");
+    }
+}
+
+/* ---- output ---- */
+
+#define OUTPUT_BYTES_MAX (1024 * 1024) /* of one answer; the reader asks on from there */
+
+static void put_rows(struct cmd *c, const struct store_query *q, uint64_t from, uint64_t to) {
+    uint64_t at = from;
+    for (size_t i = 0; i < q->output_count; i++) {
+        const struct output_row *r = &q->output[i];
+        if (r->offset + r->data.len <= at || r->offset >= to) {
+            continue;
+        }
+        if (r->offset > at) {
+            break; /* a hole cannot be; stop rather than skip */
+        }
+        uint64_t end = r->offset + r->data.len < to ? r->offset + r->data.len : to;
+        buf_put(&c->answer.body, r->data.p + (at - r->offset), end - at);
+        at = end;
+    }
+    c->answer.output_offset = from;
+}
+
+void cmd_task_output(struct engine *e, struct cmd *c) {
+    struct task_entry *t;
+    if (entitled_task(e, c, &t) != FOUND) {
+        return;
+    }
+    uint64_t from = c->offset > t->t.output_first ? c->offset : t->t.output_first;
+    uint64_t to = t->t.output_bytes;
+    if (from >= to && !task_is_ended(&t->t) && cmd_wait(e, c, &t->waiters) == PARKED) {
+        return;
+    }
+    if (from < to && !c->e.query) {
+        if (cmd_until_durable(e, c, t->s->pending) == FOUND) {
+            struct store_query *q = query_create(STORE_GET_OUTPUT, QUERY_CMD, NULL);
+            q->id = t->t.id;
+            q->number = from;
+            q->limit = OUTPUT_BYTES_MAX;
+            cmd_query(e, c, q);
+        }
+        return;
+    }
+    if (from < to && c->e.query->result != STORE_OK) {
+        cmd_refuse(e, c, 0, ERR_UNAVAILABLE, "The store cannot be read");
+        return;
+    }
+    c->answer.type = ANSWER_BYTES;
+    c->answer.status = 200;
+    c->answer.has_output_offset = true;
+    c->answer.output_offset = from < to ? from : to;
+    if (from < to) {
+        put_rows(c, c->e.query, from, to);
+    }
+    c->answer.output_complete = task_is_ended(&t->t) && c->answer.output_offset + c->answer.body.len >= to;
+    cmd_answer(e, c, t->s->pending);
+}
+
+/* ---- changing ---- */
+
+static bool refuse_task_ended(struct engine *e, struct cmd *c, struct task_entry *t) {
+    if (task_is_ended(&t->t)) {
+        cmd_refuse(e, c, t->s->pending, ERR_TASK_ENDED, "The task has ended");
+    }
+    return task_is_ended(&t->t);
+}
+
+void cmd_task_cancel(struct engine *e, struct cmd *c) {
+    struct task_entry *t;
+    if (entitled_task(e, c, &t) != FOUND || refuse_task_ended(e, c, t)) {
+        return;
+    }
+    if (!t->t.cancel_requested) {
+        task_cancel(e, t, c->reason);
+        audit(c, "task.cancel_requested", t->s->s.id, t->t.id, (struct id){0}, NULL);
+    }
+    task_answer_to(e, c, t, 200);
+}
+
+void cmd_task_answer(struct engine *e, struct cmd *c) {
+    struct task_entry *t;
+    if (entitled_task(e, c, &t) != FOUND || refuse_task_ended(e, c, t)) {
+        return;
+    }
+    const char *open = t->t.question_id, *done = t->t.answer_request;
+    if (open && str_eqz(c->request, open)) {
+        task_answer(&t->t, c->answer_value, e->now);
+        t->t.answer_version = (t->s->seq > t->t.version ? t->s->seq : t->t.version) + 1;
+        task_changed(e, t, LASTING);
+    } else if (!(done && str_eqz(c->request, done) && str_eqz(c->answer_value, t->t.answer_value))) {
+        cmd_refuse(e, c, t->s->pending, open || done ? ERR_QUESTION_MISMATCH : ERR_INVALID_TRANSITION, open || done ? NULL : "Nothing is asked");
+        return;
+    }
+    task_answer_to(e, c, t, 200);
+}
+
+void cmd_task_seen(struct engine *e, struct cmd *c) {
+    struct task_entry *t;
+    if (entitled_task(e, c, &t) != FOUND) {
+        return;
+    }
+    if (!task_is_ended(&t->t)) {
+        cmd_refuse(e, c, t->s->pending, ERR_INVALID_TRANSITION, "The task has not ended yet");
+        return;
+    }
+    if (!t->t.seen_at) {
+        t->t.seen_at = e->now;
+        task_changed(e, t, LASTING);
+    }
+    task_answer_to(e, c, t, 200);
+}
+
+static void answer_bound(struct engine *e, struct cmd *c, struct task_entry *t) {
+    struct buf *out = cmd_json(c, 200);
+    task_write(&t->t, true, out);
+    token_member(e, out, "token", TOKEN_WATCH, &t->t, t->t.watch_gen);
+    buf_char(out, '}');
+    c->answer.etag = t->t.version;
+    cmd_answer(e, c, t->s->pending);
+}
+
+void cmd_task_bind(struct engine *e, struct cmd *c) {
+    struct task_entry *t;
+    struct session_entry *to;
+    if (entitled_task(e, c, &t) != FOUND || find_ref(e, c, &to) != FOUND) {
+        return;
+    }
+    const char *user = t->s->s.user;
+    if (user && !(to->s.user && strcmp(user, to->s.user) == 0)) {
+        uint64_t needs = to->pending > t->s->pending ? to->pending : t->s->pending;
+        cmd_refuse_at(e, c, needs, ERR_USER_MISMATCH, STR("/session"), "The task belongs to a session of another user");
+        return;
+    }
+    if (t->s != to) {
+        t->t.handover_until = 0;
+        audit(c, "task.bound", t->s->s.id, t->t.id, to->s.id, NULL);
+        task_move_to(e, t, to);
+    }
+    answer_bound(e, c, t);
+}
+
+void cmd_task_token(struct engine *e, struct cmd *c) {
+    struct task_entry *t;
+    if (entitled_task(e, c, &t) != FOUND) {
+        return;
+    }
+    struct buf *out = cmd_json(c, 200);
+    buf_puts(out, "{\"token\":\"");
+    token_write(e->config.keys, (struct token){TOKEN_WATCH, t->t.id, t->t.watch_gen}, out);
+    buf_puts(out, "\"}");
+    cmd_answer(e, c, t->s->pending);
+}
+
+void cmd_task_delete(struct engine *e, struct cmd *c) {
+    struct task_entry *t;
+    if (entitled_task(e, c, &t) != FOUND) {
+        return;
+    }
+    struct session_entry *s = t->s;
+    if (!task_is_ended(&t->t)) {
+        cmd_refuse(e, c, s->pending, ERR_INVALID_TRANSITION, "The task has not ended yet");
+        return;
+    }
+    audit(c, "task.deleted", s->s.id, t->t.id, (struct id){0}, NULL);
+    task_remove(e, t, GONE_DELETED);
+    c->answer.type = ANSWER_NONE;
+    c->answer.status = 204;
+    cmd_answer(e, c, s->pending);
+}

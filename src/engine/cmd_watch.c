@@ -1,0 +1,288 @@
+/* Opening a feed, and what a watcher of output needs that lies further back than its loop remembers. */
+#include "engine/internal.h"
+
+#include "base/mem.h"
+
+#include <stdlib.h>
+
+static void answer_status(struct engine *e, struct cmd *c, uint64_t needs, int status) {
+    c->answer.type = ANSWER_NONE;
+    c->answer.status = status;
+    cmd_answer(e, c, needs);
+}
+
+/* A feed that has come to its end: 204, and on a WebSocket upgrade 410. */
+static void answer_over(struct engine *e, struct cmd *c, uint64_t needs, const char *what) {
+    if (c->watch.websocket) {
+        cmd_refuse(e, c, needs, ERR_GONE, what);
+    } else {
+        answer_status(e, c, needs, 204);
+    }
+}
+
+static uint32_t tag_of(const struct cmd *c) {
+    return c->cred.kind == CRED_KEY ? WATCHER_KEY : c->cred.kind == CRED_WATCH ? WATCHER_WATCH : WATCHER_SESSION;
+}
+
+static uint32_t gen_of(const struct cmd *c) {
+    return c->cred.kind == CRED_KEY ? 0 : c->cred.kind == CRED_JWT ? c->e.self->s.gen : c->cred.gen;
+}
+
+static void attach(struct engine *e, struct cmd *c, enum channel_kind kind, struct session_entry *s, struct task_entry *t, enum cursor_is is, uint64_t cursor) {
+    struct channel *ch = channel_open(e, c->loop, kind, s, t);
+    bool person = tag_of(c) != WATCHER_KEY;
+    uint64_t live = t ? t->t.version : s->seq;
+    struct buf prefix = {0};
+    ch->watchers++;
+    ch->people += person;
+    s->watchers++;
+    *(t ? &t->people : &s->people) += person;
+    cursor_prefix(e, t ? ID_TASK : ID_SESSION, t ? t->t.id : s->s.id, &prefix);
+    struct answer *a = &c->answer;
+    a->type = ANSWER_WATCH;
+    a->status = 200;
+    a->channel = ch->number;
+    a->fresh = is != CURSOR_GOOD;
+    a->reset = is == CURSOR_USELESS;
+    a->log = kind != CHANNEL_SESSION;
+    a->cursor = is == CURSOR_GOOD ? cursor : 0;
+    a->live_seq = live;
+    a->log_floor = live; /* counts when this answer makes the feed */
+    a->tag[0] = tag_of(c);
+    a->tag[1] = gen_of(c);
+    a->until_ms = c->cred.kind == CRED_JWT ? c->cred.exp_ms : 0;
+    a->cursor_prefix = arena_str(&c->arena, buf_view(&prefix));
+    buf_fini(&prefix);
+    uint64_t number = ch->number, needs = s->pending;
+    bool behind = ch->behind;
+    unsigned loop = c->loop;
+    cmd_answer(e, c, needs);
+    if (!behind) {
+        engine_post(e, needs, loop, (struct mail){.type = MAIL_SYNCED, .channel = number, .pos = live});
+    }
+    if (t && task_is_ended(&t->t)) {
+        engine_post(e, needs, loop, (struct mail){.type = MAIL_CUT, .channel = number, .mask = CUT_ANYBODY, .below = CUT_ANY_GEN, .how = MAIL_CUT_FINISHED});
+    }
+}
+
+static bool refuse_crowd(struct engine *e, struct cmd *c, struct session_entry *s) {
+    if (s->watchers < e->o->max_watchers_per_session) {
+        return false;
+    }
+    cmd_refuse(e, c, s->pending, ERR_QUOTA_EXCEEDED, "The session has as many watchers as it may have");
+    return true;
+}
+
+static void watch_task(struct engine *e, struct cmd *c) {
+    struct task_entry *t;
+    uint64_t cursor = 0;
+    if (entitled_task(e, c, &t) != FOUND) {
+        return;
+    }
+    enum cursor_is is = cursor_parse(e, ID_TASK, t->t.id, c->watch.cursor, &cursor);
+    if (is == CURSOR_GOOD && cursor >= t->t.version && task_is_ended(&t->t)) {
+        answer_over(e, c, t->s->pending, "The task has ended and its feed was read to the end");
+        return;
+    }
+    if (is == CURSOR_GOOD && cursor > t->t.version) {
+        is = CURSOR_USELESS;
+    }
+    if (!refuse_crowd(e, c, t->s)) {
+        attach(e, c, CHANNEL_TASK, t->s, t, is, cursor);
+    }
+}
+
+static void watch_session(struct engine *e, struct cmd *c) {
+    struct session_entry *s;
+    uint64_t cursor = 0;
+    if (entitled_session(e, c, &s) != FOUND) {
+        return;
+    }
+    if (s->s.state == SESSION_ENDED) {
+        answer_over(e, c, s->pending, "The session has ended");
+        return;
+    }
+    enum cursor_is is = cursor_parse(e, ID_SESSION, s->s.id, c->watch.cursor, &cursor);
+    if (is == CURSOR_GOOD && (cursor > s->seq || cursor < s->gone_floor)) {
+        is = CURSOR_USELESS;
+    }
+    if (!refuse_crowd(e, c, s)) {
+        attach(e, c, c->watch.output ? CHANNEL_SESSION_OUTPUT : CHANNEL_SESSION, s, NULL, is, cursor);
+    }
+}
+
+void cmd_watch(struct engine *e, struct cmd *c) {
+    if (c->watch.target == WATCH_TASK) {
+        watch_task(e, c);
+    } else {
+        watch_session(e, c);
+    }
+}
+
+/* ---- refills ---- */
+
+struct refill {
+    struct engine *e;
+    struct cmd *c;
+    struct channel *ch;
+    struct session_entry *s;
+    uint64_t cursor, upto;
+    struct buf text;
+};
+
+static bool has_output_after(const struct task *t, uint64_t cursor) {
+    return t->output_seq > cursor && t->output_bytes > t->output_first;
+}
+
+/* The tasks whose output lies behind the cursor. */
+static size_t refill_tasks(struct channel *ch, struct session_entry *s, uint64_t cursor, struct id *out) {
+    size_t n = 0;
+    struct task_entry *t;
+    if (ch->t) {
+        n = has_output_after(&ch->t->t, cursor);
+        if (n && out) {
+            out[0] = ch->t->t.id;
+        }
+        return n;
+    }
+    TAILQ_FOREACH(t, &s->by_version, by_version) {
+        if (has_output_after(&t->t, cursor > t->t.moved_seq ? cursor : t->t.moved_seq)) {
+            if (out) {
+                out[n] = t->t.id;
+            }
+            n++;
+        }
+    }
+    return n;
+}
+
+static void refill_ask(struct engine *e, struct cmd *c, struct channel *ch, struct session_entry *s, size_t tasks) {
+    struct store_query *q = query_create(STORE_GET_OUTPUT_AFTER, QUERY_CMD, NULL);
+    q->ids = arena_alloc(&q->arena, tasks * sizeof(struct id));
+    q->id_count = q->ids ? refill_tasks(ch, s, c->cursor, q->ids) : 0;
+    q->number = c->cursor;
+    q->limit = ENGINE_REFILL_BYTES;
+    cmd_query(e, c, q);
+}
+
+static void refill_add(struct refill *r, enum frame_kind kind, uint64_t seq, struct id key, const char *event) {
+    struct answer *a = &r->c->answer;
+    struct frame *f = feed_frame(r->e, kind, r->ch, seq, key, event, buf_view(&r->text));
+    if (f) {
+        a->frames[a->frame_count++] = f;
+    } else {
+        a->failed = true;
+    }
+    buf_clear(&r->text);
+}
+
+static int by_seq(const void *a, const void *b) {
+    const struct frame *x = *(struct frame *const *) a, *y = *(struct frame *const *) b;
+    return (x->seq > y->seq) - (x->seq < y->seq);
+}
+
+static bool in_page(const struct refill *r, uint64_t seq) {
+    return seq > r->cursor && seq <= r->upto;
+}
+
+static void refill_output(struct refill *r) {
+    const struct store_query *q = r->c->e.query;
+    for (size_t i = 0; q && i < q->output_count; i++) {
+        const struct output_row *row = &q->output[i];
+        struct task_entry *t = task_resident(r->e, row->task);
+        if (!t || !in_page(r, row->seq) || (!r->ch->t && row->seq <= t->t.moved_seq) || row->offset + row->data.len <= t->t.output_first) {
+            continue;
+        }
+        uint64_t cut = row->offset < t->t.output_first ? t->t.output_first - row->offset : 0;
+        output_event(row->task, row->seq, row->offset + cut, str_from(row->data, cut), &r->text);
+        refill_add(r, FRAME_LOG, row->seq, row->task, "output");
+    }
+}
+
+/* How far one page reaches: not past what was durable when the output was asked for, what of it came, and so many tasks. */
+static void refill_bound(struct refill *r) {
+    const struct store_query *q = r->c->e.query;
+    size_t bytes = 0, n = 0;
+    for (size_t i = 0; q && i < q->output_count; i++) {
+        bytes += q->output[i].data.len;
+    }
+    if (bytes >= ENGINE_REFILL_BYTES) {
+        r->upto = q->output[q->output_count - 1].seq;
+    }
+    struct task_entry *t;
+    TAILQ_FOREACH(t, &r->s->by_change, by_change) {
+        if (!r->ch->t && in_page(r, t->t.change_seq) && ++n == ENGINE_REFILL_EVENTS) {
+            r->upto = t->t.change_seq;
+        }
+    }
+}
+
+static void refill_states(struct refill *r) {
+    struct task_entry *t;
+    struct gone_entry *g;
+    if (r->ch->t) {
+        if (in_page(r, r->ch->t->t.change_seq)) {
+            task_event(r->ch->t, r->ch->t->t.change_seq, &r->text);
+            refill_add(r, FRAME_STATE, r->ch->t->t.change_seq, r->ch->t->t.id, "task");
+        }
+        return;
+    }
+    TAILQ_FOREACH(t, &r->s->by_change, by_change) {
+        if (in_page(r, t->t.change_seq)) {
+            task_event(t, t->t.change_seq, &r->text);
+            refill_add(r, FRAME_STATE, t->t.change_seq, t->t.id, "task");
+        }
+    }
+    TAILQ_FOREACH(g, &r->s->gone, link) {
+        if (in_page(r, g->seq)) {
+            gone_event(g, &r->text);
+            refill_add(r, FRAME_GONE, g->seq, g->task, "task");
+        }
+    }
+}
+
+static void refill_failed(struct engine *e, struct cmd *c) {
+    c->answer.type = ANSWER_REFILL;
+    c->answer.failed = true;
+    cmd_answer(e, c, 0);
+}
+
+static void refill_answer(struct engine *e, struct cmd *c, struct channel *ch, struct session_entry *s) {
+    struct refill r = {.e = e, .c = c, .ch = ch, .s = s, .cursor = c->cursor, .upto = c->e.upto};
+    size_t most = (c->e.query ? c->e.query->output_count : 0) + (ch->t ? 1 : s->unfinished + s->ended + s->gone_count);
+    c->answer.frames = arena_alloc(&c->arena, (most + 1) * sizeof(struct frame *));
+    if (!c->answer.frames) {
+        refill_failed(e, c);
+        return;
+    }
+    refill_bound(&r);
+    refill_output(&r);
+    refill_states(&r);
+    buf_fini(&r.text);
+    qsort(c->answer.frames, c->answer.frame_count, sizeof(struct frame *), by_seq);
+    c->answer.type = ANSWER_REFILL;
+    c->answer.upto = r.upto;
+    cmd_answer(e, c, s->pending);
+}
+
+void cmd_watch_refill(struct engine *e, struct cmd *c) {
+    struct channel *ch;
+    HASH_FIND(hh, e->channels, &c->channel, sizeof(c->channel), ch);
+    struct session_entry *s = !ch ? NULL : ch->t ? ch->t->s : ch->s;
+    if (!s || (c->e.query && c->e.query->result != STORE_OK)) {
+        refill_failed(e, c);
+        return;
+    }
+    if (!c->e.upto) {
+        c->e.upto = ch->t ? ch->t->t.version : s->seq;
+        if (cmd_until_durable(e, c, s->pending) == PARKED) {
+            return;
+        }
+    }
+    size_t tasks = refill_tasks(ch, s, c->cursor, NULL);
+    if (tasks && !c->e.query) {
+        refill_ask(e, c, ch, s, tasks);
+        return;
+    }
+    refill_answer(e, c, ch, s);
+}

@@ -1,0 +1,525 @@
+/*
+ * The straight path: engine_submit → engine_command: authenticate → early refusal → idempotency → handler → cmd_answer → batch or mail.
+ * A handler that lacks something (a session that is not in memory, a page of the store, time to pass) parks its command and is run again from
+ * the start once that is there; so a handler changes nothing before it has everything.
+ */
+#include "engine/internal.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <assert.h>
+
+static const struct {
+    cmd_handler *run;
+    bool changes;    /* refused once nothing can be written any more */
+} cmd_table[CMD_TYPES] = {
+    [CMD_SESSION_CREATE] = {cmd_session_create, true}, [CMD_SESSION_OPEN] = {cmd_session_open, true},
+    [CMD_SESSION_GET] = {cmd_session_get, false},      [CMD_SESSION_TOUCH] = {cmd_session_touch, true},
+    [CMD_SESSION_ROTATE] = {cmd_session_rotate, true}, [CMD_SESSION_MERGE] = {cmd_session_merge, true},
+    [CMD_SESSION_END] = {cmd_session_end, true},       [CMD_SESSION_LIST] = {cmd_session_list, false},
+    [CMD_TASK_CREATE] = {cmd_task_create, true},       [CMD_TASK_START] = {cmd_task_start, true},
+    [CMD_TASK_GET] = {cmd_task_get, false},            [CMD_TASK_RESULT] = {cmd_task_result, false},
+    [CMD_TASK_OUTPUT] = {cmd_task_output, false},      [CMD_TASK_INPUT] = {cmd_task_input, false},
+    [CMD_TASK_CANCEL] = {cmd_task_cancel, true},       [CMD_TASK_ANSWER] = {cmd_task_answer, true},
+    [CMD_TASK_SEEN] = {cmd_task_seen, true},           [CMD_TASK_BIND] = {cmd_task_bind, true},
+    [CMD_TASK_TOKEN] = {cmd_task_token, false},        [CMD_TASK_DELETE] = {cmd_task_delete, true},
+    [CMD_TASK_LIST] = {cmd_task_list, false},          [CMD_TASK_CONTROL] = {cmd_task_control, false},
+    [CMD_TASK_REPORT] = {cmd_task_report, true},       [CMD_REPORT_OPEN] = {cmd_report_open, true},
+    [CMD_QUEUE_CLAIM] = {cmd_queue_claim, true},       [CMD_QUEUE_RELEASE] = {cmd_queue_release, true},
+    [CMD_QUEUE_LIST] = {cmd_queue_list, false},        [CMD_WATCH] = {cmd_watch, false},
+    [CMD_WATCH_REFILL] = {cmd_watch_refill, false},    [CMD_AUTH] = {cmd_auth, false},
+};
+
+/* ---- parking ---- */
+
+void cmd_park(struct cmd *c, struct cmd_list *list) {
+    assert(!c->e.list);
+    c->e.list = list;
+    TAILQ_INSERT_TAIL(list, c, e.link);
+}
+
+void cmd_unpark(struct cmd *c) {
+    if (c->e.list) {
+        TAILQ_REMOVE(c->e.list, c, e.link);
+        c->e.list = NULL;
+    }
+}
+
+void cmd_wake(struct engine *e, struct cmd_list *list) {
+    while (!TAILQ_EMPTY(list)) {
+        struct cmd *c = TAILQ_FIRST(list);
+        cmd_unpark(c);
+        cmd_park(c, &e->ready);
+    }
+}
+
+static void cmd_time_is_up(struct timer *t, int64_t now_ms, void *arg) {
+    struct engine *e = arg;
+    struct cmd *c = (struct cmd *) ((char *) t - offsetof(struct cmd, e.timer));
+    (void) now_ms;
+    c->e.timed_out = true;
+    cmd_unpark(c);
+    cmd_park(c, &e->ready);
+}
+
+enum found cmd_wait(struct engine *e, struct cmd *c, struct cmd_list *list) {
+    if (c->wait_ms <= 0 || c->e.timed_out) {
+        return ABSENT;
+    }
+    if (!c->e.timer.at_ms) {
+        wheel_set(&e->wheel, &c->e.timer, e->now + c->wait_ms, cmd_time_is_up);
+    }
+    cmd_park(c, list);
+    return PARKED;
+}
+
+/* ---- answers ---- */
+
+static void cmd_let_go(struct engine *e, struct cmd *c) {
+    wheel_cancel(&e->wheel, &c->e.timer);
+    query_free(c->e.query);
+    c->e.query = NULL;
+    c->e.self = NULL;
+}
+
+void cmd_answer(struct engine *e, struct cmd *c, uint64_t needs) {
+    assert(!c->e.list && !c->e.answered && !c->e.asking);
+    if (c->e.idempotency) {
+        needs = idempotency_answered(e, c, needs);
+    }
+    cmd_let_go(e, c);
+    if (c->answer.body.failed) {
+        buf_fini(&c->answer.body);
+        c->answer.type = ANSWER_PROBLEM;
+        c->answer.problem = (struct problem){.err = ERR_UNAVAILABLE, .detail = STR("There is no memory for this answer"), .retry_after_s = 1};
+    }
+    if (c->e.internal) {
+        cmd_free(c);
+        return;
+    }
+    engine_post(e, needs, c->loop, (struct mail){.type = MAIL_ANSWER, .cmd = c});
+}
+
+struct buf *cmd_json(struct cmd *c, int status) {
+    c->answer.type = ANSWER_JSON;
+    c->answer.status = status;
+    buf_clear(&c->answer.body);
+    return &c->answer.body;
+}
+
+void cmd_refuse(struct engine *e, struct cmd *c, uint64_t needs, enum err err, const char *detail) {
+    c->answer.type = ANSWER_PROBLEM;
+    c->answer.problem = (struct problem){.err = err, .detail = str_of(detail)};
+    if (err == ERR_UNAVAILABLE || err == ERR_QUOTA_EXCEEDED || err == ERR_RATE_LIMITED) {
+        c->answer.problem.retry_after_s = err == ERR_UNAVAILABLE ? 1 : 5;
+    }
+    cmd_answer(e, c, needs);
+}
+
+void cmd_refuse_at(struct engine *e, struct cmd *c, uint64_t needs, enum err err, struct str pointer, const char *detail) {
+    c->answer.type = ANSWER_PROBLEM;
+    c->answer.problem = (struct problem){0};
+    problem_place(&c->answer.problem, err, pointer, str_of(detail));
+    cmd_answer(e, c, needs);
+}
+
+/* ---- commands ---- */
+
+void engine_command(struct engine *e, struct cmd *c) {
+    if (c->e.abandoned && !c->e.claimed_count) {
+        cmd_let_go(e, c);
+        engine_post(e, 0, c->loop, (struct mail){.type = MAIL_ABANDONED, .cmd = c});
+        return;
+    }
+    if (authenticate(e, c) != FOUND) {
+        return;
+    }
+    if (c->early.err) {
+        c->answer.type = ANSWER_PROBLEM;
+        c->answer.problem = c->early;
+        cmd_answer(e, c, 0);
+        return;
+    }
+    if (e->dead && cmd_table[c->type].changes) {
+        cmd_refuse(e, c, 0, ERR_UNAVAILABLE, "The store cannot be written any more; the server must be restarted");
+        return;
+    }
+    if (c->idempotency_key.p && idempotency_begin(e, c) != FOUND) {
+        return;
+    }
+    cmd_table[c->type].run(e, c);
+}
+
+void engine_submit(struct engine *e, struct cmd *c) {
+    e->counts.commands++;
+    if (e->state < ENGINE_SERVING) {
+        cmd_park(c, &e->held);
+    } else if (e->state > ENGINE_SERVING) {
+        cmd_refuse(e, c, 0, ERR_UNAVAILABLE, "The server is stopping");
+    } else {
+        engine_command(e, c);
+    }
+}
+
+void engine_abandon(struct engine *e, struct cmd *c) {
+    assert(!c->e.abandoned);
+    c->e.abandoned = true;
+    if (c->e.in_effects) {
+        return; /* batch.c gives it back when its batch is through */
+    }
+    if (c->e.claimed_count) {
+        claims_give_back(e, c);
+    }
+    if (c->e.asking) {
+        c->e.asking->owner = NULL;
+        c->e.asking = NULL;
+    }
+    cmd_unpark(c);
+    if (c->e.idempotency) {
+        c->answer.type = ANSWER_PROBLEM;
+        idempotency_answered(e, c, 0);
+    }
+    cmd_let_go(e, c);
+    engine_post(e, 0, c->loop, (struct mail){.type = MAIL_ABANDONED, .cmd = c});
+}
+
+void engine_unwatch(struct engine *e, unsigned loop, uint64_t number, uint32_t tag) {
+    struct channel *ch;
+    (void) loop;
+    HASH_FIND(hh, e->channels, &number, sizeof(number), ch);
+    if (!ch) {
+        return;
+    }
+    struct session_entry *s = ch->t ? ch->t->s : ch->s;
+    bool person = tag != WATCHER_KEY;
+    ch->people -= person;
+    if (s) {
+        s->watchers--;
+        s->used_at = e->now;
+    }
+    if (person && ch->t) {
+        ch->t->people--;
+        ch->t->unwatched_since = e->now;
+    } else if (person && s) {
+        s->people--;
+        s->unwatched_since = e->now;
+    }
+    if (--ch->watchers == 0) {
+        channel_close(e, ch);
+    }
+    if (s) {
+        session_rearm(e, s);
+    }
+}
+
+/* ---- the pass ---- */
+
+static void run_ready(struct engine *e) {
+    struct cmd_list now;
+    while (!TAILQ_EMPTY(&e->ready)) { /* those woken by these run in this pass as well */
+        TAILQ_INIT(&now);
+        while (!TAILQ_EMPTY(&e->ready)) {
+            struct cmd *c = TAILQ_FIRST(&e->ready);
+            cmd_unpark(c);
+            cmd_park(c, &now);
+        }
+        while (!TAILQ_EMPTY(&now)) {
+            struct cmd *c = TAILQ_FIRST(&now);
+            cmd_unpark(c);
+            engine_command(e, c);
+        }
+    }
+}
+
+static void run_behind(struct engine *e) {
+    unsigned rounds = 16;
+    while (rounds-- && !TAILQ_EMPTY(&e->behind)) {
+        channel_pump(e, TAILQ_FIRST(&e->behind));
+    }
+}
+
+static void engine_check_stopped(struct engine *e) {
+    if (e->state == ENGINE_STOPPING && !e->inflight && (e->dead || (TAILQ_EMPTY(&e->dirty_sessions) && TAILQ_EMPTY(&e->dirty_tasks) && e->open->b.count == 0))) {
+        e->state = ENGINE_STOPPED;
+    }
+}
+
+void engine_run(struct engine *e, int64_t now_ms) {
+    e->now = now_ms > e->now ? now_ms : e->now;
+    wheel_run(&e->wheel, e->now, 256, e);
+    run_ready(e);
+    run_behind(e);
+    engine_flush(e);
+    engine_check_stopped(e);
+}
+
+int64_t engine_next(const struct engine *e) {
+    return TAILQ_EMPTY(&e->behind) && TAILQ_EMPTY(&e->ready) ? wheel_next(&e->wheel) : e->now;
+}
+
+/* ---- timers of the whole ---- */
+
+static void soft_is_due(struct timer *t, int64_t now_ms, void *arg) {
+    struct engine *e = arg;
+    (void) t, (void) now_ms;
+    while (!TAILQ_EMPTY(&e->soft_tasks)) {
+        struct task_entry *te = TAILQ_FIRST(&e->soft_tasks);
+        TAILQ_REMOVE(&e->soft_tasks, te, of_dirty);
+        te->dirt = DIRTY;
+        TAILQ_INSERT_TAIL(&e->dirty_tasks, te, of_dirty);
+    }
+    while (!TAILQ_EMPTY(&e->soft_sessions)) {
+        struct session_entry *s = TAILQ_FIRST(&e->soft_sessions);
+        TAILQ_REMOVE(&e->soft_sessions, s, of_dirty);
+        s->dirt = DIRTY;
+        TAILQ_INSERT_TAIL(&e->dirty_sessions, s, of_dirty);
+    }
+}
+
+static void due_is_due(struct timer *t, int64_t now_ms, void *arg) {
+    struct engine *e = arg;
+    if (!e->due_under_way && e->state == ENGINE_SERVING && !e->dead) {
+        struct store_query *q = query_create(STORE_DUE, QUERY_DUE, NULL);
+        q->time = now_ms;
+        q->limit = ENGINE_DUE_LIMIT;
+        e->due_under_way = true;
+        query_send(e, q);
+    }
+    wheel_set(&e->wheel, t, now_ms + ENGINE_DUE_MS, due_is_due);
+}
+
+static void forget_is_due(struct timer *t, int64_t now_ms, void *arg) {
+    struct engine *e = arg;
+    if (e->state == ENGINE_SERVING && !e->dead) {
+        struct store_op *op = batch_op(e, STORE_FORGET);
+        op->number = (uint64_t) now_ms;
+        op->number2 = (uint64_t) e->o->tombstone_ttl;
+    }
+    wheel_set(&e->wheel, t, now_ms + ENGINE_FORGET_MS, forget_is_due);
+}
+
+void task_soft(struct engine *e, struct task_entry *t) {
+    if (t->dirt == CLEAN) {
+        t->dirt = SOFT;
+        TAILQ_INSERT_TAIL(&e->soft_tasks, t, of_dirty);
+        if (!e->soft_timer.at_ms) {
+            wheel_set(&e->wheel, &e->soft_timer, e->now + ENGINE_SOFT_MS, soft_is_due);
+        }
+    }
+}
+
+void session_soft(struct engine *e, struct session_entry *s) {
+    if (s->dirt == CLEAN) {
+        s->dirt = SOFT;
+        TAILQ_INSERT_TAIL(&e->soft_sessions, s, of_dirty);
+        if (!e->soft_timer.at_ms) {
+            wheel_set(&e->wheel, &e->soft_timer, e->now + ENGINE_SOFT_MS, soft_is_due);
+        }
+    }
+}
+
+/* ---- life ---- */
+
+struct engine *engine_create(const struct engine_config *config, int64_t now_ms) {
+    struct engine *e = mem_alloc(sizeof(*e));
+    e->config = *config;
+    e->o = config->options;
+    e->now = now_ms;
+    wheel_init(&e->wheel, now_ms);
+    e->ids.random = config->random;
+    e->ids.random_arg = config->random_arg;
+    e->open = batch_create(1);
+    TAILQ_INIT(&e->behind);
+    TAILQ_INIT(&e->dirty_tasks);
+    TAILQ_INIT(&e->soft_tasks);
+    TAILQ_INIT(&e->dirty_sessions);
+    TAILQ_INIT(&e->soft_sessions);
+    TAILQ_INIT(&e->ready);
+    TAILQ_INIT(&e->held);
+    return e;
+}
+
+void engine_start(struct engine *e, struct store *store) {
+    e->store = store;
+    e->state = ENGINE_LOADING;
+    query_send(e, query_create(STORE_START, QUERY_START, NULL));
+}
+
+bool engine_ready(const struct engine *e) {
+    return e->state == ENGINE_SERVING && !e->dead;
+}
+
+static void put_meta(struct engine *e, const char *name, const char *value) {
+    struct store_op *op = batch_op(e, STORE_PUT_META);
+    op->name = str_of(name);
+    op->data = batch_text(e, str_of(value));
+}
+
+static void engine_serve(struct engine *e) {
+    e->state = ENGINE_SERVING;
+    wheel_set(&e->wheel, &e->due_timer, e->now + ENGINE_DUE_MS, due_is_due);
+    wheel_set(&e->wheel, &e->forget_timer, e->now + ENGINE_FORGET_MS / 60, forget_is_due);
+    cmd_wake(e, &e->held);
+}
+
+static void started(struct engine *e, struct store_query *q) {
+    if (q->result != STORE_OK) {
+        log_error("start.failed", "reason=\"the store cannot be read\"");
+        e->state = ENGINE_STOPPED;
+        return;
+    }
+    e->unclean = q->clean.p && !str_eqz(q->clean, "1");
+    if (q->epoch.p && q->epoch.len < sizeof(e->epoch)) {
+        memcpy(e->epoch, q->epoch.p, q->epoch.len);
+    } else {
+        static const char digits[] = "0123456789abcdefghjkmnpqrstvwxyz";
+        uint8_t random[8];
+        e->config.random(e->config.random_arg, random, sizeof(random));
+        for (int i = 0; i < 8; i++) {
+            e->epoch[i] = digits[random[i] & 31];
+        }
+        put_meta(e, "epoch", e->epoch);
+    }
+    put_meta(e, "clean", "0");
+    for (size_t i = 0; i < q->kind_count; i++) {
+        kind_from_row(e, &q->kinds[i]);
+    }
+    e->loads_left = q->ret_id_count;
+    for (size_t i = 0; i < q->ret_id_count; i++) {
+        session_load(e, q->ret_ids[i], e->unclean);
+    }
+    if (e->loads_left == 0) {
+        engine_serve(e);
+    }
+}
+
+static void due_found(struct engine *e, struct store_query *q) {
+    e->due_under_way = false;
+    for (size_t i = 0; q->result == STORE_OK && i < q->ret_id_count + q->task_count; i++) {
+        struct id id = i < q->ret_id_count ? q->ret_ids[i] : q->tasks[i - q->ret_id_count].session;
+        struct session_entry *s = session_resident(e, id);
+        if (!s) {
+            session_load(e, id, false); /* its timers do the rest */
+        } else if (i < q->ret_id_count && s->due_written && s->due_written <= q->time) {
+            session_soft(e, s);
+        }
+    }
+}
+
+void engine_query_done(struct engine *e, struct store_query *q) {
+    struct cmd *c = q->owner;
+    e->queries--;
+    switch ((enum query_purpose) q->purpose) {
+    case QUERY_START: started(e, q); break;
+    case QUERY_DUE: due_found(e, q); break;
+    case QUERY_LOAD:
+        engine_loaded(e, q);
+        if (e->state == ENGINE_LOADING && e->loads_left == 0) {
+            engine_serve(e);
+        }
+        break;
+    case QUERY_CMD:
+        if (c) {
+            c->e.asking = NULL;
+            c->e.query = q;
+            cmd_park(c, &e->ready);
+            return; /* the command's now */
+        }
+        break;
+    }
+    query_free(q);
+}
+
+enum found cmd_query(struct engine *e, struct cmd *c, struct store_query *q) {
+    q->owner = c;
+    q->purpose = QUERY_CMD;
+    query_free(c->e.query);
+    c->e.query = NULL;
+    c->e.asking = q;
+    query_send(e, q);
+    return PARKED;
+}
+
+void engine_stop(struct engine *e) {
+    if (e->state >= ENGINE_STOPPING) {
+        return;
+    }
+    bool loaded = e->state == ENGINE_SERVING;
+    e->state = ENGINE_STOPPING;
+    for (struct session_entry *s = e->sessions; s; s = s->hh.next) {
+        if (s->seq != s->reserved_pending) {
+            s->reserved_pending = s->seq; /* exact numbers: the next start goes on without a gap */
+            session_dirty(e, s);
+        }
+    }
+    soft_is_due(&e->soft_timer, e->now, e);
+    if (loaded) {
+        put_meta(e, "clean", "1");
+    }
+}
+
+bool engine_stopped(const struct engine *e) {
+    return e->state == ENGINE_STOPPED;
+}
+
+static void free_list(struct cmd_list *list) {
+    while (!TAILQ_EMPTY(list)) {
+        struct cmd *c = TAILQ_FIRST(list);
+        cmd_unpark(c);
+        query_free(c->e.query);
+        cmd_free(c);
+    }
+}
+
+void engine_destroy(struct engine *e) {
+    if (!e) {
+        return;
+    }
+    free_list(&e->ready);
+    free_list(&e->held);
+    struct load *l, *l2;
+    HASH_ITER(hh, e->loads, l, l2) {
+        free_list(&l->waiters);
+        HASH_DELETE(hh, e->loads, l);
+        mem_free(l);
+    }
+    struct idempotency *i, *i2;
+    HASH_ITER(hh, e->idempotency, i, i2) {
+        free_list(&i->waiters);
+    }
+    struct session_entry *s, *s2;
+    HASH_ITER(hh, e->sessions, s, s2) {
+        struct task_entry *t;
+        TAILQ_FOREACH(t, &s->by_version, by_version) {
+            free_list(&t->waiters);
+        }
+        session_drop(e, s);
+    }
+    struct channel *ch, *ch2;
+    HASH_ITER(hh, e->channels, ch, ch2) {
+        HASH_DELETE(hh, e->channels, ch);
+        mem_free(ch);
+    }
+    struct queue *q, *q2;
+    HASH_ITER(hh, e->queues, q, q2) {
+        free_list(&q->waiters);
+        HASH_DELETE(hh, e->queues, q);
+        mem_free(q->heap);
+        mem_free(q->name);
+        mem_free(q);
+    }
+    struct kind *k, *k2;
+    HASH_ITER(hh, e->kinds, k, k2) {
+        HASH_DELETE(hh, e->kinds, k);
+        mem_free(k->name);
+        mem_free(k);
+    }
+    idempotency_drop_pending(e);
+    tombstones_drop_pending(e);
+    old_keys_durable(e, UINT64_MAX);
+    batch_destroy(e->open);
+    batch_destroy(e->inflight);
+    buf_fini(&e->scratch);
+    mem_free(e);
+}

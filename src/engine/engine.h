@@ -1,0 +1,54 @@
+/*
+ * engine.h: the one thread that thinks. Owns all sessions, tasks, feeds, queues and timers. No I/O, no clock, no locks: commands, completions of the store and
+ * the time come in, mail and batches go out; so all of it runs as well on a simulated clock with a simulated store.
+ */
+#ifndef BOWLINE_ENGINE_ENGINE_H
+#define BOWLINE_ENGINE_ENGINE_H
+
+#include "base/clock.h"
+#include "base/crypto.h"
+#include "base/options.h"
+#include "engine/cmd.h"
+#include "store/store.h"
+
+struct engine;
+
+struct engine_config {
+    const struct options *options;  /* outlives the engine */
+    const struct keyring *keys;
+    unsigned loops;
+    void (*mail)(void *arg, unsigned loop, struct mail m); /* the receiver owns what it points to */
+    void *mail_arg;
+    void (*random)(void *arg, void *out, size_t len);
+    void *random_arg;
+};
+
+struct engine *engine_create(const struct engine_config *config, int64_t now_ms);
+/* Gives it its store and begins to load what is unfinished. Commands may be given from now on; they wait. */
+void engine_start(struct engine *e, struct store *store);
+bool engine_ready(const struct engine *e);
+/* One command; it comes back by mail. */
+void engine_submit(struct engine *e, struct cmd *c);
+/*
+ * The peer of a command is gone before its answer was written. To be called once, for a command that has not come back or for a claim whose answer could
+ * not be delivered; MAIL_ABANDONED gives the command back for good (a MAIL_ANSWER that was already on its way may come first and does not). Its effect
+ * is done or not; what it had claimed is given back to the queue.
+ */
+void engine_abandon(struct engine *e, struct cmd *c);
+/* A watcher of the channel has left the loop. */
+void engine_unwatch(struct engine *e, unsigned loop, uint64_t channel, uint32_t tag);
+void engine_batch_done(struct engine *e, struct store_batch *b);
+void engine_query_done(struct engine *e, struct store_query *q);
+/* Timers, and the hand-over of the open batch to the store. To be called after each round of the above, and at engine_next. */
+void engine_run(struct engine *e, int64_t now_ms);
+int64_t engine_next(const struct engine *e); /* when engine_run wants to be called again at the latest */
+/* Begins a clean stop: no more commands are taken (503), everything resident is written with its exact numbers. */
+void engine_stop(struct engine *e);
+bool engine_stopped(const struct engine *e); /* all of it is durable */
+void engine_destroy(struct engine *e);       /* everything is dropped, also what is not durable */
+/* OpenMetrics text of what the engine counts. */
+void engine_metrics(struct engine *e, struct buf *out);
+/* Checks every invariant that spans its structures; aborts on a broken one. For the simulation and tests. */
+void engine_check(const struct engine *e);
+
+#endif

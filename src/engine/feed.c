@@ -1,0 +1,350 @@
+/*
+ * Feeds as the loops see them. One channel per watched session or task and loop. A channel that is live is sent each change as it happens; one that has just been
+ * opened, or lost what a failed batch took back, is behind: it is served from its session's order of changes, a few frames a step, until it has caught up. Watchers
+ * read from what their loop has of the feed; only output that lies further back is asked for again (cmd_watch_refill).
+ */
+#include "engine/internal.h"
+
+#include "base/json.h"
+#include "base/mem.h"
+
+#define FEED_NAME 16 /* the last characters of the id: its random part */
+
+void cursor_prefix(const struct engine *e, enum id_kind kind, struct id id, struct buf *out) {
+    char text[ID_TEXT_LEN + 1];
+    id_format(id, kind, text);
+    buf_puts(out, e->epoch);
+    buf_char(out, '-');
+    buf_put(out, text + ID_TEXT_LEN - FEED_NAME, FEED_NAME);
+    buf_char(out, '-');
+}
+
+enum cursor_is cursor_parse(const struct engine *e, enum id_kind kind, struct id id, struct str text, uint64_t *ret_number) {
+    if (!text.p || text.len == 0) {
+        return CURSOR_NONE;
+    }
+    struct buf prefix = {0};
+    cursor_prefix(e, kind, id, &prefix);
+    bool good = text.len > prefix.len && text.len <= prefix.len + 16 && memcmp(text.p, prefix.data, prefix.len) == 0;
+    struct str digits = str_from(text, prefix.len);
+    buf_fini(&prefix);
+    uint64_t number = 0;
+    for (size_t i = 0; good && i < digits.len; i++) {
+        good = digits.p[i] >= '0' && digits.p[i] <= '9' && !(i == 0 && digits.p[0] == '0' && digits.len > 1);
+        number = number * 10 + (uint64_t) (digits.p[i] - '0');
+    }
+    if (!good) {
+        return CURSOR_USELESS;
+    }
+    *ret_number = number;
+    return CURSOR_GOOD;
+}
+
+/* ---- events as text ---- */
+
+void task_event(struct task_entry *t, uint64_t seq, struct buf *out) {
+    buf_puts(out, "{\"seq\":");
+    buf_u64(out, seq);
+    buf_puts(out, ",\"task\":");
+    size_t from = out->len;
+    task_write(&t->t, false, out);
+    for (size_t i = from; i < out->len; i++) { /* opaque values may hold line breaks between their tokens: an event is one line */
+        if (out->data[i] == '\n' || out->data[i] == '\r') {
+            out->data[i] = ' ';
+        }
+    }
+    buf_char(out, '}');
+}
+
+void gone_event(const struct gone_entry *g, struct buf *out) {
+    char id[ID_TEXT_LEN + 1];
+    id_format(g->task, ID_TASK, id);
+    buf_printf(out, "{\"seq\":%llu,\"gone\":\"%s\",\"reason\":\"%s\"}", (unsigned long long) g->seq, id, gone_reason_name(g->reason));
+}
+
+void output_event(struct id task, uint64_t seq, uint64_t offset, struct str data, struct buf *out) {
+    char id[ID_TEXT_LEN + 1];
+    id_format(task, ID_TASK, id);
+    buf_printf(out, "{\"seq\":%llu,\"task\":\"%s\",\"offset\":%llu,", (unsigned long long) seq, id, (unsigned long long) offset);
+    if (utf8_valid(data)) {
+        buf_puts(out, "\"data\":");
+        buf_json_str(out, data);
+    } else {
+        buf_puts(out, "\"data_base64\":\"");
+        buf_base64(out, data.p, data.len);
+        buf_char(out, '"');
+    }
+    buf_char(out, '}');
+}
+
+struct frame *feed_frame(struct engine *e, enum frame_kind kind, const struct channel *ch, uint64_t seq, struct id key, const char *event, struct str data) {
+    struct buf id = {0};
+    cursor_prefix(e, ch->kind == CHANNEL_TASK ? ID_TASK : ID_SESSION, ch->id, &id);
+    buf_u64(&id, seq);
+    struct frame *f = id.failed ? NULL : frame_create(kind, seq, key.b, buf_view(&id), str_of(event), data);
+    buf_fini(&id);
+    e->counts.frames++;
+    return f;
+}
+
+static void send_frame(struct engine *e, struct channel *ch, uint64_t needs, struct frame *f) {
+    if (f) {
+        engine_post(e, needs, ch->loop, (struct mail){.type = MAIL_FRAME, .channel = ch->number, .frame = f, .pos = f->seq});
+    }
+}
+
+/* One frame per feed, shared by its channels on all loops. */
+struct fan {
+    struct frame *frame;
+    uint64_t seq;
+};
+
+static void fan_out(struct engine *e, struct channel *ch, struct fan *fan, enum frame_kind kind, uint64_t needs, uint64_t seq, struct id key, const char *event, struct str data) {
+    if (fan->frame && fan->seq == seq) {
+        send_frame(e, ch, needs, frame_ref(fan->frame));
+    } else {
+        struct frame *f = feed_frame(e, kind, ch, seq, key, event, data);
+        if (f && !fan->frame) {
+            *fan = (struct fan){frame_ref(f), seq};
+        }
+        send_frame(e, ch, needs, f);
+    }
+    ch->sent = seq;
+}
+
+void feed_task_changed(struct engine *e, struct task_entry *t, bool output_only) {
+    struct session_entry *s = t->s;
+    if (LIST_EMPTY(&s->channels) && LIST_EMPTY(&t->channels)) {
+        return;
+    }
+    struct fan of_session = {0}, of_task = {0};
+    struct channel *ch;
+    struct buf text = {0};
+    uint64_t seq = output_only ? t->t.version : t->t.change_seq;
+    task_event(t, seq, &text);
+    LIST_FOREACH(ch, &s->channels, of_object) {
+        if (!ch->behind && (ch->kind == CHANNEL_SESSION || !output_only)) {
+            fan_out(e, ch, &of_session, FRAME_STATE, s->pending, seq, t->t.id, "task", buf_view(&text));
+        }
+    }
+    LIST_FOREACH(ch, &t->channels, of_object) {
+        if (!output_only) {
+            fan_out(e, ch, &of_task, FRAME_STATE, s->pending, seq, t->t.id, "task", buf_view(&text));
+        }
+    }
+    frame_unref(of_session.frame);
+    frame_unref(of_task.frame);
+    buf_fini(&text);
+}
+
+void feed_output(struct engine *e, struct task_entry *t, uint64_t seq, uint64_t offset, struct str data) {
+    struct fan of_session = {0}, of_task = {0};
+    struct channel *ch;
+    struct buf text = {0};
+    LIST_FOREACH(ch, &t->s->channels, of_object) {
+        if (ch->kind == CHANNEL_SESSION_OUTPUT) {
+            if (!text.len) {
+                output_event(t->t.id, seq, offset, data, &text);
+            }
+            fan_out(e, ch, &of_session, FRAME_LOG, t->s->pending, seq, t->t.id, "output", buf_view(&text));
+        }
+    }
+    LIST_FOREACH(ch, &t->channels, of_object) {
+        if (!text.len) {
+            output_event(t->t.id, seq, offset, data, &text);
+        }
+        fan_out(e, ch, &of_task, FRAME_LOG, t->s->pending, seq, t->t.id, "output", buf_view(&text));
+    }
+    frame_unref(of_session.frame);
+    frame_unref(of_task.frame);
+    buf_fini(&text);
+}
+
+void feed_gone(struct engine *e, struct session_entry *s, const struct gone_entry *g) {
+    struct fan fan = {0};
+    struct channel *ch;
+    struct buf text = {0};
+    gone_event(g, &text);
+    LIST_FOREACH(ch, &s->channels, of_object) {
+        if (!ch->behind) {
+            fan_out(e, ch, &fan, FRAME_GONE, s->pending, g->seq, g->task, "task", buf_view(&text));
+        }
+    }
+    frame_unref(fan.frame);
+    buf_fini(&text);
+}
+
+/* ---- channels ---- */
+
+void feed_task_unlink(struct engine *e, struct task_entry *t) {
+    struct channel *ch;
+    (void) e;
+    LIST_FOREACH(ch, &t->s->channels, of_object) {
+        if (ch->at == t) {
+            ch->at = TAILQ_NEXT(t, by_version);
+        }
+    }
+}
+
+static struct task_entry *first_after(struct session_entry *s, uint64_t seq) {
+    struct task_entry *t, *found = NULL;
+    TAILQ_FOREACH_REVERSE(t, &s->by_version, task_list, by_version) {
+        if (t->t.version <= seq) {
+            break;
+        }
+        found = t;
+    }
+    return found;
+}
+
+void channel_fall_behind(struct engine *e, struct channel *ch, uint64_t sent) {
+    if (ch->kind != CHANNEL_SESSION) { /* these are not sent from the order of changes: their watchers come back with their cursors */
+        engine_post(e, 0, ch->loop, (struct mail){.type = MAIL_CUT, .channel = ch->number, .mask = CUT_ANYBODY, .below = CUT_ANY_GEN, .how = MAIL_CUT_DEAD});
+        return;
+    }
+    ch->sent = sent < ch->sent ? sent : ch->sent;
+    ch->at = NULL;
+    if (!ch->behind && ch->s) {
+        ch->behind = true;
+        TAILQ_INSERT_TAIL(&e->behind, ch, of_behind);
+    }
+}
+
+static void channel_not_behind(struct engine *e, struct channel *ch) {
+    if (ch->behind) {
+        ch->behind = false;
+        TAILQ_REMOVE(&e->behind, ch, of_behind);
+    }
+}
+
+static struct gone_entry *gone_after(struct session_entry *s, uint64_t seq) {
+    struct gone_entry *g, *found = NULL;
+    TAILQ_FOREACH_REVERSE(g, &s->gone, gone_list, link) {
+        if (g->seq <= seq) {
+            break;
+        }
+        found = g;
+    }
+    return found;
+}
+
+void channel_pump(struct engine *e, struct channel *ch) {
+    struct session_entry *s = ch->s;
+    if (!s) {
+        channel_not_behind(e, ch);
+        return;
+    }
+    struct gone_entry *g = gone_after(s, ch->sent);
+    struct buf text = {0};
+    for (unsigned i = 0; i < ENGINE_PUMP; i++) {
+        if (!ch->at) {
+            ch->at = first_after(s, ch->sent);
+        }
+        if (!ch->at && !g) {
+            channel_not_behind(e, ch);
+            ch->sent = s->seq;
+            engine_post(e, s->pending, ch->loop, (struct mail){.type = MAIL_SYNCED, .channel = ch->number, .pos = s->seq});
+            break;
+        }
+        buf_clear(&text);
+        if (g && (!ch->at || g->seq < ch->at->t.version)) {
+            gone_event(g, &text);
+            ch->sent = g->seq;
+            send_frame(e, ch, s->pending, feed_frame(e, FRAME_GONE, ch, g->seq, g->task, "task", buf_view(&text)));
+            g = TAILQ_NEXT(g, link);
+        } else {
+            struct task_entry *t = ch->at;
+            task_event(t, t->t.version, &text);
+            ch->sent = t->t.version;
+            ch->at = TAILQ_NEXT(t, by_version);
+            send_frame(e, ch, s->pending, feed_frame(e, FRAME_STATE, ch, t->t.version, t->t.id, "task", buf_view(&text)));
+        }
+    }
+    buf_fini(&text);
+    if (ch->behind) { /* the others in turn */
+        TAILQ_REMOVE(&e->behind, ch, of_behind);
+        TAILQ_INSERT_TAIL(&e->behind, ch, of_behind);
+    }
+}
+
+struct channel *channel_open(struct engine *e, unsigned loop, enum channel_kind kind, struct session_entry *s, struct task_entry *t) {
+    struct channel *ch;
+    LIST_FOREACH(ch, kind == CHANNEL_TASK ? &t->channels : &s->channels, of_object) {
+        if (ch->loop == loop && ch->kind == kind) {
+            return ch;
+        }
+    }
+    ch = mem_alloc(sizeof(*ch));
+    ch->number = ++e->channel_numbers;
+    ch->loop = loop;
+    ch->kind = kind;
+    HASH_ADD(hh, e->channels, number, sizeof(ch->number), ch);
+    if (kind == CHANNEL_TASK) {
+        ch->t = t;
+        ch->id = t->t.id;
+        ch->sent = t->t.version;
+        LIST_INSERT_HEAD(&t->channels, ch, of_object);
+    } else {
+        ch->s = s;
+        ch->id = s->s.id;
+        LIST_INSERT_HEAD(&s->channels, ch, of_object);
+        if (kind == CHANNEL_SESSION) {
+            channel_fall_behind(e, ch, 0);
+        } else {
+            ch->sent = s->seq;
+        }
+    }
+    return ch;
+}
+
+void channel_close(struct engine *e, struct channel *ch) {
+    channel_not_behind(e, ch);
+    if (ch->s || ch->t) {
+        LIST_REMOVE(ch, of_object);
+    }
+    engine_post(e, 0, ch->loop, (struct mail){.type = MAIL_DROP, .channel = ch->number});
+    HASH_DELETE(hh, e->channels, ch);
+    mem_free(ch);
+}
+
+void channel_reattach(struct engine *e, struct channel *ch) {
+    struct task_entry *t = ch->kind == CHANNEL_TASK && !ch->t ? task_resident(e, ch->id) : NULL;
+    struct session_entry *s = ch->kind != CHANNEL_TASK && !ch->s ? session_resident(e, ch->id) : NULL;
+    if (t) {
+        ch->t = t;
+        t->people += ch->people;
+        t->s->watchers += ch->watchers;
+        LIST_INSERT_HEAD(&t->channels, ch, of_object);
+        channel_fall_behind(e, ch, ch->sent);
+    } else if (s) {
+        ch->s = s;
+        s->people += ch->people;
+        s->watchers += ch->watchers;
+        LIST_INSERT_HEAD(&s->channels, ch, of_object);
+        channel_fall_behind(e, ch, ch->sent);
+    }
+}
+
+/* ---- cutting ---- */
+
+void channels_cut(struct engine *e, struct channel_list *list, uint64_t needs, uint32_t mask, uint32_t below, enum mail_cut how, const char *event, struct str data) {
+    struct channel *ch;
+    LIST_FOREACH(ch, list, of_object) {
+        struct mail m = {.type = MAIL_CUT, .channel = ch->number, .mask = mask, .below = below, .how = how, .event = event};
+        m.data = data.p ? str_n(mem_strdup(data), data.len) : STR_NONE;
+        engine_post(e, needs, ch->loop, m);
+    }
+}
+
+void session_cut(struct engine *e, struct session_entry *s, uint32_t mask, uint32_t below, enum mail_cut how, const char *state, const char *reason) {
+    struct buf data = {0};
+    buf_printf(&data, "{\"seq\":%llu,\"state\":\"%s\",\"reason\":", (unsigned long long) s->seq, state);
+    buf_json_str(&data, str_of(reason));
+    buf_char(&data, '}');
+    channels_cut(e, &s->channels, s->pending, mask, below, how, "session", buf_view(&data));
+    struct task_entry *t;
+    TAILQ_FOREACH(t, &s->by_version, by_version) { /* feeds of single tasks that were opened with the session's credential */
+        channels_cut(e, &t->channels, s->pending, WATCHER_SESSION, below, how, "session", buf_view(&data));
+    }
+    buf_fini(&data);
+}

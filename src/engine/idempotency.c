@@ -1,0 +1,130 @@
+/* Idempotency-Key: the first 2xx is kept in the transaction of its effect and given again; a second request waits for the first. */
+#include "engine/internal.h"
+
+#include "base/mem.h"
+
+static void scope_of(struct engine *e, struct cmd *c, uint8_t out[32]) {
+    struct buf text = {0};
+    char id[ID_TEXT_LEN + 1];
+    struct str parts[4] = {STR_NONE, c->method, c->path, c->idempotency_key};
+    if (c->cred.kind == CRED_KEY) {
+        parts[0] = c->cred.name;
+    } else {
+        bool session = c->e.self != NULL;
+        id_format(session ? c->e.self->s.id : c->cred.id, session ? ID_SESSION : ID_TASK, id);
+        parts[0] = str_n(id, ID_TEXT_LEN);
+    }
+    buf_u64(&text, c->cred.kind == CRED_KEY);
+    for (int i = 0; i < 4; i++) {
+        buf_printf(&text, " %zu:", parts[i].len);
+        buf_str(&text, parts[i]);
+    }
+    crypto_hmac_sha256(e->config.keys->set[0].idempotency, SHA256_BYTES, buf_view(&text), out);
+    buf_fini(&text);
+}
+
+static void free_entry(struct engine *e, struct idempotency *i) {
+    HASH_DELETE(hh, e->idempotency, i);
+    mem_free((void *) i->row.request.p);
+    mem_free((void *) i->row.location.p);
+    mem_free((void *) i->row.cookie.p);
+    mem_free((void *) i->row.answer.p);
+    mem_free(i);
+}
+
+static enum found give_again(struct engine *e, struct cmd *c, const struct idempotency_row *row, uint64_t needs) {
+    if (!str_eq(row->request, c->body)) {
+        cmd_refuse(e, c, needs, ERR_IDEMPOTENCY_MISMATCH, "This Idempotency-Key was first used with another body");
+        return ABSENT;
+    }
+    c->answer.type = row->answer.len ? ANSWER_JSON : ANSWER_NONE;
+    c->answer.status = row->status;
+    buf_clear(&c->answer.body);
+    buf_str(&c->answer.body, row->answer);
+    c->answer.location = arena_str(&c->arena, row->location);
+    c->answer.cookie = arena_str(&c->arena, row->cookie);
+    cmd_answer(e, c, needs);
+    return ABSENT;
+}
+
+enum found idempotency_begin(struct engine *e, struct cmd *c) {
+    uint8_t scope[32];
+    struct idempotency *i;
+    if (c->e.idempotency) {
+        return FOUND; /* it is run again */
+    }
+    scope_of(e, c, scope);
+    HASH_FIND(hh, e->idempotency, scope, sizeof(scope), i);
+    if (i && i->under_way) {
+        cmd_park(c, &i->waiters);
+        return PARKED;
+    }
+    if (i) {
+        return give_again(e, c, &i->row, i->batch);
+    }
+    if (c->e.kept) {
+        return give_again(e, c, c->e.kept, 0);
+    }
+    if (look_up(e, c, LOOK_IDEMPOTENCY, scope, sizeof(scope)) == PARKED) {
+        return PARKED;
+    }
+    i = mem_alloc(sizeof(*i));
+    memcpy(i->scope, scope, sizeof(scope));
+    i->under_way = true;
+    TAILQ_INIT(&i->waiters);
+    HASH_ADD(hh, e->idempotency, scope, sizeof(i->scope), i);
+    c->e.idempotency = i;
+    return FOUND;
+}
+
+static struct str keep(struct str s) {
+    return s.p ? str_n(mem_dup(s.p, s.len), s.len) : STR_NONE;
+}
+
+uint64_t idempotency_answered(struct engine *e, struct cmd *c, uint64_t needs) {
+    struct idempotency *i = c->e.idempotency;
+    bool good = c->answer.type != ANSWER_PROBLEM && c->answer.status / 100 == 2 && !c->answer.body.failed;
+    c->e.idempotency = NULL;
+    cmd_wake(e, &i->waiters);
+    if (!good) {
+        free_entry(e, i);
+        return needs;
+    }
+    struct str answer = c->answer.type == ANSWER_JSON ? buf_view(&c->answer.body) : STR("");
+    i->under_way = false;
+    i->row = (struct idempotency_row){.scope = str_n((char *) i->scope, sizeof(i->scope)),
+                                      .request = keep(c->body.p ? c->body : STR("")),
+                                      .status = c->answer.status,
+                                      .location = keep(c->answer.location),
+                                      .cookie = keep(c->answer.cookie),
+                                      .answer = keep(answer),
+                                      .expires_at = e->now + e->o->idempotency_ttl};
+    struct store_op *op = batch_op(e, STORE_PUT_IDEMPOTENCY);
+    op->row.idempotency = i->row;
+    op->row.idempotency.scope = batch_text(e, i->row.scope);
+    op->row.idempotency.request = batch_text(e, i->row.request);
+    op->row.idempotency.location = batch_text(e, i->row.location);
+    op->row.idempotency.cookie = batch_text(e, i->row.cookie);
+    op->row.idempotency.answer = batch_text(e, i->row.answer);
+    i->batch = e->open->b.number;
+    return i->batch;
+}
+
+void idempotency_durable(struct engine *e, uint64_t batch) {
+    struct idempotency *i, *next;
+    HASH_ITER(hh, e->idempotency, i, next) {
+        if (!i->under_way && i->batch <= batch) {
+            free_entry(e, i);
+            e->evictions++;
+        }
+    }
+}
+
+void idempotency_drop_pending(struct engine *e) {
+    struct idempotency *i, *next;
+    HASH_ITER(hh, e->idempotency, i, next) {
+        if (!i->under_way) {
+            free_entry(e, i);
+        }
+    }
+}

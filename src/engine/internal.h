@@ -1,0 +1,414 @@
+/*
+ * internal.h: what the files of the engine share. One thread; nothing here is seen outside of src/engine/.
+ *
+ *   engine.c     life of the engine, its pass, timers
+ *   batch.c      what must be durable before what may leave; failure
+ *   residence.c  which sessions are in memory, loading and letting go
+ *   rows.c       rows to entries and back
+ *   change.c     every change of a task: numbers, feeds, counts, clocks
+ *   life.c       the ends, moves and users of sessions
+ *   feed.c       channels to the loops: frames, catching up, cuts
+ *   queue.c      queues and their waiting claims
+ *   auth.c       who is it, is it alive, whose is it
+ *   idempotency.c
+ *   cmd_*.c      one handler per command
+ *   check.c      invariants;  metrics.c
+ */
+#ifndef BOWLINE_ENGINE_INTERNAL_H
+#define BOWLINE_ENGINE_INTERNAL_H
+
+#include "domain/session.h"
+#include "domain/task.h"
+#include "domain/token.h"
+#include "engine/engine.h"
+
+#include <uthash.h>
+
+#define ENGINE_RESERVE 4096          /* numbers a session reserves ahead in storage */
+#define ENGINE_SOFT_MS 100           /* progress and touches reach the open batch within */
+#define ENGINE_DUE_MS 500            /* pause between two looks at what is due among what is not in memory */
+#define ENGINE_DUE_LIMIT 50
+#define ENGINE_EVICT_MS 15000        /* a session that nobody needs stays this long */
+#define ENGINE_PUMP 64               /* frames per step to a channel that is catching up */
+#define ENGINE_OUTPUT_SHOW_MS 1000   /* a task event for output at most this often */
+#define ENGINE_OUTPUT_NUMBER 65536   /* bytes of output that share a number */
+#define ENGINE_REFILL_BYTES 65536
+#define ENGINE_REFILL_EVENTS 256
+#define ENGINE_FORGET_MS 60000
+
+struct task_entry;
+struct session_entry;
+TAILQ_HEAD(task_list, task_entry);
+LIST_HEAD(channel_list, channel);
+
+/* ---- feeds ---- */
+
+enum channel_kind { CHANNEL_SESSION, CHANNEL_SESSION_OUTPUT, CHANNEL_TASK };
+
+/* One watched feed on one loop. */
+struct channel {
+    uint64_t number;
+    unsigned loop;
+    enum channel_kind kind;
+    struct id id; /* of the session or task */
+    struct session_entry *s; /* NULL while the session is being loaded again, and for tasks */
+    struct task_entry *t;
+    unsigned watchers, people;
+    uint64_t sent;      /* everything up to it is with the loop or on its way */
+    bool behind;        /* on engine.behind */
+    struct task_entry *at; /* catching up: the next task to send */
+    LIST_ENTRY(channel) of_object;
+    TAILQ_ENTRY(channel) of_behind;
+    UT_hash_handle hh;
+};
+TAILQ_HEAD(behind_list, channel);
+
+struct gone_entry {
+    TAILQ_ENTRY(gone_entry) link;
+    uint64_t seq;
+    struct id task;
+    enum gone_reason reason;
+    int64_t at;
+};
+TAILQ_HEAD(gone_list, gone_entry);
+
+/* ---- what is in memory ---- */
+
+struct task_entry {
+    struct task t;
+    struct session_entry *s;
+    TAILQ_ENTRY(task_entry) by_version, by_change; /* session_entry.by_version, .by_change */
+    TAILQ_ENTRY(task_entry) of_dirty;              /* engine.dirty_tasks or engine.soft_tasks */
+    enum dirt { CLEAN, SOFT, DIRTY } dirt;
+    bool counted_ended;
+    struct timer timer;
+    struct cmd_list waiters;
+    struct channel_list channels;
+    unsigned people;          /* watchers of its own feed with a session or watch credential */
+    int64_t unwatched_since;
+    int64_t output_shown_at;  /* when output last made a task event */
+    bool output_unshown;
+    struct queue *queue;      /* set while it is unfinished and has one */
+    size_t queue_at;          /* its place in the heap, from 1; 0: not in it */
+    bool queue_running;       /* counted as running there */
+    UT_hash_handle hh;
+};
+
+struct session_entry {
+    struct session s;
+    uint64_t seq;
+    uint64_t reserved;         /* durable: numbers up to it may be given out */
+    uint64_t reserved_pending; /* will be, once the batch that says so is */
+    uint64_t gone_floor;
+    uint64_t pending;          /* newest batch that holds a durable change of this session */
+    struct task_list by_version, by_change;
+    struct gone_list gone;
+    unsigned gone_count, unfinished, ended;
+    struct channel_list channels;
+    unsigned watchers;         /* of its feeds and those of its tasks */
+    unsigned people;
+    int64_t unwatched_since;
+    TAILQ_ENTRY(session_entry) of_dirty;
+    enum dirt dirt;
+    int64_t active_written;    /* idle clock and due time as the store has them */
+    int64_t due_written;
+    int64_t used_at;
+    bool ending;               /* a command that ends it is under way */
+    struct timer timer;
+    struct user *user;
+    UT_hash_handle hh, hh_key;
+};
+TAILQ_HEAD(session_list, session_entry);
+
+struct user {
+    char *name;
+    struct user_session {
+        struct id id;
+        int64_t active_at;
+        bool ended; /* kept for tasks that wait to be handed over */
+    } *sessions;
+    size_t count, cap;
+    unsigned resident; /* of its sessions in memory */
+    bool stale;        /* a failed batch may have changed it: ask the store again */
+    UT_hash_handle hh;
+};
+
+struct queue {
+    char *name;
+    struct task_entry **heap; /* by (ready, id) */
+    size_t count, cap;
+    unsigned running;
+    struct cmd_list waiters;
+    struct timer timer;
+    UT_hash_handle hh;
+};
+
+struct kind {
+    char *name;
+    struct kind_durations durations;
+    bool dirty;
+    UT_hash_handle hh;
+};
+
+/* A task that is gone, until the batch that says so is durable. */
+struct tombstone {
+    struct tombstone_row row;
+    char *kind;
+    uint64_t batch;
+    UT_hash_handle hh;
+};
+
+/* A key that led to a session which ended or rotated, until the batch that says so is durable. */
+struct old_key {
+    uint8_t hash[32];
+    int64_t jwt_from_s;
+    uint64_t batch;
+    UT_hash_handle hh;
+};
+
+struct idempotency {
+    uint8_t scope[32];
+    bool under_way;
+    uint64_t batch;
+    struct idempotency_row row; /* texts on the heap */
+    struct cmd_list waiters;
+    UT_hash_handle hh;
+};
+
+/* ---- look-ups ---- */
+
+enum look_up { LOOK_SESSION, LOOK_TASK, LOOK_KEY, LOOK_USER, LOOK_IDEMPOTENCY, LOOK_OLD_KEY };
+
+struct load {
+    struct load_key {
+        int what;
+        uint8_t key[32];
+    } key;
+    struct cmd_list waiters;
+    uint64_t stamp; /* engine.evictions when it was asked */
+    bool reload;    /* of a session that was thrown away */
+    UT_hash_handle hh;
+};
+
+enum found { FOUND, ABSENT, PARKED };
+
+/* ---- batches ---- */
+
+struct effect {
+    TAILQ_ENTRY(effect) link;
+    unsigned loop;
+    struct mail mail;    /* or */
+    struct cmd *resume;  /* a command that goes on once the batch is durable */
+};
+TAILQ_HEAD(effect_list, effect);
+
+struct batch {
+    struct store_batch b;
+    struct effect_list effects;
+    struct touched {
+        struct id session;
+        uint64_t reserved;
+    } *touched;
+    size_t touched_count, touched_cap;
+};
+
+struct engine {
+    struct engine_config config;
+    const struct options *o;
+    struct store *store;
+    int64_t now;
+    struct wheel wheel;
+    struct id_maker ids;
+    char epoch[16];
+
+    enum { ENGINE_NEW, ENGINE_LOADING, ENGINE_SERVING, ENGINE_STOPPING, ENGINE_STOPPED } state;
+    bool unclean;      /* the last stop was not a clean one */
+    bool dead;         /* an fsync failed: nothing is written any more */
+    size_t loads_left; /* while loading */
+
+    struct session_entry *sessions;
+    struct session_entry *sessions_by_key;
+    struct task_entry *tasks;
+    struct user *users;
+    struct queue *queues;
+    struct kind *kinds;
+    struct tombstone *tombstones;
+    struct old_key *old_keys;
+    struct idempotency *idempotency;
+    struct load *loads;
+    struct channel *channels;
+    uint64_t channel_numbers;
+    struct behind_list behind;
+
+    struct batch *open, *inflight;
+    uint64_t durable;
+    uint64_t evictions;
+    unsigned queries; /* with the store */
+    struct task_list dirty_tasks, soft_tasks;
+    struct session_list dirty_sessions, soft_sessions;
+    struct timer soft_timer, due_timer, forget_timer;
+    bool due_under_way, kinds_dirty;
+
+    struct cmd_list ready; /* to be run again in this pass */
+    struct cmd_list held;  /* came before the engine was serving */
+    struct buf scratch;
+
+    struct {
+        uint64_t commands, changes, reports, batches, batch_ops, batch_failures, frames, loads, evictions, created, ended[TASK_STATES];
+    } counts;
+};
+
+/* engine.c */
+void engine_command(struct engine *e, struct cmd *c); /* runs it until it is answered or parked */
+void cmd_park(struct cmd *c, struct cmd_list *list);
+void cmd_unpark(struct cmd *c);
+void cmd_wake(struct engine *e, struct cmd_list *list); /* all of them run again in this pass */
+enum found cmd_wait(struct engine *e, struct cmd *c, struct cmd_list *list); /* parks for Prefer: wait; PARKED, or ABSENT when time is up */
+
+/* batch.c */
+struct batch *batch_create(uint64_t number);
+void batch_destroy(struct batch *b);
+struct store_op *batch_op(struct engine *e, enum store_op_type type);
+struct str batch_text(struct engine *e, struct str s); /* a copy that lives as long as the open batch */
+uint64_t engine_newest(const struct engine *e);        /* the newest batch with anything in it */
+void task_dirty(struct engine *e, struct task_entry *t);
+void task_soft(struct engine *e, struct task_entry *t);
+void session_dirty(struct engine *e, struct session_entry *s);
+void session_soft(struct engine *e, struct session_entry *s);
+void session_pend(struct engine *e, struct session_entry *s); /* the open batch holds a durable change of it */
+void entry_clean_task(struct engine *e, struct task_entry *t); /* takes it off the lists of what must be written */
+void entry_clean_session(struct engine *e, struct session_entry *s);
+void engine_post(struct engine *e, uint64_t needs, unsigned loop, struct mail m);
+enum found cmd_until_durable(struct engine *e, struct cmd *c, uint64_t needs); /* FOUND, or PARKED */
+void engine_flush(struct engine *e); /* gives the open batch to the store if that is idle */
+
+/* answers (engine.c) */
+void cmd_answer(struct engine *e, struct cmd *c, uint64_t needs);
+void cmd_refuse(struct engine *e, struct cmd *c, uint64_t needs, enum err err, const char *detail);
+void cmd_refuse_at(struct engine *e, struct cmd *c, uint64_t needs, enum err err, struct str pointer, const char *detail);
+struct buf *cmd_json(struct cmd *c, int status); /* an answer of this status with a JSON body to be written */
+
+/* residence.c */
+enum found find_session(struct engine *e, struct cmd *c, struct id id, struct session_entry **ret);
+enum found find_task(struct engine *e, struct cmd *c, struct id id, struct task_entry **ret, struct tombstone_row **ret_gone); /* ABSENT with *ret_gone set if it was */
+enum found find_key(struct engine *e, struct cmd *c, struct str key, struct session_entry **ret);
+enum found find_user(struct engine *e, struct cmd *c, struct str name, struct user **ret);
+enum found look_up(struct engine *e, struct cmd *c, enum look_up what, const void *key, size_t key_len);
+struct session_entry *session_resident(struct engine *e, struct id id);
+struct task_entry *task_resident(struct engine *e, struct id id);
+void session_load(struct engine *e, struct id id, bool reload);
+void engine_loaded(struct engine *e, struct store_query *q);
+void session_drop(struct engine *e, struct session_entry *s); /* out of memory, whatever its state; channels stay */
+void session_maybe_evict(struct engine *e, struct session_entry *s);
+void session_key_hash(const struct engine *e, unsigned set, struct str key, uint8_t out[32]);
+struct store_query *query_create(enum store_query_type type, int purpose, void *owner);
+void query_free(struct store_query *q);
+void query_send(struct engine *e, struct store_query *q);
+enum query_purpose { QUERY_LOAD, QUERY_CMD, QUERY_DUE, QUERY_START };
+enum found cmd_query(struct engine *e, struct cmd *c, struct store_query *q); /* PARKED; the command runs again with c->e.query set */
+
+/* rows.c */
+struct session_entry *session_entry_create(struct engine *e, struct session *s);
+struct task_entry *task_entry_create(struct engine *e, struct session_entry *s, struct task *t);
+struct session_entry *session_from_rows(struct engine *e, const struct store_query *q, bool reload);
+void session_row_put(struct engine *e, struct session_entry *s);
+void task_row_put(struct engine *e, struct task_entry *t);
+void kind_row_put(struct engine *e, struct kind *k);
+void kind_from_row(struct engine *e, const struct kind_row *row);
+int64_t session_due_at(const struct engine *e, const struct session_entry *s);
+
+/* change.c */
+uint64_t session_number(struct engine *e, struct session_entry *s, uint64_t above);
+enum how_lasting { LASTING, PASSING };
+void task_changed(struct engine *e, struct task_entry *t, enum how_lasting how);
+void task_output(struct engine *e, struct task_entry *t, struct str data);
+void task_rearm(struct engine *e, struct task_entry *t);
+void task_count(struct task_entry *t);
+void task_remove(struct engine *e, struct task_entry *t, enum gone_reason reason); /* forgets it: gone entry, tombstone, rows */
+void task_entry_free(struct engine *e, struct task_entry *t); /* out of all lists, without a trace in the store */
+void gone_add(struct engine *e, struct session_entry *s, struct id task, enum gone_reason reason);
+void task_cancel(struct engine *e, struct task_entry *t, struct str reason);
+struct kind *kind_of(struct engine *e, const char *name);
+
+/* life.c */
+void session_touch(struct engine *e, struct session_entry *s, bool explicit_touch);
+void session_rearm(struct engine *e, struct session_entry *s);
+enum found session_end_prepare(struct engine *e, struct cmd *c, struct session_entry *s, struct session_entry **ret_heir); /* loads what ending it needs */
+void session_end(struct engine *e, struct session_entry *s, enum end_reason reason, struct session_entry *heir);
+void session_old_key(struct engine *e, struct session_entry *s, bool kept);
+/* JWTs for this key count only if issued at or after this second; 0: any. */
+int64_t old_key_jwt_from(struct engine *e, struct cmd *c, struct str key);
+void old_keys_durable(struct engine *e, uint64_t batch);
+void session_wake_waiters(struct engine *e, struct session_entry *s); /* commands that wait on its tasks: who they are may have changed */
+void task_move_to(struct engine *e, struct task_entry *t, struct session_entry *to);
+/* Makes room for one more session of the user; FOUND when there is. */
+enum found user_make_room(struct engine *e, struct cmd *c, struct user *u);
+/* Loads the ended sessions whose tasks wait for this user. */
+enum found user_waiting_prepare(struct engine *e, struct cmd *c, struct user *u);
+void user_take_waiting(struct engine *e, struct user *u, struct session_entry *into);
+void user_add(struct engine *e, struct session_entry *s);
+void user_forget_session(struct engine *e, struct session_entry *s); /* leaves memory */
+struct user_session *user_session_of(struct user *u, struct id id);
+enum found session_create(struct engine *e, struct cmd *c, const struct session_new *n, struct session_entry **ret);
+bool handover_due(const struct task *t);
+void session_set_key(struct engine *e, struct session_entry *s, struct str key);
+void session_unkey(struct engine *e, struct session_entry *s);
+
+/* feed.c */
+void cursor_prefix(const struct engine *e, enum id_kind kind, struct id id, struct buf *out);
+enum cursor_is { CURSOR_NONE, CURSOR_GOOD, CURSOR_USELESS };
+enum cursor_is cursor_parse(const struct engine *e, enum id_kind kind, struct id id, struct str text, uint64_t *ret_number);
+void feed_task_changed(struct engine *e, struct task_entry *t, bool output_only);
+void feed_output(struct engine *e, struct task_entry *t, uint64_t seq, uint64_t offset, struct str data);
+void feed_gone(struct engine *e, struct session_entry *s, const struct gone_entry *g);
+void feed_task_unlink(struct engine *e, struct task_entry *t); /* it leaves its session's lists: channels catching up step over it */
+struct channel *channel_open(struct engine *e, unsigned loop, enum channel_kind kind, struct session_entry *s, struct task_entry *t);
+void channel_close(struct engine *e, struct channel *ch);
+void channel_reattach(struct engine *e, struct channel *ch);
+void channel_pump(struct engine *e, struct channel *ch);
+void channel_fall_behind(struct engine *e, struct channel *ch, uint64_t sent);
+void channels_cut(struct engine *e, struct channel_list *list, uint64_t needs, uint32_t mask, uint32_t below, enum mail_cut how, const char *event, struct str data);
+void session_cut(struct engine *e, struct session_entry *s, uint32_t mask, uint32_t below, enum mail_cut how, const char *state, const char *reason);
+void output_event(struct id task, uint64_t seq, uint64_t offset, struct str data, struct buf *out);
+void gone_event(const struct gone_entry *g, struct buf *out);
+struct frame *feed_frame(struct engine *e, enum frame_kind kind, const struct channel *ch, uint64_t seq, struct id key, const char *event, struct str data);
+void task_event(struct task_entry *t, uint64_t seq, struct buf *out);
+
+/* queue.c */
+struct queue *queue_of(struct engine *e, struct str name); /* makes it */
+struct queue *queue_find(struct engine *e, struct str name);
+void queue_update(struct engine *e, struct task_entry *t); /* after any change: in if it can be claimed, out if not */
+void queue_leave(struct engine *e, struct task_entry *t);
+struct task_entry *queue_take(struct engine *e, struct queue *q); /* the first that is ready, or NULL */
+void queue_serve(struct engine *e, struct queue *q);             /* wakes as many waiting claims as there are tasks ready */
+
+/* auth.c: FOUND; PARKED; ABSENT means that it has been answered */
+enum found authenticate(struct engine *e, struct cmd *c);
+enum found entitled_session(struct engine *e, struct cmd *c, struct session_entry **ret);
+enum found entitled_task(struct engine *e, struct cmd *c, struct task_entry **ret);
+bool cred_is_person(const struct cmd *c);
+
+/* idempotency.c */
+enum found idempotency_begin(struct engine *e, struct cmd *c);
+uint64_t idempotency_answered(struct engine *e, struct cmd *c, uint64_t needs);
+void idempotency_durable(struct engine *e, uint64_t batch);
+void idempotency_drop_pending(struct engine *e);
+void tombstones_durable(struct engine *e, uint64_t batch);
+void tombstones_drop_pending(struct engine *e);
+
+/* cmd_*.c */
+typedef void cmd_handler(struct engine *e, struct cmd *c);
+cmd_handler cmd_session_create, cmd_session_open, cmd_session_get, cmd_session_touch, cmd_session_rotate, cmd_session_merge, cmd_session_end, cmd_session_list;
+cmd_handler cmd_task_create, cmd_task_start, cmd_task_get, cmd_task_result, cmd_task_output, cmd_task_input, cmd_task_cancel, cmd_task_answer, cmd_task_seen, cmd_task_bind;
+cmd_handler cmd_task_token, cmd_task_delete, cmd_task_list, cmd_task_control, cmd_task_report, cmd_report_open, cmd_queue_claim, cmd_queue_release, cmd_queue_list;
+cmd_handler cmd_watch, cmd_watch_refill, cmd_auth;
+void session_answer(struct engine *e, struct cmd *c, struct session_entry *s, int status, bool with_token);
+void task_answer_to(struct engine *e, struct cmd *c, struct task_entry *t, int status);
+/* The session that a body names, by id or key; made where a new key is given. FOUND, PARKED, or ABSENT when answered. */
+enum found find_ref(struct engine *e, struct cmd *c, struct session_entry **ret);
+void claims_give_back(struct engine *e, struct cmd *c);
+
+#define CUT_ANYBODY (WATCHER_SESSION | WATCHER_WATCH | WATCHER_KEY)
+#define CUT_ANY_GEN UINT32_MAX
+
+#endif

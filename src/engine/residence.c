@@ -1,0 +1,339 @@
+/*
+ * Which sessions are in memory. A session with its tasks is there as a whole or not at all: loaded by one query when a command needs it (which waits), let go when
+ * nobody watches and nothing in it is unfinished. Memory is asked first, always; that a look-up found nothing counts only as long as nothing has left memory since
+ * it was asked (engine.evictions), since what was made and let go meanwhile would be missed.
+ */
+#include "engine/internal.h"
+
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+struct store_query *query_create(enum store_query_type type, int purpose, void *owner) {
+    struct store_query *q = mem_alloc(sizeof(*q));
+    q->type = type;
+    q->purpose = purpose;
+    q->owner = owner;
+    q->filter.state = -1;
+    return q;
+}
+
+void query_free(struct store_query *q) {
+    if (q) {
+        arena_fini(&q->arena);
+        mem_free(q);
+    }
+}
+
+void query_send(struct engine *e, struct store_query *q) {
+    e->queries++;
+    store_query(e->store, q);
+}
+
+struct session_entry *session_resident(struct engine *e, struct id id) {
+    struct session_entry *s;
+    HASH_FIND(hh, e->sessions, &id, sizeof(id), s);
+    return s;
+}
+
+struct task_entry *task_resident(struct engine *e, struct id id) {
+    struct task_entry *t;
+    HASH_FIND(hh, e->tasks, &id, sizeof(id), t);
+    return t;
+}
+
+/* ---- looking things up ---- */
+
+static struct load_key load_key_of(int what, const void *key, size_t len) {
+    struct load_key k;
+    memset(&k, 0, sizeof(k));
+    k.what = what;
+    if (len <= sizeof(k.key)) {
+        memcpy(k.key, key, len);
+    } else {
+        crypto_sha256(str_n(key, len), k.key);
+    }
+    return k;
+}
+
+static const enum store_query_type look_up_query[] = {
+    [LOOK_SESSION] = STORE_LOAD_SESSION, [LOOK_TASK] = STORE_FIND_TASK,           [LOOK_KEY] = STORE_FIND_KEY,
+    [LOOK_USER] = STORE_FIND_USER,       [LOOK_IDEMPOTENCY] = STORE_FIND_IDEMPOTENCY,
+};
+
+static struct load *load_begin(struct engine *e, enum look_up what, const void *key, size_t len) {
+    struct load_key k = load_key_of(what, key, len);
+    struct load *l;
+    HASH_FIND(hh, e->loads, &k, sizeof(k), l);
+    if (l) {
+        return l;
+    }
+    l = mem_alloc(sizeof(*l));
+    l->key = k;
+    l->stamp = e->evictions;
+    TAILQ_INIT(&l->waiters);
+    HASH_ADD(hh, e->loads, key, sizeof(l->key), l);
+    struct store_query *q = query_create(look_up_query[what], QUERY_LOAD, l);
+    q->time = e->now;
+    q->limit = 1000;
+    if (what == LOOK_SESSION || what == LOOK_TASK) {
+        memcpy(&q->id, key, sizeof(q->id));
+    } else {
+        q->data = arena_str(&q->arena, str_n(key, len));
+    }
+    e->counts.loads++;
+    query_send(e, q);
+    return l;
+}
+
+enum found look_up(struct engine *e, struct cmd *c, enum look_up what, const void *key, size_t len) {
+    struct load_key k = load_key_of(what, key, len);
+    for (unsigned i = 0; i < c->e.absent_count; i++) {
+        if (c->e.absent[i].what == k.what && c->e.absent[i].stamp == e->evictions && memcmp(c->e.absent[i].key, k.key, sizeof(k.key)) == 0) {
+            return ABSENT;
+        }
+    }
+    cmd_park(c, &load_begin(e, what, key, len)->waiters);
+    return PARKED;
+}
+
+static void note_absent(struct cmd *c, const struct load *l) {
+    const unsigned room = sizeof(c->e.absent) / sizeof(c->e.absent[0]);
+    unsigned at = c->e.absent_count;
+    for (unsigned i = 0; i < c->e.absent_count; i++) {
+        if (c->e.absent[i].what == l->key.what && memcmp(c->e.absent[i].key, l->key.key, sizeof(l->key.key)) == 0) {
+            at = i;
+        }
+    }
+    if (at == room) {
+        memmove(&c->e.absent[0], &c->e.absent[1], sizeof(c->e.absent[0]) * (room - 1)); /* the oldest is asked again if it matters */
+        at = room - 1;
+    } else if (at == c->e.absent_count) {
+        c->e.absent_count++;
+    }
+    c->e.absent[at].what = l->key.what;
+    c->e.absent[at].stamp = l->stamp;
+    memcpy(c->e.absent[at].key, l->key.key, sizeof(l->key.key));
+}
+
+enum found find_session(struct engine *e, struct cmd *c, struct id id, struct session_entry **ret) {
+    struct session_entry *s = session_resident(e, id);
+    if (!s) {
+        return look_up(e, c, LOOK_SESSION, &id, sizeof(id));
+    }
+    s->used_at = e->now;
+    *ret = s;
+    return FOUND;
+}
+
+enum found find_task(struct engine *e, struct cmd *c, struct id id, struct task_entry **ret, struct tombstone_row **ret_gone) {
+    struct task_entry *t = task_resident(e, id);
+    if (t) {
+        t->s->used_at = e->now;
+        *ret = t;
+        return FOUND;
+    }
+    struct tombstone *dead;
+    HASH_FIND(hh, e->tombstones, &id, sizeof(id), dead);
+    *ret_gone = dead ? &dead->row : c->e.gone && id_eq(c->e.gone->task, id) ? c->e.gone : NULL;
+    return *ret_gone ? ABSENT : look_up(e, c, LOOK_TASK, &id, sizeof(id));
+}
+
+void session_key_hash(const struct engine *e, unsigned set, struct str key, uint8_t out[32]) {
+    crypto_hmac_sha256(e->config.keys->set[set].session_keys, SHA256_BYTES, key, out);
+}
+
+enum found find_key(struct engine *e, struct cmd *c, struct str key, struct session_entry **ret) {
+    for (unsigned i = 0; i < e->config.keys->count; i++) {
+        uint8_t hash[32];
+        session_key_hash(e, i, key, hash);
+        HASH_FIND(hh_key, e->sessions_by_key, hash, sizeof(hash), *ret);
+        if (*ret) {
+            (*ret)->used_at = e->now;
+            return FOUND;
+        }
+        if (look_up(e, c, LOOK_KEY, hash, sizeof(hash)) == PARKED) {
+            return PARKED;
+        }
+    }
+    return ABSENT;
+}
+
+enum found find_user(struct engine *e, struct cmd *c, struct str name, struct user **ret) {
+    struct user *u;
+    HASH_FIND(hh, e->users, name.p, name.len, u);
+    if (u && !u->stale) {
+        *ret = u;
+        return FOUND;
+    }
+    cmd_park(c, &load_begin(e, LOOK_USER, name.p, name.len)->waiters);
+    return PARKED;
+}
+
+/* ---- what came back ---- */
+
+void session_load(struct engine *e, struct id id, bool reload) {
+    struct load *l = load_begin(e, LOOK_SESSION, &id, sizeof(id));
+    l->reload |= reload;
+}
+
+static void *copy_into(struct cmd *c, const void *p, size_t bytes) {
+    void *copy = arena_alloc(&c->arena, bytes);
+    if (copy) {
+        memcpy(copy, p, bytes);
+    }
+    return copy;
+}
+
+static void take_session(struct engine *e, struct load *l, struct store_query *q) {
+    struct id id;
+    memcpy(&id, l->key.key, sizeof(id));
+    if (q->found && !session_resident(e, id)) {
+        session_from_rows(e, q, l->reload);
+    }
+}
+
+/* A look-up that found the name of a session: its waiters wait on for the session itself. */
+static void wait_on(struct engine *e, struct load *l, struct id session) {
+    struct cmd_list *next = session_resident(e, session) ? &e->ready : &load_begin(e, LOOK_SESSION, &session, sizeof(session))->waiters;
+    while (!TAILQ_EMPTY(&l->waiters)) {
+        struct cmd *c = TAILQ_FIRST(&l->waiters);
+        cmd_unpark(c);
+        cmd_park(c, next);
+    }
+}
+
+static void take_user(struct engine *e, struct store_query *q) {
+    struct user *u;
+    HASH_FIND(hh, e->users, q->data.p, q->data.len, u);
+    if (u && !u->stale) {
+        return;
+    }
+    if (!u) {
+        u = mem_alloc(sizeof(*u));
+        u->name = mem_strdup(q->data);
+        HASH_ADD_KEYPTR(hh, e->users, u->name, q->data.len, u);
+    }
+    u->stale = false;
+    u->count = 0;
+    for (size_t i = 0; i < q->session_count; i++) {
+        struct session_row *row = &q->sessions[i];
+        struct user_session *us = user_session_of(u, row->id);
+        us->active_at = row->active_at;
+        us->ended = row->state == SESSION_ENDED;
+    }
+    for (struct session_entry *s = e->sessions; s; s = s->hh.next) {
+        if (s->s.user && str_eqz(q->data, s->s.user)) {
+            user_add(e, s);
+        }
+    }
+}
+
+static void waiters_learn(struct load *l, struct store_query *q) {
+    struct cmd *c;
+    TAILQ_FOREACH(c, &l->waiters, e.link) {
+        if (q->old_key) {
+            c->e.old_key = copy_into(c, q->old_key, sizeof(*q->old_key));
+        }
+        if (q->tombstone) {
+            c->e.gone = copy_into(c, q->tombstone, sizeof(*q->tombstone));
+            c->e.gone->kind = arena_str(&c->arena, q->tombstone->kind);
+        }
+        if (q->idempotency) {
+            struct idempotency_row *row = copy_into(c, q->idempotency, sizeof(*row));
+            row->request = arena_str(&c->arena, row->request);
+            row->location = arena_str(&c->arena, row->location);
+            row->cookie = arena_str(&c->arena, row->cookie);
+            row->answer = arena_str(&c->arena, row->answer);
+            c->e.kept = row;
+        }
+        if (!q->found) {
+            note_absent(c, l);
+        }
+    }
+}
+
+static void load_failed(struct engine *e, struct load *l) {
+    while (!TAILQ_EMPTY(&l->waiters)) {
+        struct cmd *c = TAILQ_FIRST(&l->waiters);
+        cmd_unpark(c);
+        cmd_refuse(e, c, 0, ERR_UNAVAILABLE, "The store cannot be read");
+    }
+    log_error("store.read_failed", "what=%d", l->key.what);
+}
+
+void engine_loaded(struct engine *e, struct store_query *q) {
+    struct load *l = q->owner;
+    HASH_DELETE(hh, e->loads, l);
+    if (q->result != STORE_OK) {
+        load_failed(e, l);
+    } else if ((l->key.what == LOOK_TASK || l->key.what == LOOK_KEY) && q->found) {
+        waiters_learn(l, q);
+        wait_on(e, l, q->ret_id);
+    } else {
+        if (l->key.what == LOOK_SESSION) {
+            take_session(e, l, q);
+        } else if (l->key.what == LOOK_USER) {
+            take_user(e, q);
+            q->found = true;
+        }
+        waiters_learn(l, q);
+        cmd_wake(e, &l->waiters);
+    }
+    if (l->key.what == LOOK_SESSION && e->state == ENGINE_LOADING && e->loads_left) {
+        e->loads_left--;
+    }
+    mem_free(l);
+}
+
+/* ---- letting go ---- */
+
+void session_drop(struct engine *e, struct session_entry *s) {
+    while (!TAILQ_EMPTY(&s->by_version)) {
+        task_entry_free(e, TAILQ_FIRST(&s->by_version));
+    }
+    while (!TAILQ_EMPTY(&s->gone)) {
+        struct gone_entry *g = TAILQ_FIRST(&s->gone);
+        TAILQ_REMOVE(&s->gone, g, link);
+        mem_free(g);
+    }
+    while (!LIST_EMPTY(&s->channels)) {
+        struct channel *ch = LIST_FIRST(&s->channels);
+        LIST_REMOVE(ch, of_object);
+        ch->s = NULL;
+        ch->at = NULL;
+    }
+    entry_clean_session(e, s);
+    wheel_cancel(&e->wheel, &s->timer);
+    session_unkey(e, s);
+    user_forget_session(e, s);
+    HASH_DELETE(hh, e->sessions, s);
+    session_fini(&s->s);
+    mem_free(s);
+}
+
+static bool session_is_needed(const struct engine *e, const struct session_entry *s) {
+    return s->watchers || s->unfinished || s->pending > e->durable || s->dirt != CLEAN || !LIST_EMPTY(&s->channels) || s->ending || s->used_at + ENGINE_EVICT_MS > e->now;
+}
+
+void session_maybe_evict(struct engine *e, struct session_entry *s) {
+    if (e->state != ENGINE_SERVING || e->dead || session_is_needed(e, s)) {
+        return;
+    }
+    struct task_entry *t;
+    TAILQ_FOREACH(t, &s->by_version, by_version) {
+        if (t->dirt != CLEAN || !TAILQ_EMPTY(&t->waiters) || !LIST_EMPTY(&t->channels)) {
+            return;
+        }
+    }
+    if (s->seq != s->reserved_pending || s->s.active_at != s->active_written) {
+        s->reserved_pending = s->seq; /* exact numbers and times, then it goes */
+        session_dirty(e, s);
+        return;
+    }
+    e->evictions++;
+    e->counts.evictions++;
+    session_drop(e, s);
+}

@@ -1,0 +1,214 @@
+/* Rows to entries and back. */
+#include "engine/internal.h"
+
+#include "base/json.h"
+#include "base/log.h"
+#include "base/mem.h"
+
+#include <stdlib.h>
+
+struct session_entry *session_entry_create(struct engine *e, struct session *s) {
+    struct session_entry *se = mem_alloc(sizeof(*se));
+    se->s = *s;
+    TAILQ_INIT(&se->by_version);
+    TAILQ_INIT(&se->by_change);
+    TAILQ_INIT(&se->gone);
+    LIST_INIT(&se->channels);
+    se->used_at = e->now;
+    se->unwatched_since = e->now;
+    HASH_ADD(hh, e->sessions, s.id, sizeof(se->s.id), se);
+    if (se->s.has_key && se->s.state == SESSION_ACTIVE) {
+        HASH_ADD(hh_key, e->sessions_by_key, s.key_hash, sizeof(se->s.key_hash), se);
+    }
+    return se;
+}
+
+struct task_entry *task_entry_create(struct engine *e, struct session_entry *s, struct task *t) {
+    struct task_entry *te = mem_alloc(sizeof(*te));
+    te->t = *t;
+    te->s = s;
+    TAILQ_INIT(&te->waiters);
+    LIST_INIT(&te->channels);
+    te->unwatched_since = e->now;
+    TAILQ_INSERT_TAIL(&s->by_version, te, by_version);
+    TAILQ_INSERT_TAIL(&s->by_change, te, by_change);
+    te->counted_ended = task_is_ended(t);
+    *(te->counted_ended ? &s->ended : &s->unfinished) += 1;
+    HASH_ADD(hh, e->tasks, t.id, sizeof(te->t.id), te);
+    return te;
+}
+
+static int by_change_seq(const void *a, const void *b) {
+    const struct task_entry *x = *(struct task_entry *const *) a, *y = *(struct task_entry *const *) b;
+    return (x->t.change_seq > y->t.change_seq) - (x->t.change_seq < y->t.change_seq);
+}
+
+static void order_by_change(struct session_entry *s) {
+    size_t n = s->unfinished + s->ended, i = 0;
+    struct task_entry **all = mem_alloc(n * sizeof(struct task_entry *)), *t;
+    TAILQ_FOREACH(t, &s->by_version, by_version) {
+        all[i++] = t;
+    }
+    qsort(all, n, sizeof(struct task_entry *), by_change_seq);
+    TAILQ_INIT(&s->by_change);
+    for (i = 0; i < n; i++) {
+        TAILQ_INSERT_TAIL(&s->by_change, all[i], by_change);
+    }
+    mem_free(all);
+}
+
+static bool task_from_row(struct engine *e, struct session_entry *s, const struct task_row *row) {
+    struct task t = {.id = row->id, .session = row->session, .state = (enum task_state) row->state, .version = row->version};
+    if (task_read_body(&t, row->body)) {
+        char id[ID_TEXT_LEN + 1];
+        id_format(row->id, ID_TASK, id);
+        log_error("store.bad_row", "task=%s", id);
+        task_fini(&t);
+        return false;
+    }
+    t.kind = mem_strdup(row->kind);
+    t.queue = mem_strdup(row->queue);
+    if (t.state == TASK_RUNNING) {
+        t.heard_at = e->now; /* leases start anew, so that workers can come back */
+        estimate_reset(&t.estimate, e->now);
+    }
+    task_entry_create(e, s, &t);
+    return true;
+}
+
+static void session_of_row(const struct session_row *row, struct session *ret) {
+    *ret = (struct session){.id = row->id,
+                            .state = (enum session_state) row->state,
+                            .reason = (enum end_reason) row->reason,
+                            .gen = row->gen,
+                            .user = mem_strdup(row->user),
+                            .metadata = mem_strdup(row->metadata),
+                            .created_at = row->created_at,
+                            .ended_at = row->ended_at,
+                            .rotated_at = row->rotated_at,
+                            .active_at = row->active_at,
+                            .idle_timeout_ms = row->idle_timeout,
+                            .max_age_ms = row->max_age,
+                            .merged_into = row->merged_into};
+    if (row->key_hash.len == sizeof(ret->key_hash)) {
+        ret->has_key = true;
+        memcpy(ret->key_hash, row->key_hash.p, sizeof(ret->key_hash));
+    }
+}
+
+static void gone_from_rows(struct session_entry *se, const struct store_query *q) {
+    for (size_t i = 0; i < q->gone_count; i++) {
+        struct gone_entry *g = mem_alloc(sizeof(*g));
+        *g = (struct gone_entry){.seq = q->gone[i].seq, .task = q->gone[i].task, .reason = (enum gone_reason) q->gone[i].reason, .at = q->gone[i].at};
+        TAILQ_INSERT_TAIL(&se->gone, g, link);
+        se->gone_count++;
+    }
+}
+
+struct session_entry *session_from_rows(struct engine *e, const struct store_query *q, bool reload) {
+    struct session s;
+    session_of_row(&q->sessions[0], &s);
+    struct session_entry *se = session_entry_create(e, &s);
+    se->seq = se->reserved = se->reserved_pending = q->sessions[0].seq;
+    se->gone_floor = q->sessions[0].gone_floor;
+    se->active_written = s.active_at;
+    se->due_written = q->sessions[0].due_at;
+    for (size_t i = 0; i < q->task_count; i++) {
+        task_from_row(e, se, &q->tasks[i]);
+    }
+    order_by_change(se);
+    gone_from_rows(se, q);
+    user_add(e, se);
+    struct channel *ch;
+    for (ch = e->channels; ch; ch = ch->hh.next) {
+        channel_reattach(e, ch);
+    }
+    struct task_entry *t, *next, *last = TAILQ_LAST(&se->by_version, task_list);
+    for (t = TAILQ_FIRST(&se->by_version); t; t = next) {
+        next = t == last ? NULL : TAILQ_NEXT(t, by_version);
+        if (reload && !task_is_ended(&t->t)) {
+            task_changed(e, t, PASSING); /* what was shown of it may have been more than what was kept */
+        } else {
+            task_rearm(e, t);
+            queue_update(e, t);
+        }
+    }
+    session_rearm(e, se);
+    return se;
+}
+
+int64_t session_due_at(const struct engine *e, const struct session_entry *s) {
+    if (s->s.state == SESSION_ACTIVE) {
+        return session_expires_at(&s->s, NULL);
+    }
+    return s->unfinished + s->ended ? 0 : s->s.ended_at + e->o->ended_session_ttl;
+}
+
+void session_row_put(struct engine *e, struct session_entry *s) {
+    struct store_op *op = batch_op(e, STORE_PUT_SESSION);
+    s->active_written = s->s.active_at;
+    s->due_written = session_due_at(e, s);
+    op->row.session = (struct session_row){.id = s->s.id,
+                                           .state = (uint8_t) s->s.state,
+                                           .reason = (uint8_t) s->s.reason,
+                                           .gen = s->s.gen,
+                                           .seq = s->reserved_pending,
+                                           .gone_floor = s->gone_floor,
+                                           .user = batch_text(e, str_of(s->s.user)),
+                                           .key_hash = s->s.has_key ? batch_text(e, str_n((char *) s->s.key_hash, 32)) : STR_NONE,
+                                           .metadata = batch_text(e, str_of(s->s.metadata)),
+                                           .created_at = s->s.created_at,
+                                           .ended_at = s->s.ended_at,
+                                           .active_at = s->s.active_at,
+                                           .idle_timeout = s->s.idle_timeout_ms,
+                                           .max_age = s->s.max_age_ms,
+                                           .rotated_at = s->s.rotated_at,
+                                           .merged_into = s->s.merged_into,
+                                           .due_at = s->due_written};
+}
+
+void task_row_put(struct engine *e, struct task_entry *t) {
+    struct buf *body = &e->scratch;
+    buf_clear(body);
+    task_write_body(&t->t, body);
+    struct store_op *op = batch_op(e, STORE_PUT_TASK);
+    op->row.task = (struct task_row){.id = t->t.id,
+                                     .session = t->t.session,
+                                     .state = (uint8_t) t->t.state,
+                                     .version = t->t.version,
+                                     .due_at = task_is_ended(&t->t) ? t->t.expires_at : 0,
+                                     .kind = batch_text(e, str_of(t->t.kind)),
+                                     .queue = batch_text(e, str_of(t->t.queue)),
+                                     .body = batch_text(e, buf_view(body))};
+}
+
+/* ---- kinds: how long their tasks took ---- */
+
+void kind_row_put(struct engine *e, struct kind *k) {
+    struct buf *body = &e->scratch;
+    buf_clear(body);
+    buf_puts(body, "{\"ms\":[");
+    for (unsigned i = 0; i < k->durations.count; i++) {
+        buf_puts(body, i ? "," : "");
+        buf_u64(body, k->durations.ms[i]);
+    }
+    buf_puts(body, "]}");
+    struct store_op *op = batch_op(e, STORE_PUT_KIND);
+    op->row.kind = (struct kind_row){.kind = batch_text(e, str_of(k->name)), .body = batch_text(e, buf_view(body))};
+}
+
+void kind_from_row(struct engine *e, const struct kind_row *row) {
+    struct arena arena = {0};
+    struct json *root;
+    struct json_error err;
+    if (json_parse(&arena, row->body, 4, &root, &err) == 0) {
+        char *name = mem_strdup(row->kind);
+        struct kind *k = kind_of(e, name);
+        mem_free(name);
+        const struct json *list = json_get(root, "ms");
+        for (const struct json *m = list ? list->child : NULL; m; m = m->next) {
+            kind_add(&k->durations, m->integer);
+        }
+    }
+    arena_fini(&arena);
+}

@@ -1,0 +1,182 @@
+/*
+ * http.h: the server side of HTTP/1.1 (RFC 9110, RFC 9112) as the layer above sees it: requests come in, answers, streamed answers and
+ * watchers of feeds go out. It knows bytes, not tasks. Everything here runs on one loop's thread; nothing is shared between loops.
+ *
+ * The life of a request: `head` is called when the header block has arrived, and says what to do with the body. With HTTP_BODY_WHOLE `request`
+ * follows when the body is complete; with HTTP_BODY_STREAM `body` for each piece and then `request`. The handler answers at any time
+ * from `head` on, at once or later, exactly once: http_respond, or http_start + http_write* + http_finish, or http_watch. Answering before the body has arrived
+ * is allowed (a refusal); the connection is then closed after the answer unless the rest of the body is small.
+ * If the peer goes away before the answer is finished, `gone` is called once and the request must not be touched afterwards.
+ * After http_respond or http_finish the request must not be touched either.
+ *
+ * Several requests of one connection can be under way at once (pipelining, at most HTTP_PIPELINE); answers are sent in order, whatever the
+ * order in which the handler gives them, and those ready within one turn of the loop leave in one send.
+ */
+#ifndef BOWLINE_NET_HTTP_H
+#define BOWLINE_NET_HTTP_H
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/error.h"
+#include "base/frame.h"
+#include "base/str.h"
+
+#include <stdint.h>
+
+#define HTTP_PIPELINE 64
+#define HTTP_HEADERS_MAX 100
+
+enum http_method { HTTP_GET, HTTP_HEAD, HTTP_POST, HTTP_PUT, HTTP_PATCH, HTTP_DELETE, HTTP_OPTIONS, HTTP_OTHER };
+
+struct http_header {
+    struct str name, value; /* as received; value without the white space around it */
+};
+
+struct http_request {
+    enum http_method method;
+    struct str method_text;
+    struct str path;  /* raw, still percent-encoded, begins with '/' (an absolute-form target has been cut) ; "*" for OPTIONS * */
+    struct str query; /* raw, without '?'; STR_NONE if there is none */
+    struct str host;  /* Host header, or the authority of an absolute-form target */
+    struct http_header *headers;
+    unsigned header_count;
+    struct str body;   /* HTTP_BODY_WHOLE: complete when `request` is called, with 64 readable bytes behind it */
+    bool upgrade_websocket; /* a well-formed upgrade request of RFC 6455, version checked by http_watch */
+    char peer[46];     /* address of the peer as text, for limits per address */
+    struct arena arena; /* dies with the request; headers, path, query and body lie in it */
+    void *user;        /* the handler's affair; NULL at first */
+    struct http_conn *conn; /* opaque */
+};
+
+/* First header of that name (case-insensitive), STR_NONE if absent. */
+struct str http_header(const struct http_request *r, const char *name);
+unsigned http_header_count(const struct http_request *r, const char *name);
+
+enum http_body { HTTP_BODY_WHOLE, HTTP_BODY_STREAM };
+
+struct http_loop;
+struct feed;
+struct watcher;
+
+struct http_handler {
+    /* What to do with the body. May answer at once (then the return value does not matter). */
+    enum http_body (*head)(void *arg, struct http_request *r);
+    void (*body)(void *arg, struct http_request *r, struct str piece);
+    void (*request)(void *arg, struct http_request *r);
+    void (*gone)(void *arg, struct http_request *r);
+    /* A watcher left its feed, for whatever reason; `user` as given to http_watch. Exactly once for each successful http_watch. */
+    void (*unwatched)(void *arg, struct feed *f, void *user);
+    /* A watcher of a log feed needs what lies behind its cursor and before the feed's log_floor: answer with watcher_refill. Never again before it was answered. */
+    void (*refill)(void *arg, struct feed *f, struct watcher *w, uint64_t cursor, void *user);
+    /* Errors that the connection finds by itself (bad syntax, too large, too slow): the answer's headers and body are made here. */
+    void (*problem)(void *arg, const struct problem *p, struct buf *headers, struct buf *body);
+    /* Called once per turn of the loop, after all sockets were read and before anything is flushed: send what was gathered. */
+    void (*turn)(void *arg);
+    void *arg;
+};
+
+/* ---- answers ---- */
+
+/*
+ * status, header lines ("Name: value\r\n" each, without Content-Length, Date, Connection), body. Both are copied or moved: *headers and *body are emptied.
+ * For HEAD the body is left out and its length kept; for 204 and 304 there is none. `close` closes the connection after it.
+ */
+void http_respond(struct http_request *r, int status, struct buf *headers, struct buf *body, bool close);
+/* Streamed: chunked on HTTP/1.1, until close on HTTP/1.0. */
+void http_start(struct http_request *r, int status, struct buf *headers);
+void http_write(struct http_request *r, struct str data); /* copied */
+void http_finish(struct http_request *r);
+/* Bytes of the streamed answer that the socket has not taken yet. */
+size_t http_unsent(const struct http_request *r);
+/* Stop and go on calling `body` (back-pressure: the socket is not read meanwhile). Not from within `body` for a different request. */
+void http_body_pause(struct http_request *r);
+void http_body_resume(struct http_request *r);
+/* "HTTP/1.1 100 Continue" is sent by the connection itself when `head` returned without an answer and the peer expects it. */
+
+/* ---- feeds: one per loop and watched thing; the frames in order of seq ---- */
+
+/*
+ * A feed is filled by the layer above: feed_publish in rising order of seq, feed_synced(pos) once everything up to pos has been published
+ * (a feed without changes is synced with no frame). With `log` it also takes FRAME_LOG frames: it keeps at most FEED_LOG_BYTES of them, and a watcher
+ * whose cursor lies before the oldest it still has (feed_log_floor) is served through `refill` until it has caught up.
+ */
+#define FEED_LOG_BYTES (256 * 1024)
+
+struct feed *feed_create(struct http_loop *loop, bool log, uint64_t log_floor, struct str cursor_prefix, void *user); /* cursor_prefix: "epoch-feed-", copied; a cursor is it + a number */
+void feed_destroy(struct feed *f); /* no watchers left */
+void *feed_user(struct feed *f);
+unsigned feed_watchers(const struct feed *f);
+void feed_publish(struct feed *f, struct frame *frame); /* takes the reference */
+void feed_synced(struct feed *f, uint64_t pos);
+
+/* ---- watchers ---- */
+
+enum watch_way { WATCH_SSE, WATCH_WEBSOCKET, WATCH_PAGE };
+
+struct watch_start {
+    enum watch_way way;
+    bool fresh;         /* from the front, without those gone before */
+    bool reset;         /* first an event `reset`, then as fresh */
+    uint64_t cursor;    /* resumed: only what has a greater seq */
+    uint64_t live_seq;  /* after everything up to it the event `live` is sent (SSE, WebSocket) */
+    int64_t until_ms;   /* WATCH_PAGE: answer by then if there is nothing (0: at once, but not before the feed is synced up to live_seq); others: close with retry at that time (credential's end), 0 none */
+    uint32_t tag[2];    /* who: matched by feed_cut */
+    void *user;
+    struct str headers; /* more header lines for the answer (CORS and the like) */
+};
+
+/*
+ * Turns the request into a watcher: sends the head (SSE: 200, text/event-stream and the priming retry and id; WebSocket: 101 after checking version (426 with
+ * Sec-WebSocket-Version otherwise) and subprotocol bowline.v1). false: the request was answered with a refusal instead, nothing is attached, `unwatched` is not called.
+ */
+bool http_watch(struct http_request *r, struct feed *f, const struct watch_start *start);
+
+/*
+ * A page for a watcher that asked by `refill`: frames in order of seq (references are taken over), after which its cursor stands at `upto`. failed: close with retry.
+ */
+void watcher_refill(struct watcher *w, struct frame **frames, size_t count, uint64_t upto, bool failed);
+
+enum cut_how {
+    CUT_DRAINED,  /* first what is still to come up to now (at most 100 ms), then the frame, then close (WebSocket 1000; a page is answered with what there is and the frame) */
+    CUT_AT_ONCE,  /* nothing more but the frame, then close (WebSocket 1000) */
+    CUT_FINISHED, /* as DRAINED, but however long it takes (the feed has come to its end); event may be none: then just close */
+    CUT_DEAD,     /* nothing more, close (SSE: retry; WebSocket 1008; a page: 401 problem) */
+};
+/*
+ * Cuts the watchers with (tag[0] & mask0) != 0 and tag[1] < below. event and data (a JSON object on one line) are of the last event, none with CUT_DEAD; its id
+ * is the cursor the watcher has then reached. For pages CUT_AT_ONCE answers 401 as CUT_DEAD does.
+ */
+void feed_cut(struct feed *f, uint32_t mask0, uint32_t below, enum cut_how how, struct str event, struct str data);
+
+/* ---- loops ---- */
+
+struct http_limits {
+    size_t max_body, max_header_block, max_uri;
+    unsigned max_connections;
+    int64_t header_ms, body_ms, idle_ms, keepalive_ms, max_stream_age_ms, stalled_reader_ms;
+};
+
+/* One loop on the caller's thread, listening on fd (a listening socket of its own with SO_REUSEPORT; taken over). */
+struct http_loop *http_loop_create(int listen_fd, const struct http_limits *limits, const struct http_handler *handler) MUST_CHECK;
+void http_loop_run(struct http_loop *l);  /* until http_loop_drain has finished */
+/* The only call that other threads may make: `fn` runs on the loop's thread soon after. Coalesces: one pending call at most. */
+void http_loop_wake(struct http_loop *l);
+void http_loop_on_wake(struct http_loop *l, void (*fn)(void *arg), void *arg); /* before run */
+int64_t http_loop_now(const struct http_loop *l); /* ms, read once per turn */
+/* Stop accepting, close idle connections, answer what is in flight with Connection: close, close streams spread over ms (retry first; WebSocket 1001); then run returns. */
+void http_loop_drain(struct http_loop *l, int64_t ms);
+/* Timers on the loop, for the layer above; their arg is the handler's. */
+struct wheel *http_loop_wheel(struct http_loop *l);
+void http_loop_destroy(struct http_loop *l);
+
+struct http_counts {
+    uint64_t connections, accepted, requests, watchers, bytes_in, bytes_out;
+};
+void http_loop_counts(const struct http_loop *l, struct http_counts *ret);
+
+/*
+ * Opens `count` listening sockets on one address (SO_REUSEPORT; port 0: the first takes a free port, the others the same). 0 with the port, or a negative errno.
+ */
+int http_listen(const char *addr, int port, unsigned count, int *ret_fds, int *ret_port) MUST_CHECK;
+
+#endif

@@ -1,0 +1,29 @@
+/*
+ * sqlite.h: the embedded store: DIR/bowline.db, SQLite in WAL mode with synchronous=FULL. One writer thread, one reader thread.
+ */
+#ifndef BOWLINE_STORE_SQLITE_H
+#define BOWLINE_STORE_SQLITE_H
+
+#include "store/store.h"
+
+/* What opening found wrong, so that the program can say what to do about it. */
+enum sqlite_open_error {
+    SQLITE_OPEN_OK,
+    SQLITE_OPEN_NOT_WRITABLE,
+    SQLITE_OPEN_NEWER,   /* made by a newer version of the program */
+    SQLITE_OPEN_FOREIGN, /* a database, but not one of ours, or no database at all */
+    SQLITE_OPEN_FULL,
+    SQLITE_OPEN_LOCKED,  /* another server has it open */
+    SQLITE_OPEN_FAILED
+};
+
+/*
+ * Opens or makes the database at path (directory must exist), runs schema steps that are missing, takes the exclusive right to it
+ * (an flock on path + ".lock"), starts the threads. The sink is called from those threads. NULL with *ret_error and a sentence in err otherwise.
+ */
+struct store *sqlite_store_open(const char *path, struct store_sink sink, enum sqlite_open_error *ret_error, struct buf *err) MUST_CHECK;
+
+/* A copy of the database at path while a server may be using it (SQLite's online backup), fsynced. 0, or -1 with a sentence. */
+int sqlite_store_backup(const char *path, const char *to, struct buf *err) MUST_CHECK;
+
+#endif

@@ -1,0 +1,130 @@
+/*
+ * sqlite_db.h: the parts of the embedded store. Private to this room.
+ *
+ *     sqlite.c         opening, the two threads, what is handed back when
+ *     sqlite_value.c   values in and out of statements
+ *     sqlite_schema.c  what the tables look like; whether a file is one of ours
+ *     sqlite_write.c   a batch becomes a transaction; checkpoints
+ *     sqlite_read.c    a query becomes SELECTs: by id, by key, what is due, output
+ *     sqlite_list.c    lists, in slices
+ *     sqlite_backup.c  a copy while a server may be running
+ *
+ * Functions that return int give an SQLite result code; SQLITE_OK or SQLITE_DONE is success, as each says.
+ */
+#ifndef BOWLINE_STORE_SQLITE_DB_H
+#define BOWLINE_STORE_SQLITE_DB_H
+
+#include "store/sqlite.h"
+
+#include <sqlite3.h>
+
+/* ---- values in and out of statements ---- */
+
+/* Binds one value after the other. The values must live until the statement was stepped. */
+struct binder {
+    sqlite3_stmt *st;
+    int at, rc;
+};
+
+struct binder bind_start(sqlite3_stmt *st); /* resets the statement */
+void bind_i64(struct binder *b, int64_t v);
+void bind_u64(struct binder *b, uint64_t v); /* what is past INT64_MAX counts as that */
+void bind_id(struct binder *b, const struct id *id);
+void bind_optional_id(struct binder *b, const struct id *id); /* none as NULL */
+void bind_text(struct binder *b, struct str s);               /* none as NULL */
+void bind_blob(struct binder *b, struct str s);
+int bind_run(struct binder *b); /* steps to the end, resets; SQLITE_OK */
+
+/* Takes one column after the other out of the present row; texts are copied into the arena. */
+struct columns {
+    sqlite3_stmt *st;
+    int at;
+    struct arena *arena;
+    bool failed; /* there was no memory */
+};
+
+int64_t column_i64(struct columns *c);
+uint64_t column_u64(struct columns *c);
+struct id column_id(struct columns *c);
+struct str column_str(struct columns *c);
+bool column_is(sqlite3_stmt *st, int column, struct str s); /* whether the value is there and is s; copies nothing */
+
+/* ---- sqlite_schema.c ---- */
+
+#define SQLITE_APPLICATION_ID 0x626f776c /* "bowl" */
+
+/*
+ * Says what the open database is: SQLITE_OPEN_OK (one of ours, or empty and then *ret_empty), SQLITE_OPEN_NEWER, SQLITE_OPEN_FOREIGN or, if it cannot
+ * be read, what sqlite_error_of says. Writes nothing.
+ */
+enum sqlite_open_error sqlite_schema_check(sqlite3 *db, bool *ret_empty) MUST_CHECK;
+/* Runs the steps that are missing, each in a transaction of its own. SQLITE_OK. */
+int sqlite_schema_update(sqlite3 *db) MUST_CHECK;
+enum sqlite_open_error sqlite_error_of(int rc);
+
+/* Prepares sql[0..count) to stay. SQLITE_OK; on failure some of them are NULL. */
+int sqlite_prepare_all(sqlite3 *db, const char *const *sql, sqlite3_stmt **ret_statements, int count) MUST_CHECK;
+void sqlite_finalize_all(sqlite3_stmt **statements, int count);
+/* fsync of the directory that path lies in. 0 or -1 with errno. */
+int sqlite_sync_directory(const char *path) MUST_CHECK;
+
+/* ---- sqlite_write.c: one thread ---- */
+
+#define SQLITE_BUSY_MS 5000 /* how long to wait for somebody with the sqlite3 shell */
+
+#define WRITER_STATEMENTS 32
+
+struct writer {
+    sqlite3 *db;
+    sqlite3_stmt *st[WRITER_STATEMENTS];
+    bool dead;              /* an fsync failed */
+    bool failing;           /* the last batch failed, and that was said */
+    bool checkpoint_failing;
+    int wal_pages;          /* in the log, as of the last commit */
+    int tried_pages;        /* in the log when a checkpoint was last tried */
+};
+
+int writer_init(struct writer *w, sqlite3 *db) MUST_CHECK; /* takes db over, also on failure; SQLITE_OK */
+void writer_fini(struct writer *w);                        /* last checkpoint unless dead, close */
+enum store_result writer_apply(struct writer *w, const struct store_batch *b);
+bool writer_wants_checkpoint(const struct writer *w);  /* the log has grown: when there is a pause */
+bool writer_needs_checkpoint(const struct writer *w);  /* it has grown past the limit: before the next batch */
+void writer_checkpoint(struct writer *w, bool restart); /* restart: also begin the log anew, waiting shortly for readers */
+
+/* ---- sqlite_read.c, sqlite_list.c: one thread ---- */
+
+#define READ_MORE (-1) /* instead of a result code: the query has done a slice, call again */
+
+enum read_statement {
+    READ_BEGIN, READ_COMMIT, READ_SESSION, READ_SESSION_TASKS, READ_SESSION_GONE, READ_TASK_SESSION, READ_TOMBSTONE, READ_KEY, READ_OLD_KEY, READ_USER,
+    READ_IDEMPOTENCY, READ_INPUT, READ_RESULT, READ_OUTPUT, READ_OUTPUT_AFTER, READ_OUTPUT_ROW, READ_DUE_SESSIONS, READ_DUE_TASKS, READ_UNFINISHED,
+    READ_KINDS, READ_META, READ_COUNTS, READ_LIST_SESSIONS, READ_LIST_SESSIONS_USER, READ_LIST_TASKS, READ_LIST_TASKS_SESSION, READ_LIST_TASKS_USER,
+    READ_COUNT
+};
+
+struct reader {
+    sqlite3 *db;
+    sqlite3_stmt *st[READ_COUNT];
+    bool failing;
+};
+
+int reader_init(struct reader *r, sqlite3 *db) MUST_CHECK; /* takes db over, also on failure; SQLITE_OK */
+void reader_fini(struct reader *r);
+/*
+ * Answers q, or does one slice of it: false if there is more to do, so that others can have their turn. *at is where a list stands; zero at first.
+ */
+bool reader_answer(struct reader *r, struct store_query *q, struct id *at);
+
+/* These return SQLITE_DONE, READ_MORE or an error. */
+int read_list_sessions(struct reader *r, struct store_query *q, struct id *at);
+int read_list_tasks(struct reader *r, struct store_query *q, struct id *at);
+int read_task_counts(struct reader *r, const struct id *session, uint32_t ret_counts[2]);
+
+bool column_session(sqlite3_stmt *st, struct arena *a, struct session_row *ret_row);
+bool column_task(sqlite3_stmt *st, struct arena *a, struct task_row *ret_row);
+
+#define SESSION_COLUMNS \
+    "id,state,reason,gen,seq,gone_floor,user,key_hash,metadata,created_at,ended_at,active_at,idle_timeout,max_age,rotated_at,merged_into,due_at"
+#define TASK_COLUMNS "id,session,state,version,due_at,kind,queue,body"
+
+#endif

@@ -1,0 +1,243 @@
+/*
+ * store.h: what the engine asks of a store. Rows, not rules: the engine decides what a row says, the store keeps it.
+ *
+ * The interface is asynchronous and speaks batches of rows and queries. submit() takes a batch, query() a query; each is handed
+ * back exactly once through the sink, from a thread of the store's choosing (sqlite) or from store_step (memory, for the simulation).
+ * At most one batch is under way at a time; queries run beside it and see only what was committed.
+ * A batch is applied as a whole and is on stable storage (fsync) before it is handed back with STORE_OK; otherwise nothing of it is kept.
+ *
+ * Ownership: batches, queries and everything they point to belong to the caller before submit/query and after the sink has
+ * them back; in between to the store, which only reads them (and fills a query's answer, whose memory lies in the query's arena).
+ */
+#ifndef BOWLINE_STORE_STORE_H
+#define BOWLINE_STORE_STORE_H
+
+#include "base/arena.h"
+#include "base/buf.h"
+#include "base/id.h"
+#include "base/str.h"
+
+#include <stdint.h>
+
+enum store_result {
+    STORE_OK,
+    STORE_FAILED, /* this batch or query failed (disk full, I/O error): nothing of it is kept; another may succeed */
+    STORE_DEAD    /* an fsync failed: no batch will be taken any more until a restart; queries still work */
+};
+
+/* ---- rows. All times are Unix milliseconds, 0 for none. All texts UTF-8, STR_NONE for none. ---- */
+
+struct session_row {
+    struct id id;
+    uint8_t state;  /* enum session_state: 0 active, 1 ended */
+    uint8_t reason; /* enum end_reason, 0 none */
+    uint32_t gen;
+    uint64_t seq;   /* reservation: no number above it was ever given out */
+    uint64_t gone_floor; /* cursors before it get `reset` */
+    struct str user;     /* or none */
+    struct str key_hash; /* 32 bytes, or none */
+    struct str metadata; /* JSON text */
+    int64_t created_at, ended_at, active_at, idle_timeout, max_age, rotated_at; /* idle_timeout and max_age: ms, 0 never */
+    struct id merged_into; /* none unless reason is merged */
+    int64_t due_at; /* when the engine wants to look at it again (expiry, forgetting); 0 never. Indexed */
+};
+
+struct task_row {
+    struct id id;
+    struct id session;
+    uint8_t state; /* enum task_state */
+    uint64_t version;
+    int64_t due_at; /* as above; for ended tasks their expiry */
+    struct str kind; /* these three for lists; their truth is in body as well */
+    struct str queue; /* or none */
+    struct str body; /* everything else about it, in the engine's own encoding (docs/storage.md) */
+};
+
+struct output_row {
+    struct id task;
+    uint64_t offset; /* of the first byte in the task's whole output */
+    uint64_t seq;    /* number of the change */
+    struct str data;
+};
+
+struct gone_row { /* a task that left a session: an entry of its feed */
+    struct id session;
+    uint64_t seq;
+    struct id task;
+    uint8_t reason; /* enum gone_reason */
+    int64_t at;
+};
+
+struct tombstone_row { /* what a deleted or expired task was */
+    struct id task;
+    struct id session; /* the last one it belonged to */
+    uint32_t watch_gen, attempt;
+    struct str kind;
+    uint8_t state;
+    int64_t ended_at, gone_at;
+};
+
+struct idempotency_row {
+    struct str scope; /* 32 bytes: keyed hash of credential, method, path and key */
+    struct str request; /* the body, compared byte by byte */
+    int status;
+    struct str location; /* header values of the answer, or none */
+    struct str cookie;
+    struct str answer;
+    int64_t expires_at;
+};
+
+struct old_key_row { /* a key of a session that ended, was merged away or rotated */
+    struct str key_hash; /* 32 bytes */
+    struct id session;
+    int64_t at;          /* JWTs issued up to then are old */
+    bool kept;           /* a rotation that kept the key: issued before then */
+    int64_t expires_at;
+};
+
+struct kind_row { /* how long tasks of a kind take */
+    struct str kind;
+    struct str body; /* the engine's own encoding */
+};
+
+/* ---- batches ---- */
+
+enum store_op_type {
+    STORE_PUT_SESSION,     /* row.session */
+    STORE_DELETE_SESSION,  /* id */
+    STORE_PUT_TASK,        /* row.task */
+    STORE_DELETE_TASK,     /* id: the task, its input, result and output */
+    STORE_PUT_INPUT,       /* id, data */
+    STORE_PUT_RESULT,      /* id, data */
+    STORE_ADD_OUTPUT,      /* row.output */
+    STORE_TRIM_OUTPUT,     /* id, number: drop rows that end at or before this offset */
+    STORE_PUT_GONE,        /* row.gone */
+    STORE_DELETE_GONE,     /* id of the session, number: entries with seq up to and including */
+    STORE_PUT_TOMBSTONE,   /* row.tombstone */
+    STORE_PUT_IDEMPOTENCY, /* row.idempotency */
+    STORE_PUT_OLD_KEY,     /* row.old_key; replaces the one with the same key_hash */
+    STORE_PUT_KIND,        /* row.kind */
+    STORE_PUT_META,        /* name, data */
+    STORE_FORGET,          /* number: now in ms; deletes expired idempotency rows, old keys and (by gone_at + number2 ms) tombstones, at most 500 of each */
+};
+
+struct store_op {
+    enum store_op_type type;
+    struct id id;
+    uint64_t number, number2;
+    struct str name, data;
+    union {
+        struct session_row session;
+        struct task_row task;
+        struct output_row output;
+        struct gone_row gone;
+        struct tombstone_row tombstone;
+        struct idempotency_row idempotency;
+        struct old_key_row old_key;
+        struct kind_row kind;
+    } row;
+};
+
+struct store_batch {
+    uint64_t number; /* rises by one */
+    struct store_op *ops;
+    size_t count, cap;
+    struct arena arena; /* texts of the ops */
+    enum store_result result;
+};
+
+/* ---- queries ---- */
+
+enum store_query_type {
+    /* The whole of one session: session (found), tasks in order of version, gone in order of seq. */
+    STORE_LOAD_SESSION,     /* by id */
+    STORE_FIND_TASK,        /* by id: ret session id, or tombstone */
+    STORE_FIND_KEY,         /* by data = key hash: the active session with it (found, ret_id), and old_key if there is one */
+    STORE_FIND_USER,        /* by data = user: ids of its active sessions, and of ended ones that still hold tasks due to move (state ended, unfinished or not) */
+    STORE_FIND_IDEMPOTENCY, /* by data = scope, time = now */
+    STORE_GET_INPUT,        /* by ids: blobs in the same order, STR_NONE for one that does not exist */
+    STORE_GET_RESULT,       /* by id */
+    STORE_GET_OUTPUT,       /* by id, number = offset, limit bytes: rows from the one that holds offset on, at least one if there is any behind it, until limit bytes are passed */
+    STORE_GET_OUTPUT_AFTER, /* by ids (tasks), number = seq: their rows with a greater seq in order of seq, until limit bytes are passed (at least one if there is any) */
+    STORE_LIST_SESSIONS,    /* newest first, after = id or none, limit, filters user, state */
+    STORE_LIST_TASKS,       /* newest first, after, limit, filters session, user, state, kind, queue */
+    STORE_DUE,              /* by time: ids of sessions (ret_ids) and of tasks with their sessions (tasks: id and session only) with 0 < due_at <= time, at most limit each */
+    STORE_START,            /* ids of sessions that have unfinished tasks (ret_ids), all kind rows, and the meta values "clean", "epoch", "schema" */
+};
+
+struct store_query {
+    enum store_query_type type;
+    struct id id;
+    struct id *ids;
+    size_t id_count;
+    struct str data;
+    uint64_t number;
+    int64_t time;
+    size_t limit;
+    struct {
+        struct id after, session; /* none: no such filter */
+        struct str user, kind, queue;
+        int state; /* -1: any */
+    } filter;
+
+    /* the answer, in the arena */
+    enum store_result result;
+    bool found;
+    struct id ret_id;
+    struct id *ret_ids;
+    size_t ret_id_count;
+    struct session_row *sessions;
+    size_t session_count;
+    struct task_row *tasks;
+    size_t task_count;
+    struct gone_row *gone;
+    size_t gone_count;
+    struct tombstone_row *tombstone; /* NULL if none */
+    struct idempotency_row *idempotency;
+    struct old_key_row *old_key;
+    struct output_row *output;
+    size_t output_count;
+    struct str *blobs;
+    size_t blob_count;
+    struct kind_row *kinds;
+    size_t kind_count;
+    struct str clean, epoch;
+    /* with session and user lists: unfinished and ended tasks of each session */
+    uint32_t (*task_counts)[2];
+
+    struct arena arena;
+    void *owner;  /* the engine's affair */
+    int purpose;  /* the engine's affair */
+};
+
+struct store;
+
+struct store_sink {
+    void (*batch_done)(void *arg, struct store_batch *b);
+    void (*query_done)(void *arg, struct store_query *q);
+    void *arg;
+};
+
+struct store_ops {
+    void (*submit)(struct store *s, struct store_batch *b);
+    void (*query)(struct store *s, struct store_query *q);
+    void (*destroy)(struct store *s); /* waits for what is under way, closes, frees */
+};
+
+struct store {
+    const struct store_ops *ops;
+};
+
+static inline void store_submit(struct store *s, struct store_batch *b) {
+    s->ops->submit(s, b);
+}
+static inline void store_query(struct store *s, struct store_query *q) {
+    s->ops->query(s, q);
+}
+static inline void store_destroy(struct store *s) {
+    if (s) {
+        s->ops->destroy(s);
+    }
+}
+
+#endif
