@@ -1,0 +1,300 @@
+/* The state machine of a task: every pair of state and event, and what each move promises. */
+#include "unit.h"
+
+#include "base/json.h"
+#include "domain/task.h"
+
+#define T0 1700000000000ll
+
+static struct task make(const char *queue, unsigned max_attempts) {
+    struct task t;
+    struct task_new n = {.kind = STR("report"),
+                         .queue = str_of(queue),
+                         .metadata = STR("{\"a\": [1,  2]}"),
+                         .lease_ms = 10000,
+                         .deadline_ms = 3600000,
+                         .backoff_ms = 1000,
+                         .ttl_ms = 60000,
+                         .cancel_unwatched_ms = -1,
+                         .max_attempts = max_attempts};
+    task_init(&t, (struct id){{1}}, (struct id){{2}}, &n, T0);
+    return t;
+}
+
+/* A task brought to a state by its own moves. */
+static struct task make_in(enum task_state s) {
+    struct task t = make("q", 3);
+    if (s != TASK_QUEUED) {
+        task_start(&t, -1, T0);
+    }
+    switch (s) {
+    case TASK_INPUT_REQUIRED: task_ask(&t, STR("Sure?"), STR_NONE, T0); break;
+    case TASK_SUCCEEDED: task_succeed(&t, STR("1"), 100, T0); break;
+    case TASK_FAILED: task_fail(&t, STR("x"), STR("y"), STR_NONE, T0); break;
+    case TASK_CANCELLED: task_cancelled(&t, T0); break;
+    default: break;
+    }
+    return t;
+}
+
+static void every_pair_of_state_and_event_is_as_the_contract_says(void **state) {
+    (void) state;
+    /* written out again here on purpose: a slip in the table must not agree with itself */
+    static const char *const want[TASK_STATES] = {
+        [TASK_QUEUED] = "running - - - - failed cancelled",
+        [TASK_RUNNING] = "- input_required - queued succeeded failed cancelled",
+        [TASK_INPUT_REQUIRED] = "- input_required running queued succeeded failed cancelled",
+        [TASK_SUCCEEDED] = "- - - - - - -",
+        [TASK_FAILED] = "- - - - - - -",
+        [TASK_CANCELLED] = "- - - - - - -",
+    };
+    for (int s = 0; s < TASK_STATES; s++) {
+        struct buf got = {0};
+        for (int ev = 0; ev < TASK_EVENTS; ev++) {
+            int next = task_next_state((enum task_state) s, (enum task_event) ev);
+            buf_puts(&got, ev ? " " : "");
+            buf_puts(&got, next < 0 ? "-" : task_state_name((enum task_state) next));
+        }
+        assert_string_equal(buf_z(&got), want[s]);
+        buf_fini(&got);
+    }
+}
+
+static void every_pair_of_state_and_report_is_taken_or_refused(void **state) {
+    (void) state;
+    for (int s = 0; s < TASK_STATES; s++) {
+        for (int type = REPORT_PROGRESS; type <= REPORT_CANCELLED; type++) {
+            struct task t = make_in((enum task_state) s);
+            struct task_trial trial = task_trial_of(&t);
+            struct report r = {.type = (enum report_type) type, .data = STR("x")};
+            enum err want = s >= TASK_SUCCEEDED ? ERR_TASK_ENDED : s == TASK_QUEUED ? ERR_ATTEMPT_SUPERSEDED : ERR_NONE;
+            assert_int_equal(task_try_report(&trial, &r), want);
+            task_fini(&t);
+        }
+    }
+}
+
+static void the_first_report_starts_a_task_without_a_queue(void **state) {
+    (void) state;
+    struct task t = make(NULL, 1);
+    struct task_trial trial = task_trial_of(&t);
+    struct report r = {.type = REPORT_HEARTBEAT};
+    assert_int_equal(task_try_report(&trial, &r), ERR_NONE);
+    assert_int_equal(trial.state, TASK_RUNNING);
+    task_fini(&t);
+}
+
+static void after_a_final_report_nothing_more_of_the_array_is_taken(void **state) {
+    (void) state;
+    struct task t = make_in(TASK_RUNNING);
+    struct task_trial trial = task_trial_of(&t);
+    struct report done = {.type = REPORT_SUCCEED, .result = STR("null")}, more = {.type = REPORT_HEARTBEAT};
+    assert_int_equal(task_try_report(&trial, &done), ERR_NONE);
+    assert_int_equal(task_try_report(&trial, &more), ERR_TASK_ENDED);
+    task_fini(&t);
+}
+
+static void output_has_no_holes(void **state) {
+    (void) state;
+    struct task t = make_in(TASK_RUNNING);
+    t.output_bytes = 100;
+    t.output_base = 90;
+    struct task_trial trial = task_trial_of(&t);
+    struct report r = {.type = REPORT_OUTPUT, .data = STR("abc"), .has_offset = true, .offset = 11};
+    assert_int_equal(task_try_report(&trial, &r), ERR_OUTPUT_GAP);
+    r.offset = 10;
+    assert_int_equal(task_try_report(&trial, &r), ERR_NONE);
+    assert_int_equal(trial.output_offset, 13);
+    r.offset = 8; /* overlaps what is there */
+    assert_int_equal(task_try_report(&trial, &r), ERR_NONE);
+    assert_int_equal(trial.output_offset, 13);
+    task_fini(&t);
+}
+
+static void a_failed_attempt_is_tried_again_with_doubling_backoff(void **state) {
+    (void) state;
+    struct task t = make("q", 4);
+    const struct str error[3] = {STR("disk-full"), STR("no room"), STR("[1]")};
+    for (int i = 0; i < 3; i++) {
+        task_start(&t, -1, T0);
+        task_heard(&t, T0);
+        task_attempt_over(&t, ATTEMPT_FAILED, error, T0);
+        assert_int_equal(t.state, TASK_QUEUED);
+        assert_int_equal(t.ready_at, T0 + (1000 << i));
+    }
+    task_start(&t, -1, T0);
+    task_attempt_over(&t, ATTEMPT_FAILED, error, T0);
+    assert_int_equal(t.state, TASK_FAILED);
+    assert_string_equal(t.error_type, "disk-full");
+    assert_string_equal(t.error_detail, "[1]");
+    assert_int_equal(t.attempt, 4);
+    task_fini(&t);
+}
+
+static void an_attempt_without_a_word_is_given_back_five_times(void **state) {
+    (void) state;
+    struct task t = make("q", 1);
+    for (int i = 0; i < TASK_GIVEN_BACK_MAX; i++) {
+        task_start(&t, -1, T0);
+        task_attempt_over(&t, ATTEMPT_LOST, NULL, T0 + 10000);
+        assert_int_equal(t.state, TASK_QUEUED);
+        assert_int_equal(t.ready_at, T0); /* its place is kept */
+    }
+    task_start(&t, -1, T0);
+    task_attempt_over(&t, ATTEMPT_LOST, NULL, T0 + 10000);
+    assert_int_equal(t.state, TASK_FAILED);
+    assert_string_equal(t.error_type, "worker-lost");
+    task_fini(&t);
+}
+
+static void a_lost_attempt_ends_cancelled_where_that_was_asked(void **state) {
+    (void) state;
+    for (int how = ATTEMPT_FAILED; how <= ATTEMPT_RELEASED; how++) {
+        const struct str error[3] = {STR("x"), STR("y"), STR_NONE};
+        struct task t = make_in(TASK_RUNNING);
+        task_cancel_request(&t, STR("stop"), T0);
+        assert_int_equal(t.state, TASK_RUNNING);
+        task_attempt_over(&t, (enum attempt_end) how, error, T0);
+        assert_int_equal(t.state, TASK_CANCELLED);
+        task_fini(&t);
+    }
+    struct task t = make_in(TASK_QUEUED);
+    task_cancel_request(&t, STR_NONE, T0);
+    assert_int_equal(t.state, TASK_CANCELLED);
+    task_fini(&t);
+}
+
+static void no_clock_of_the_attempt_runs_while_a_question_is_open(void **state) {
+    (void) state;
+    struct task t = make("q", 1);
+    int64_t at;
+    t.timeout_ms = 30000;
+    task_start(&t, -1, T0);
+    task_ask(&t, STR("Sure?"), STR_NONE, T0 + 4000);
+    assert_int_equal(task_next_clock(&t, 30000, &at), CLOCK_DEADLINE);
+    task_answer(&t, STR("true"), T0 + 600000);
+    assert_int_equal(task_next_clock(&t, 30000, &at), CLOCK_STALLED);
+    assert_int_equal(task_lease_until(&t), T0 + 610000);
+    assert_int_equal(t.timeout_at, T0 + 626000);
+    task_fini(&t);
+}
+
+static void silence_shows_past_half_the_lease_and_ends_the_attempt_at_its_end(void **state) {
+    (void) state;
+    struct task t = make_in(TASK_RUNNING);
+    int64_t at;
+    assert_int_equal(task_next_clock(&t, 30000, &at), CLOCK_STALLED);
+    assert_int_equal(at, T0 + 5001);
+    t.stalled = true;
+    assert_int_equal(task_next_clock(&t, 30000, &at), CLOCK_LEASE);
+    assert_int_equal(at, T0 + 10000);
+    assert_true(task_heard(&t, T0 + 6000));
+    assert_false(task_heard(&t, T0 + 6000));
+    assert_int_equal(task_lease_until(&t), T0 + 16000);
+    task_fini(&t);
+}
+
+static void progress_keeps_what_is_left_out_and_clears_what_is_null(void **state) {
+    (void) state;
+    struct task t = make_in(TASK_RUNNING);
+    struct report r = {.has_current = REPORT_SET, .current = 4, .has_total = REPORT_SET, .total = 10, .has_unit = REPORT_SET, .unit = STR("pages")};
+    assert_true(task_progress(&t, &r, T0));
+    assert_false(task_progress(&t, &r, T0)); /* nothing differs */
+    struct report clear = {.has_total = REPORT_CLEAR};
+    assert_true(task_progress(&t, &clear, T0));
+    assert_true(t.progress.has_current && !t.progress.has_total);
+    assert_string_equal(t.progress.unit, "pages");
+    task_fini(&t);
+}
+
+static void a_task_reads_back_as_it_was_written(void **state) {
+    (void) state;
+    for (int s = 0; s < TASK_STATES; s++) {
+        struct task t = make_in((enum task_state) s), back = {0};
+        struct report r = {.has_current = REPORT_SET, .current = 1.5, .has_total = REPORT_SET, .total = 3, .has_message = REPORT_SET, .message = STR("a \"b\" \xc3\xa4\n")};
+        task_progress(&t, &r, T0);
+        t.version = 77;
+        t.final_attempt = 1;
+        memset(t.final_hash, 0xa7, sizeof(t.final_hash));
+        struct buf body = {0}, one = {0}, two = {0};
+        task_write_body(&t, &body);
+        back.id = t.id;
+        back.session = t.session;
+        back.state = t.state;
+        back.version = t.version;
+        assert_int_equal(task_read_body(&back, buf_view(&body)), 0);
+        back.kind = strdup(t.kind);
+        back.queue = strdup(t.queue);
+        task_write(&t, false, &one);
+        task_write(&back, false, &two);
+        assert_string_equal(buf_z(&one), buf_z(&two));
+        assert_memory_equal(t.final_hash, back.final_hash, 32);
+        assert_int_equal(t.output_base, back.output_base);
+        buf_fini(&body);
+        buf_fini(&one);
+        buf_fini(&two);
+        task_fini(&t);
+        task_fini(&back);
+    }
+}
+
+static void what_people_see_is_json_with_every_member(void **state) {
+    (void) state;
+    static const char *const members[] = {"id",       "session",        "kind",       "title",      "state",      "version",  "progress", "cancel_requested", "cancel_reason", "stalled",       "attempt", "max_attempts",
+                                          "on_session_end", "queue", "created_at", "started_at", "updated_at", "ended_at", "seen_at",  "expires_at",       "output_bytes",  "input_request", "result",  "result_bytes",
+                                          "error",    "metadata"};
+    struct task t = make_in(TASK_INPUT_REQUIRED);
+    struct buf out = {0};
+    struct arena a = {0};
+    struct json *root;
+    struct json_error err;
+    task_write(&t, false, &out);
+    assert_int_equal(json_parse(&a, buf_view(&out), 16, &root, &err), 0);
+    assert_int_equal(root->count, sizeof(members) / sizeof(members[0]));
+    for (size_t i = 0; i < root->count; i++) {
+        assert_non_null(json_get(root, members[i]));
+    }
+    assert_str(json_get(root, "metadata")->raw, "{\"a\": [1,  2]}"); /* exactly as received */
+    assert_str(json_get(json_get(root, "input_request"), "id")->string, "q1");
+    arena_fini(&a);
+    buf_fini(&out);
+    task_fini(&t);
+}
+
+static void an_estimate_needs_ground_and_stays_sane(void **state) {
+    (void) state;
+    struct estimate e = {0};
+    uint64_t seed = 7;
+    estimate_reset(&e, T0);
+    assert_true(estimate_eta_s(&e, 0, 100) < 0);
+    for (int i = 1; i <= 50; i++) {
+        estimate_add(&e, i, T0 + i * 1000 + (int64_t) (unit_random(&seed) % 100));
+    }
+    double eta = estimate_eta_s(&e, 50, 100);
+    assert_true(eta > 45 && eta < 55);
+    for (int i = 0; i < 5000; i++) { /* whatever comes */
+        estimate_add(&e, (double) (unit_random(&seed) % 1000), T0 + 60000 + i);
+        eta = estimate_eta_s(&e, 10, (double) (unit_random(&seed) % 1000));
+        assert_true(eta == -1 || (eta >= 0 && eta < 1e9));
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_pair_of_state_and_event_is_as_the_contract_says),
+        cmocka_unit_test(every_pair_of_state_and_report_is_taken_or_refused),
+        cmocka_unit_test(the_first_report_starts_a_task_without_a_queue),
+        cmocka_unit_test(after_a_final_report_nothing_more_of_the_array_is_taken),
+        cmocka_unit_test(output_has_no_holes),
+        cmocka_unit_test(a_failed_attempt_is_tried_again_with_doubling_backoff),
+        cmocka_unit_test(an_attempt_without_a_word_is_given_back_five_times),
+        cmocka_unit_test(a_lost_attempt_ends_cancelled_where_that_was_asked),
+        cmocka_unit_test(no_clock_of_the_attempt_runs_while_a_question_is_open),
+        cmocka_unit_test(silence_shows_past_half_the_lease_and_ends_the_attempt_at_its_end),
+        cmocka_unit_test(progress_keeps_what_is_left_out_and_clears_what_is_null),
+        cmocka_unit_test(a_task_reads_back_as_it_was_written),
+        cmocka_unit_test(what_people_see_is_json_with_every_member),
+        cmocka_unit_test(an_estimate_needs_ground_and_stays_sane),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
