@@ -1,5 +1,6 @@
 /*
- * sqlite.h: the embedded store: DIR/bowline.db, SQLite in WAL mode with synchronous=FULL. One writer thread, one reader thread.
+ * sqlite.h: the embedded store: DIR/bowline.db, SQLite in WAL mode with synchronous=FULL. One writer thread, one reader
+ * thread, and one that copies the log into the database from the side.
  */
 #ifndef BOWLINE_STORE_SQLITE_H
 #define BOWLINE_STORE_SQLITE_H

@@ -1,10 +1,11 @@
 /*
  * sqlite_db.h: the parts of the embedded store. Private to this room.
  *
- *     sqlite.c         opening, the two threads, what is handed back when
+ *     sqlite.c         opening, the threads, what is handed back when
  *     sqlite_value.c   values in and out of statements
  *     sqlite_schema.c  what the tables look like; whether a file is one of ours
- *     sqlite_write.c   a batch becomes a transaction; checkpoints
+ *     sqlite_write.c   a batch becomes a transaction
+ *     sqlite_checkpoint.c  the log goes into the database, from the side
  *     sqlite_read.c    a query becomes SELECTs: by id, by key, what is due, output
  *     sqlite_list.c    lists, in slices
  *     sqlite_backup.c  a copy while a server may be running
@@ -16,7 +17,9 @@
 
 #include "store/sqlite.h"
 
+#include <pthread.h>
 #include <sqlite3.h>
+#include <stdatomic.h>
 
 /* ---- values in and out of statements ---- */
 
@@ -77,19 +80,42 @@ int sqlite_sync_directory(const char *path) MUST_CHECK;
 struct writer {
     sqlite3 *db;
     sqlite3_stmt *st[WRITER_STATEMENTS];
-    bool dead;              /* an fsync failed */
-    bool failing;           /* the last batch failed, and that was said */
+    atomic_bool dead;         /* an fsync failed, here or in a checkpoint */
+    bool failing;             /* the last batch failed, and that was said */
     bool checkpoint_failing;
-    int wal_pages;          /* in the log, as of the last commit */
-    int tried_pages;        /* in the log when a checkpoint was last tried */
+    int wal_pages;            /* in the log, as of the last commit */
+    int tried_pages;          /* in the log when a checkpoint was last asked for */
 };
 
 int writer_init(struct writer *w, sqlite3 *db) MUST_CHECK; /* takes db over, also on failure; SQLITE_OK */
 void writer_fini(struct writer *w);                        /* last checkpoint unless dead, close */
 enum store_result writer_apply(struct writer *w, const struct store_batch *b);
-bool writer_wants_checkpoint(const struct writer *w);  /* the log has grown: when there is a pause */
-bool writer_needs_checkpoint(const struct writer *w);  /* it has grown past the limit: before the next batch */
-void writer_checkpoint(struct writer *w, bool restart); /* restart: also begin the log anew, waiting shortly for readers */
+/* What the log wants after a batch. */
+enum writer_wish { WRITER_WANTS_NOTHING, WRITER_WANTS_CHECKPOINT, WRITER_WANTS_RESTART };
+enum writer_wish writer_wish(struct writer *w); /* each time once, until it has grown further */
+void writer_restart_log(struct writer *w);      /* copies what is left of it and begins it anew, waiting shortly for readers */
+
+/* ---- sqlite_checkpoint.c ---- */
+
+bool sqlite_sync_failed(int rc); /* an error that leaves it unknown what is on disk */
+void sqlite_die(sqlite3 *db, const char *what, atomic_bool *dead); /* says so and sets it */
+/* True if all that the mode asks for was done. A failure is said once, until one succeeds; a failed fsync sets dead. Does nothing when dead. */
+bool sqlite_checkpoint(sqlite3 *db, int mode, bool *failing, atomic_bool *dead);
+
+struct checkpointer {
+    sqlite3 *db;
+    atomic_bool *dead; /* the writer's */
+    bool failing, started;
+    pthread_t thread;
+    pthread_mutex_t mutex;
+    pthread_cond_t came;
+    bool wanted, closing;
+};
+
+void checkpointer_init(struct checkpointer *c, sqlite3 *db, atomic_bool *dead); /* takes db over */
+int checkpointer_start(struct checkpointer *c) MUST_CHECK;                     /* its thread: 0 or an errno */
+void checkpointer_wake(struct checkpointer *c);                                /* from any thread */
+void checkpointer_fini(struct checkpointer *c);                                /* accepts one that is zeroed */
 
 /* ---- sqlite_read.c, sqlite_list.c: one thread ---- */
 

@@ -103,7 +103,7 @@ struct kind_row { /* how long tasks of a kind take */
 /* ---- batches ---- */
 
 enum store_op_type {
-    STORE_PUT_SESSION,     /* row.session */
+    STORE_PUT_SESSION,     /* row.session; fails the batch if at that op another active session has its key_hash */
     STORE_DELETE_SESSION,  /* id */
     STORE_PUT_TASK,        /* row.task */
     STORE_DELETE_TASK,     /* id: the task, its input, result and output */
@@ -118,7 +118,7 @@ enum store_op_type {
     STORE_PUT_OLD_KEY,     /* row.old_key; replaces the one with the same key_hash */
     STORE_PUT_KIND,        /* row.kind */
     STORE_PUT_META,        /* name, data */
-    STORE_FORGET,          /* number: now in ms; deletes expired idempotency rows, old keys and (by gone_at + number2 ms) tombstones, at most 500 of each */
+    STORE_FORGET,          /* number: now in ms; deletes expired idempotency rows and old keys (expires_at 0 never is) and (by gone_at + number2 ms) tombstones, at most 500 of each, oldest first */
 };
 
 struct store_op {
@@ -153,15 +153,15 @@ enum store_query_type {
     STORE_LOAD_SESSION,     /* by id */
     STORE_FIND_TASK,        /* by id: ret session id, or tombstone */
     STORE_FIND_KEY,         /* by data = key hash: the active session with it (found, ret_id), and old_key if there is one */
-    STORE_FIND_USER,        /* by data = user: ids of its active sessions, and of ended ones that still hold tasks due to move (state ended, unfinished or not) */
-    STORE_FIND_IDEMPOTENCY, /* by data = scope, time = now */
+    STORE_FIND_USER,        /* by data = user: ids of its active sessions, and of ended ones that still hold tasks, whatever their state; newest first, with task_counts */
+    STORE_FIND_IDEMPOTENCY, /* by data = scope, time = now: found unless expired (expires_at 0 never is) */
     STORE_GET_INPUT,        /* by ids: blobs in the same order, STR_NONE for one that does not exist */
-    STORE_GET_RESULT,       /* by id */
+    STORE_GET_RESULT,       /* by id: found, and one blob (STR_NONE if there is none) */
     STORE_GET_OUTPUT,       /* by id, number = offset, limit bytes: rows from the one that holds offset on, at least one if there is any behind it, until limit bytes are passed */
     STORE_GET_OUTPUT_AFTER, /* by ids (tasks), number = seq: their rows with a greater seq in order of seq, until limit bytes are passed (at least one if there is any) */
     STORE_LIST_SESSIONS,    /* newest first, after = id or none, limit, filters user, state */
     STORE_LIST_TASKS,       /* newest first, after, limit, filters session, user, state, kind, queue */
-    STORE_DUE,              /* by time: ids of sessions (ret_ids) and of tasks with their sessions (tasks: id and session only) with 0 < due_at <= time, at most limit each */
+    STORE_DUE,              /* by time: ids of sessions (ret_ids) and of tasks with their sessions (tasks: id and session only) with 0 < due_at <= time, earliest first, at most limit each */
     STORE_START,            /* ids of sessions that have unfinished tasks (ret_ids), all kind rows, and the meta values "clean", "epoch", "schema" */
 };
 
@@ -202,7 +202,7 @@ struct store_query {
     struct kind_row *kinds;
     size_t kind_count;
     struct str clean, epoch;
-    /* with session and user lists: unfinished and ended tasks of each session */
+    /* with LIST_SESSIONS (as sessions) and FIND_USER (as ret_ids): unfinished and ended tasks of each */
     uint32_t (*task_counts)[2];
 
     struct arena arena;

@@ -1,0 +1,191 @@
+/* What is under way, and when it comes back. */
+#include "store/memory.h"
+
+#include "base/mem.h"
+#include "store/memory_rows.h"
+#include "store/rows.h"
+
+#include <assert.h>
+#include <sys/queue.h>
+
+struct asked {
+    struct store_query *query;
+    bool answered; /* from what was committed at that time; handed back later */
+    TAILQ_ENTRY(asked) link;
+};
+TAILQ_HEAD(asked_list, asked);
+
+struct memory_store {
+    struct store base;
+    struct store_sink sink;
+    struct memory_rows rows;
+    struct store_batch *batch;
+    struct asked_list asked;
+    enum store_result next; /* of the next batch, unless STORE_OK */
+    bool dead;
+    /* The batch with which it died: whether it is on disk shows at the next start. */
+    struct store_op *lost;
+    size_t lost_count;
+    struct arena lost_arena;
+};
+
+enum dice_bit {
+    DICE_BATCH = 1,  /* step: the batch goes before the queries. crash: it is committed */
+    DICE_STALE = 2   /* step: a query is answered from what was committed before the batch, though handed back after it. crash: the lost batch is there */
+};
+
+static struct memory_store *memory_of(struct store *s) {
+    return (struct memory_store *) s;
+}
+
+static void memory_submit(struct store *base, struct store_batch *b) {
+    struct memory_store *s = memory_of(base);
+    assert(!s->batch);
+    s->batch = b;
+}
+
+static void memory_query(struct store *base, struct store_query *q) {
+    struct memory_store *s = memory_of(base);
+    struct asked *a = mem_alloc(sizeof(*a));
+    a->query = q;
+    TAILQ_INSERT_TAIL(&s->asked, a, link);
+}
+
+/* ---- commits ---- */
+
+static void memory_forget_lost(struct memory_store *s) {
+    arena_fini(&s->lost_arena);
+    mem_free(s->lost);
+    s->lost = NULL;
+    s->lost_count = 0;
+}
+
+static void memory_die(struct memory_store *s, const struct store_batch *b) {
+    s->dead = true;
+    s->lost = mem_alloc(b->count * sizeof(*s->lost));
+    bool ok = true;
+    for (size_t i = 0; i < b->count && ok; i++) {
+        ok = rows_copy_op(&s->lost_arena, &b->ops[i], &s->lost[i]);
+    }
+    s->lost_count = ok ? b->count : 0;
+}
+
+static enum store_result memory_commit(struct memory_store *s, const struct store_batch *b) {
+    if (s->dead) {
+        return STORE_DEAD;
+    }
+    enum store_result result = s->next;
+    s->next = STORE_OK;
+    if (result == STORE_DEAD) {
+        memory_die(s, b);
+    } else if (result == STORE_OK && !memory_rows_apply(&s->rows, b->ops, b->count)) {
+        result = STORE_FAILED;
+    }
+    return result;
+}
+
+/* ---- handing back ---- */
+
+static void asked_answer(struct memory_store *s, struct asked *a) {
+    if (a && !a->answered) {
+        memory_rows_answer(&s->rows, a->query);
+        a->answered = true;
+    }
+}
+
+static void step_batch(struct memory_store *s, uint32_t dice) {
+    struct store_batch *b = s->batch;
+    if (dice & DICE_STALE) {
+        asked_answer(s, TAILQ_FIRST(&s->asked));
+    }
+    b->result = memory_commit(s, b);
+    s->batch = NULL;
+    s->sink.batch_done(s->sink.arg, b);
+}
+
+static void step_query(struct memory_store *s) {
+    struct asked *a = TAILQ_FIRST(&s->asked);
+    asked_answer(s, a);
+    TAILQ_REMOVE(&s->asked, a, link);
+    struct store_query *q = a->query;
+    mem_free(a);
+    s->sink.query_done(s->sink.arg, q);
+}
+
+bool memory_store_step(struct store *base, uint32_t dice) {
+    struct memory_store *s = memory_of(base);
+    bool queries = !TAILQ_EMPTY(&s->asked);
+    if (!s->batch && !queries) {
+        return false;
+    }
+    if (s->batch && (!queries || dice & DICE_BATCH)) {
+        step_batch(s, dice);
+    } else {
+        step_query(s);
+    }
+    return true;
+}
+
+void memory_store_fail_next(struct store *base, enum store_result result) {
+    memory_of(base)->next = result;
+}
+
+/* ---- crashes ---- */
+
+static void crash_commit(struct memory_store *s, const struct store_op *ops, size_t count) {
+    bool applied = memory_rows_apply(&s->rows, ops, count);
+    (void) applied; /* one that could not have been committed is simply not there */
+}
+
+void memory_store_crash(struct store *base, uint32_t dice, void (*drop_batch)(struct store_batch *), void (*drop_query)(struct store_query *)) {
+    struct memory_store *s = memory_of(base);
+    if (s->lost_count && dice & DICE_STALE) {
+        crash_commit(s, s->lost, s->lost_count);
+    }
+    if (s->batch) {
+        if (!s->dead && s->next == STORE_OK && dice & DICE_BATCH) {
+            crash_commit(s, s->batch->ops, s->batch->count);
+        }
+        drop_batch(s->batch);
+        s->batch = NULL;
+    }
+    struct asked *a;
+    while ((a = TAILQ_FIRST(&s->asked))) {
+        TAILQ_REMOVE(&s->asked, a, link);
+        rows_clear_answer(a->query);
+        drop_query(a->query);
+        mem_free(a);
+    }
+    memory_forget_lost(s);
+    s->dead = false;
+    s->next = STORE_OK;
+}
+
+void memory_store_set_sink(struct store *base, struct store_sink sink) {
+    struct memory_store *s = memory_of(base);
+    assert(!s->batch && TAILQ_EMPTY(&s->asked));
+    memory_forget_lost(s);
+    s->dead = false;
+    s->sink = sink;
+}
+
+/* ---- beginning and end ---- */
+
+static void memory_destroy(struct store *base) {
+    struct memory_store *s = memory_of(base);
+    while (memory_store_step(base, DICE_BATCH)) {
+    }
+    memory_forget_lost(s);
+    memory_rows_fini(&s->rows);
+    mem_free(s);
+}
+
+static const struct store_ops memory_ops = {.submit = memory_submit, .query = memory_query, .destroy = memory_destroy};
+
+struct store *memory_store_create(struct store_sink sink) {
+    struct memory_store *s = mem_alloc(sizeof(*s));
+    s->base.ops = &memory_ops;
+    s->sink = sink;
+    TAILQ_INIT(&s->asked);
+    return &s->base;
+}

@@ -1,0 +1,403 @@
+/* Queries answered by looking at every row of a table: plain, so that the other store can be held against it. */
+#include "base/mem.h"
+#include "store/memory_rows.h"
+#include "store/rows.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+#define each_row(m, t, i) (size_t i = 0; i < (m)->table[t].count; i++)
+
+static const struct session_row *session_at(const struct memory_rows *m, size_t i) {
+    return &memory_row_at(m, TABLE_SESSIONS, i)->row.session;
+}
+
+static const struct task_row *task_at(const struct memory_rows *m, size_t i) {
+    return &memory_row_at(m, TABLE_TASKS, i)->row.task;
+}
+
+static const struct session_row *find_session(const struct memory_rows *m, struct id id) {
+    const struct store_op *op = memory_rows_find(m, &(struct store_op){.type = STORE_PUT_SESSION, .row.session.id = id});
+    return op ? &op->row.session : NULL;
+}
+
+static bool push_id(struct store_query *q, struct id id) {
+    struct id *place = rows_push(&q->arena, q->ret_ids, q->ret_id_count);
+    if (place) {
+        *place = id;
+    }
+    return place;
+}
+
+static bool push_task(struct store_query *q, const struct task_row *from) {
+    struct task_row *row = rows_push(&q->arena, q->tasks, q->task_count);
+    return row && rows_copy_task(&q->arena, from, row);
+}
+
+static bool push_session(struct store_query *q, const struct session_row *from) {
+    struct session_row *row = rows_push(&q->arena, q->sessions, q->session_count);
+    return row && rows_copy_session(&q->arena, from, row);
+}
+
+/* ---- one session, one task, one key ---- */
+
+static int version_cmp(const void *left, const void *right) {
+    const struct task_row *a = left, *b = right;
+    return a->version != b->version ? (a->version > b->version) - (a->version < b->version) : id_cmp(a->id, b->id);
+}
+
+static bool answer_session_gone(const struct memory_rows *m, struct store_query *q) {
+    for each_row(m, TABLE_GONE, i) {
+        const struct gone_row *from = &memory_row_at(m, TABLE_GONE, i)->row.gone;
+        if (id_eq(from->session, q->id)) {
+            struct gone_row *row = rows_push(&q->arena, q->gone, q->gone_count);
+            if (!row) {
+                return false;
+            }
+            *row = *from;
+        }
+    }
+    return true;
+}
+
+static bool answer_load_session(const struct memory_rows *m, struct store_query *q) {
+    const struct session_row *session = find_session(m, q->id);
+    if (!session) {
+        return true;
+    }
+    q->found = true;
+    bool ok = push_session(q, session);
+    for each_row(m, TABLE_TASKS, i) {
+        if (ok && id_eq(task_at(m, i)->session, q->id)) {
+            ok = push_task(q, task_at(m, i));
+        }
+    }
+    if (ok && q->task_count) {
+        qsort(q->tasks, q->task_count, sizeof(q->tasks[0]), version_cmp);
+    }
+    return ok && answer_session_gone(m, q);
+}
+
+static bool answer_find_task(const struct memory_rows *m, struct store_query *q) {
+    const struct store_op *op = memory_rows_find(m, &(struct store_op){.type = STORE_PUT_TASK, .row.task.id = q->id});
+    if (op) {
+        q->found = true;
+        q->ret_id = op->row.task.session;
+        return true;
+    }
+    op = memory_rows_find(m, &(struct store_op){.type = STORE_PUT_TOMBSTONE, .row.tombstone.task = q->id});
+    if (op) {
+        q->tombstone = arena_alloc(&q->arena, sizeof(*q->tombstone));
+        return q->tombstone && rows_copy_tombstone(&q->arena, &op->row.tombstone, q->tombstone);
+    }
+    return true;
+}
+
+static bool answer_find_key(const struct memory_rows *m, struct store_query *q) {
+    for each_row(m, TABLE_SESSIONS, i) {
+        const struct session_row *r = session_at(m, i);
+        if (r->state == ROWS_SESSION_ACTIVE && r->key_hash.p && str_eq(r->key_hash, q->data)) {
+            q->found = true;
+            q->ret_id = r->id;
+        }
+    }
+    const struct store_op *op = memory_rows_find(m, &(struct store_op){.type = STORE_PUT_OLD_KEY, .row.old_key.key_hash = q->data});
+    if (op) {
+        q->old_key = arena_alloc(&q->arena, sizeof(*q->old_key));
+        return q->old_key && rows_copy_old_key(&q->arena, &op->row.old_key, q->old_key);
+    }
+    return true;
+}
+
+static bool answer_find_idempotency(const struct memory_rows *m, struct store_query *q) {
+    const struct store_op *op = memory_rows_find(m, &(struct store_op){.type = STORE_PUT_IDEMPOTENCY, .row.idempotency.scope = q->data});
+    if (!op || (op->row.idempotency.expires_at != 0 && op->row.idempotency.expires_at <= q->time)) {
+        return true;
+    }
+    q->found = true;
+    q->idempotency = arena_alloc(&q->arena, sizeof(*q->idempotency));
+    return q->idempotency && rows_copy_idempotency(&q->arena, &op->row.idempotency, q->idempotency);
+}
+
+/* ---- ids by something ---- */
+
+static void count_tasks(const struct memory_rows *m, struct id session, uint32_t ret_counts[2]) {
+    for each_row(m, TABLE_TASKS, i) {
+        if (id_eq(task_at(m, i)->session, session)) {
+            ret_counts[task_at(m, i)->state >= ROWS_TASK_ENDED]++;
+        }
+    }
+}
+
+static bool has_tasks(const struct memory_rows *m, struct id session) {
+    uint32_t counts[2] = {0};
+    count_tasks(m, session, counts);
+    return counts[0] + counts[1] > 0;
+}
+
+static bool answer_find_user(const struct memory_rows *m, struct store_query *q) {
+    for (size_t i = m->table[TABLE_SESSIONS].count; i-- > 0;) {
+        const struct session_row *r = session_at(m, i);
+        bool theirs = r->user.p && q->data.p && str_eq(r->user, q->data);
+        if (theirs && (r->state == ROWS_SESSION_ACTIVE || has_tasks(m, r->id)) && !push_id(q, r->id)) {
+            return false;
+        }
+    }
+    q->task_counts = arena_alloc(&q->arena, q->ret_id_count * sizeof(*q->task_counts));
+    for (size_t i = 0; q->task_counts && i < q->ret_id_count; i++) {
+        count_tasks(m, q->ret_ids[i], q->task_counts[i]);
+    }
+    return q->task_counts;
+}
+
+struct due {
+    int64_t at;
+    struct id id, session;
+};
+
+static int due_cmp(const void *left, const void *right) {
+    const struct due *a = left, *b = right;
+    return a->at != b->at ? (a->at > b->at) - (a->at < b->at) : id_cmp(a->id, b->id);
+}
+
+static bool is_due(int64_t at, const struct store_query *q) {
+    return at > 0 && at <= q->time;
+}
+
+static bool answer_due_sessions(const struct memory_rows *m, struct store_query *q, struct due *due) {
+    size_t count = 0;
+    for each_row(m, TABLE_SESSIONS, i) {
+        const struct session_row *r = session_at(m, i);
+        if (is_due(r->due_at, q)) {
+            due[count++] = (struct due){.at = r->due_at, .id = r->id};
+        }
+    }
+    qsort(due, count, sizeof(*due), due_cmp);
+    bool ok = true;
+    for (size_t i = 0; i < count && i < q->limit && ok; i++) {
+        ok = push_id(q, due[i].id);
+    }
+    return ok;
+}
+
+static bool answer_due_tasks(const struct memory_rows *m, struct store_query *q, struct due *due) {
+    size_t count = 0;
+    for each_row(m, TABLE_TASKS, i) {
+        const struct task_row *r = task_at(m, i);
+        if (is_due(r->due_at, q)) {
+            due[count++] = (struct due){r->due_at, r->id, r->session};
+        }
+    }
+    qsort(due, count, sizeof(*due), due_cmp);
+    bool ok = true;
+    for (size_t i = 0; i < count && i < q->limit && ok; i++) {
+        ok = push_task(q, &(struct task_row){.id = due[i].id, .session = due[i].session});
+    }
+    return ok;
+}
+
+static bool answer_due(const struct memory_rows *m, struct store_query *q) {
+    size_t most = m->table[TABLE_SESSIONS].count > m->table[TABLE_TASKS].count ? m->table[TABLE_SESSIONS].count : m->table[TABLE_TASKS].count;
+    struct due *due = mem_alloc(most * sizeof(*due));
+    bool ok = answer_due_sessions(m, q, due) && answer_due_tasks(m, q, due);
+    mem_free(due);
+    return ok;
+}
+
+/* ---- what a start needs ---- */
+
+static int id_order(const void *left, const void *right) {
+    const struct id *a = left, *b = right;
+    return id_cmp(*a, *b);
+}
+
+static bool answer_unfinished(const struct memory_rows *m, struct store_query *q) {
+    for each_row(m, TABLE_TASKS, i) {
+        if (task_at(m, i)->state < ROWS_TASK_ENDED && !push_id(q, task_at(m, i)->session)) {
+            return false;
+        }
+    }
+    if (q->ret_id_count) {
+        qsort(q->ret_ids, q->ret_id_count, sizeof(q->ret_ids[0]), id_order);
+    }
+    size_t kept = 0;
+    for (size_t i = 0; i < q->ret_id_count; i++) {
+        if (kept == 0 || !id_eq(q->ret_ids[kept - 1], q->ret_ids[i])) {
+            q->ret_ids[kept++] = q->ret_ids[i];
+        }
+    }
+    q->ret_id_count = kept;
+    return true;
+}
+
+static bool copy_meta(const struct memory_rows *m, struct store_query *q, struct str name, struct str *ret_value) {
+    const struct store_op *op = memory_rows_find(m, &(struct store_op){.type = STORE_PUT_META, .name = name});
+    return rows_copy_str(&q->arena, op ? op->data : STR_NONE, ret_value);
+}
+
+static bool answer_start(const struct memory_rows *m, struct store_query *q) {
+    for each_row(m, TABLE_KINDS, i) {
+        struct kind_row *row = rows_push(&q->arena, q->kinds, q->kind_count);
+        if (!row || !rows_copy_kind(&q->arena, &memory_row_at(m, TABLE_KINDS, i)->row.kind, row)) {
+            return false;
+        }
+    }
+    return answer_unfinished(m, q) && copy_meta(m, q, STR("clean"), &q->clean) && copy_meta(m, q, STR("epoch"), &q->epoch);
+}
+
+/* ---- input, result, output ---- */
+
+static bool push_blob(const struct memory_rows *m, struct store_query *q, enum store_op_type type, struct id id) {
+    struct str *blob = rows_push(&q->arena, q->blobs, q->blob_count);
+    const struct store_op *op = memory_rows_find(m, &(struct store_op){.type = type, .id = id});
+    return blob && rows_copy_str(&q->arena, op ? op->data : STR_NONE, blob);
+}
+
+static bool answer_get_input(const struct memory_rows *m, struct store_query *q) {
+    bool ok = true;
+    for (size_t i = 0; i < q->id_count && ok; i++) {
+        ok = push_blob(m, q, STORE_PUT_INPUT, q->ids[i]);
+    }
+    return ok;
+}
+
+static bool answer_get_result(const struct memory_rows *m, struct store_query *q) {
+    bool ok = push_blob(m, q, STORE_PUT_RESULT, q->id);
+    q->found = ok && q->blobs[0].p;
+    return ok;
+}
+
+/* Copies the rows as long as what was copied before is less than the limit, the first in any case. */
+static bool push_output(struct store_query *q, const struct output_row *const *rows, size_t count) {
+    size_t bytes = 0;
+    for (size_t i = 0; i < count && (i == 0 || bytes < q->limit); i++) {
+        struct output_row *row = rows_push(&q->arena, q->output, q->output_count);
+        if (!row || !rows_copy_output(&q->arena, rows[i], row)) {
+            return false;
+        }
+        bytes += row->data.len;
+    }
+    return true;
+}
+
+static int output_cmp(const void *left, const void *right) {
+    const struct output_row *a = *(const struct output_row *const *) left, *b = *(const struct output_row *const *) right;
+    if (a->seq != b->seq) {
+        return a->seq < b->seq ? -1 : 1;
+    }
+    int c = id_cmp(a->task, b->task);
+    return c ? c : (a->offset > b->offset) - (a->offset < b->offset);
+}
+
+static bool answer_get_output(const struct memory_rows *m, struct store_query *q) {
+    const struct output_row **rows = mem_alloc(m->table[TABLE_OUTPUT].count * sizeof(*rows));
+    size_t count = 0;
+    for each_row(m, TABLE_OUTPUT, i) {
+        const struct output_row *r = &memory_row_at(m, TABLE_OUTPUT, i)->row.output;
+        if (id_eq(r->task, q->id) && (r->offset >= q->number || r->offset + r->data.len > q->number)) {
+            rows[count++] = r;
+        }
+    }
+    bool ok = push_output(q, rows, count);
+    mem_free(rows);
+    return ok;
+}
+
+static bool id_among(struct id id, const struct id *ids, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        if (id_eq(ids[i], id)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool answer_get_output_after(const struct memory_rows *m, struct store_query *q) {
+    const struct output_row **rows = mem_alloc(m->table[TABLE_OUTPUT].count * sizeof(*rows));
+    size_t count = 0;
+    for each_row(m, TABLE_OUTPUT, i) {
+        const struct output_row *r = &memory_row_at(m, TABLE_OUTPUT, i)->row.output;
+        if (r->seq > q->number && id_among(r->task, q->ids, q->id_count)) {
+            rows[count++] = r;
+        }
+    }
+    qsort(rows, count, sizeof(rows[0]), output_cmp);
+    bool ok = push_output(q, rows, count);
+    mem_free(rows);
+    return ok;
+}
+
+/* ---- lists ---- */
+
+static bool passes_str(struct str filter, struct str value) {
+    return !filter.p || (value.p && str_eq(filter, value));
+}
+
+static bool passes_place(const struct store_query *q, struct id id) {
+    return id_is_none(q->filter.after) || id_cmp(id, q->filter.after) < 0;
+}
+
+static bool passes_state(const struct store_query *q, uint8_t state) {
+    return q->filter.state < 0 || q->filter.state == state;
+}
+
+static bool answer_list_sessions(const struct memory_rows *m, struct store_query *q) {
+    bool ok = true;
+    for (size_t i = m->table[TABLE_SESSIONS].count; i-- > 0 && q->session_count < q->limit && ok;) {
+        const struct session_row *r = session_at(m, i);
+        if (passes_place(q, r->id) && passes_state(q, r->state) && passes_str(q->filter.user, r->user)) {
+            ok = push_session(q, r);
+        }
+    }
+    q->task_counts = ok ? arena_alloc(&q->arena, q->session_count * sizeof(*q->task_counts)) : NULL;
+    for (size_t i = 0; q->task_counts && i < q->session_count; i++) {
+        count_tasks(m, q->sessions[i].id, q->task_counts[i]);
+    }
+    return q->task_counts;
+}
+
+static bool task_listed(const struct memory_rows *m, const struct store_query *q, const struct task_row *r) {
+    const struct session_row *session = q->filter.user.p ? find_session(m, r->session) : NULL;
+    return passes_place(q, r->id) && passes_state(q, r->state) && passes_str(q->filter.kind, r->kind) && passes_str(q->filter.queue, r->queue) &&
+           (id_is_none(q->filter.session) || id_eq(q->filter.session, r->session)) && passes_str(q->filter.user, session ? session->user : STR_NONE);
+}
+
+static bool answer_list_tasks(const struct memory_rows *m, struct store_query *q) {
+    bool ok = true;
+    for (size_t i = m->table[TABLE_TASKS].count; i-- > 0 && q->task_count < q->limit && ok;) {
+        if (task_listed(m, q, task_at(m, i))) {
+            ok = push_task(q, task_at(m, i));
+        }
+    }
+    return ok;
+}
+
+/* ---- one query ---- */
+
+static bool answer(const struct memory_rows *m, struct store_query *q) {
+    switch (q->type) {
+    case STORE_LOAD_SESSION: return answer_load_session(m, q);
+    case STORE_FIND_TASK: return answer_find_task(m, q);
+    case STORE_FIND_KEY: return answer_find_key(m, q);
+    case STORE_FIND_USER: return answer_find_user(m, q);
+    case STORE_FIND_IDEMPOTENCY: return answer_find_idempotency(m, q);
+    case STORE_GET_INPUT: return answer_get_input(m, q);
+    case STORE_GET_RESULT: return answer_get_result(m, q);
+    case STORE_GET_OUTPUT: return answer_get_output(m, q);
+    case STORE_GET_OUTPUT_AFTER: return answer_get_output_after(m, q);
+    case STORE_LIST_SESSIONS: return answer_list_sessions(m, q);
+    case STORE_LIST_TASKS: return answer_list_tasks(m, q);
+    case STORE_DUE: return answer_due(m, q);
+    case STORE_START: return answer_start(m, q);
+    }
+    assert(!"a query of a known type");
+    return false;
+}
+
+void memory_rows_answer(const struct memory_rows *m, struct store_query *q) {
+    rows_clear_answer(q);
+    q->result = answer(m, q) ? STORE_OK : STORE_FAILED;
+    if (q->result != STORE_OK) {
+        rows_clear_answer(q);
+    }
+}

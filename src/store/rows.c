@@ -1,0 +1,101 @@
+#include "store/rows.h"
+
+bool rows_copy_str(struct arena *a, struct str from, struct str *ret_str) {
+    *ret_str = arena_str(a, from);
+    return ret_str->p || !from.p;
+}
+
+bool rows_copy_session(struct arena *a, const struct session_row *from, struct session_row *ret_row) {
+    *ret_row = *from;
+    return rows_copy_str(a, from->user, &ret_row->user) && rows_copy_str(a, from->key_hash, &ret_row->key_hash) &&
+           rows_copy_str(a, from->metadata, &ret_row->metadata);
+}
+
+bool rows_copy_task(struct arena *a, const struct task_row *from, struct task_row *ret_row) {
+    *ret_row = *from;
+    return rows_copy_str(a, from->kind, &ret_row->kind) && rows_copy_str(a, from->queue, &ret_row->queue) &&
+           rows_copy_str(a, from->body, &ret_row->body);
+}
+
+bool rows_copy_output(struct arena *a, const struct output_row *from, struct output_row *ret_row) {
+    *ret_row = *from;
+    return rows_copy_str(a, from->data, &ret_row->data);
+}
+
+bool rows_copy_tombstone(struct arena *a, const struct tombstone_row *from, struct tombstone_row *ret_row) {
+    *ret_row = *from;
+    return rows_copy_str(a, from->kind, &ret_row->kind);
+}
+
+bool rows_copy_idempotency(struct arena *a, const struct idempotency_row *from, struct idempotency_row *ret_row) {
+    *ret_row = *from;
+    return rows_copy_str(a, from->scope, &ret_row->scope) && rows_copy_str(a, from->request, &ret_row->request) &&
+           rows_copy_str(a, from->location, &ret_row->location) && rows_copy_str(a, from->cookie, &ret_row->cookie) &&
+           rows_copy_str(a, from->answer, &ret_row->answer);
+}
+
+bool rows_copy_old_key(struct arena *a, const struct old_key_row *from, struct old_key_row *ret_row) {
+    *ret_row = *from;
+    return rows_copy_str(a, from->key_hash, &ret_row->key_hash);
+}
+
+bool rows_copy_kind(struct arena *a, const struct kind_row *from, struct kind_row *ret_row) {
+    *ret_row = *from;
+    return rows_copy_str(a, from->kind, &ret_row->kind) && rows_copy_str(a, from->body, &ret_row->body);
+}
+
+static bool copy_op_row(struct arena *a, const struct store_op *from, struct store_op *ret_op) {
+    switch (from->type) {
+    case STORE_PUT_SESSION: return rows_copy_session(a, &from->row.session, &ret_op->row.session);
+    case STORE_PUT_TASK: return rows_copy_task(a, &from->row.task, &ret_op->row.task);
+    case STORE_ADD_OUTPUT: return rows_copy_output(a, &from->row.output, &ret_op->row.output);
+    case STORE_PUT_TOMBSTONE: return rows_copy_tombstone(a, &from->row.tombstone, &ret_op->row.tombstone);
+    case STORE_PUT_IDEMPOTENCY: return rows_copy_idempotency(a, &from->row.idempotency, &ret_op->row.idempotency);
+    case STORE_PUT_OLD_KEY: return rows_copy_old_key(a, &from->row.old_key, &ret_op->row.old_key);
+    case STORE_PUT_KIND: return rows_copy_kind(a, &from->row.kind, &ret_op->row.kind);
+    default: return true;
+    }
+}
+
+bool rows_copy_op(struct arena *a, const struct store_op *from, struct store_op *ret_op) {
+    *ret_op = *from;
+    return rows_copy_str(a, from->name, &ret_op->name) && rows_copy_str(a, from->data, &ret_op->data) && copy_op_row(a, from, ret_op);
+}
+
+#define ROWS_FIRST 8
+
+void *rows_reserve(struct arena *a, void *list, size_t count, size_t element_bytes) {
+    bool full = count == 0 || (count >= ROWS_FIRST && (count & (count - 1)) == 0);
+    if (!full) {
+        return list;
+    }
+    void *more = arena_alloc(a, (count ? count * 2 : ROWS_FIRST) * element_bytes);
+    if (more && count) {
+        memcpy(more, list, count * element_bytes);
+    }
+    return more;
+}
+
+void rows_clear_answer(struct store_query *q) {
+    q->found = false;
+    q->ret_id = (struct id){0};
+    q->ret_ids = NULL;
+    q->sessions = NULL;
+    q->tasks = NULL;
+    q->gone = NULL;
+    q->tombstone = NULL;
+    q->idempotency = NULL;
+    q->old_key = NULL;
+    q->output = NULL;
+    q->blobs = NULL;
+    q->kinds = NULL;
+    q->clean = q->epoch = STR_NONE;
+    q->task_counts = NULL;
+    q->ret_id_count = q->session_count = q->task_count = q->gone_count = q->output_count = q->blob_count = q->kind_count = 0;
+}
+
+int rows_str_cmp(struct str a, struct str b) {
+    size_t least = a.len < b.len ? a.len : b.len;
+    int c = least ? memcmp(a.p, b.p, least) : 0;
+    return c ? c : (a.len > b.len) - (a.len < b.len);
+}

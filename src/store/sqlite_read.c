@@ -1,0 +1,531 @@
+/*
+ * A query becomes one read transaction, so that all of its SELECTs see the same commit. Copies go into the query's arena. When anything fails, nothing of the
+ * answer is left.
+ */
+#include "store/sqlite_db.h"
+
+#include "base/log.h"
+#include "store/rows.h"
+
+#include <assert.h>
+#include <stdlib.h>
+
+static const char *const read_sql[READ_COUNT] = {
+    [READ_BEGIN] = "BEGIN",
+    [READ_COMMIT] = "COMMIT",
+    [READ_SESSION] = "SELECT " SESSION_COLUMNS " FROM sessions WHERE id = ?",
+    [READ_SESSION_TASKS] = "SELECT " TASK_COLUMNS " FROM tasks WHERE session = ? ORDER BY version, id",
+    [READ_SESSION_GONE] = "SELECT session, seq, task, reason, at FROM gone WHERE session = ? ORDER BY seq",
+    [READ_TASK_SESSION] = "SELECT session FROM tasks WHERE id = ?",
+    [READ_TOMBSTONE] = "SELECT task, session, watch_gen, attempt, kind, state, ended_at, gone_at FROM tombstones WHERE task = ?",
+    [READ_KEY] = "SELECT id FROM sessions WHERE key_hash = ? AND state = 0",
+    [READ_OLD_KEY] = "SELECT key_hash, session, at, kept, expires_at FROM old_keys WHERE key_hash = ?",
+    [READ_USER] = "SELECT id FROM sessions WHERE user = ? AND (state = 0 OR EXISTS (SELECT 1 FROM tasks WHERE session = sessions.id)) ORDER BY id DESC",
+    [READ_IDEMPOTENCY] = "SELECT scope, request, status, location, cookie, answer, expires_at FROM idempotency"
+                         " WHERE scope = ? AND (expires_at = 0 OR expires_at > ?)",
+    [READ_INPUT] = "SELECT data FROM inputs WHERE task = ?",
+    [READ_RESULT] = "SELECT data FROM results WHERE task = ?",
+    [READ_OUTPUT] = "SELECT task, offset, seq, data FROM output WHERE task = ?1"
+                    " AND offset >= coalesce((SELECT max(offset) FROM output WHERE task = ?1 AND offset <= ?2), 0) ORDER BY offset",
+    [READ_OUTPUT_AFTER] = "SELECT rowid, seq, offset, length(data) FROM output WHERE task = ? AND seq > ? ORDER BY seq, offset",
+    [READ_OUTPUT_ROW] = "SELECT task, offset, seq, data FROM output WHERE rowid = ?",
+    [READ_DUE_SESSIONS] = "SELECT id FROM sessions WHERE due_at > 0 AND due_at <= ? ORDER BY due_at, id LIMIT ?",
+    [READ_DUE_TASKS] = "SELECT id, session FROM tasks WHERE due_at > 0 AND due_at <= ? ORDER BY due_at, id LIMIT ?",
+    [READ_UNFINISHED] = "SELECT DISTINCT session FROM tasks INDEXED BY tasks_unfinished WHERE state < 3 ORDER BY session",
+    [READ_KINDS] = "SELECT kind, body FROM kinds ORDER BY kind",
+    [READ_META] = "SELECT value FROM meta WHERE name = ?",
+    [READ_COUNTS] = "SELECT count(*) FILTER (WHERE state < 3), count(*) FILTER (WHERE state >= 3) FROM tasks WHERE session = ?",
+    [READ_LIST_SESSIONS] = "SELECT " SESSION_COLUMNS " FROM sessions WHERE id < ? ORDER BY id DESC LIMIT ?",
+    [READ_LIST_SESSIONS_USER] = "SELECT " SESSION_COLUMNS " FROM sessions WHERE user = ? AND id < ? ORDER BY id DESC LIMIT ?",
+    [READ_LIST_TASKS] = "SELECT " TASK_COLUMNS " FROM tasks WHERE id < ? ORDER BY id DESC LIMIT ?",
+    [READ_LIST_TASKS_SESSION] = "SELECT " TASK_COLUMNS " FROM tasks WHERE session = ? AND id < ? ORDER BY id DESC LIMIT ?",
+    [READ_LIST_TASKS_USER] = "SELECT " TASK_COLUMNS " FROM tasks WHERE id IN (SELECT t.id FROM sessions AS s CROSS JOIN tasks AS t ON t.session = s.id"
+                             " WHERE s.user = ? AND t.id < ? ORDER BY t.id DESC LIMIT ?) ORDER BY id DESC",
+};
+
+bool column_session(sqlite3_stmt *st, struct arena *a, struct session_row *ret_row) {
+    struct columns c = {.st = st, .arena = a};
+    ret_row->id = column_id(&c);
+    ret_row->state = (uint8_t) column_i64(&c);
+    ret_row->reason = (uint8_t) column_i64(&c);
+    ret_row->gen = (uint32_t) column_i64(&c);
+    ret_row->seq = column_u64(&c);
+    ret_row->gone_floor = column_u64(&c);
+    ret_row->user = column_str(&c);
+    ret_row->key_hash = column_str(&c);
+    ret_row->metadata = column_str(&c);
+    ret_row->created_at = column_i64(&c);
+    ret_row->ended_at = column_i64(&c);
+    ret_row->active_at = column_i64(&c);
+    ret_row->idle_timeout = column_i64(&c);
+    ret_row->max_age = column_i64(&c);
+    ret_row->rotated_at = column_i64(&c);
+    ret_row->merged_into = column_id(&c);
+    ret_row->due_at = column_i64(&c);
+    return !c.failed;
+}
+
+bool column_task(sqlite3_stmt *st, struct arena *a, struct task_row *ret_row) {
+    struct columns c = {.st = st, .arena = a};
+    ret_row->id = column_id(&c);
+    ret_row->session = column_id(&c);
+    ret_row->state = (uint8_t) column_i64(&c);
+    ret_row->version = column_u64(&c);
+    ret_row->due_at = column_i64(&c);
+    ret_row->kind = column_str(&c);
+    ret_row->queue = column_str(&c);
+    ret_row->body = column_str(&c);
+    return !c.failed;
+}
+
+static bool column_output(sqlite3_stmt *st, struct arena *a, struct output_row *ret_row) {
+    struct columns c = {.st = st, .arena = a};
+    ret_row->task = column_id(&c);
+    ret_row->offset = column_u64(&c);
+    ret_row->seq = column_u64(&c);
+    ret_row->data = column_str(&c);
+    return !c.failed;
+}
+
+/* ---- one session, one task, one key ---- */
+
+/* Binds the one value and steps once. */
+static int read_first(struct reader *r, enum read_statement which, const struct id *id) {
+    struct binder b = bind_start(r->st[which]);
+    bind_id(&b, id);
+    return b.rc == SQLITE_OK ? sqlite3_step(b.st) : b.rc;
+}
+
+static int read_first_blob(struct reader *r, enum read_statement which, struct str blob) {
+    struct binder b = bind_start(r->st[which]);
+    bind_blob(&b, blob);
+    return b.rc == SQLITE_OK ? sqlite3_step(b.st) : b.rc;
+}
+
+static int read_session_tasks(struct reader *r, struct store_query *q) {
+    sqlite3_stmt *st = r->st[READ_SESSION_TASKS];
+    int rc = read_first(r, READ_SESSION_TASKS, &q->id);
+    for (; rc == SQLITE_ROW; rc = sqlite3_step(st)) {
+        struct task_row *row = rows_push(&q->arena, q->tasks, q->task_count);
+        if (!row || !column_task(st, &q->arena, row)) {
+            return SQLITE_NOMEM;
+        }
+    }
+    return rc;
+}
+
+static int read_session_gone(struct reader *r, struct store_query *q) {
+    sqlite3_stmt *st = r->st[READ_SESSION_GONE];
+    int rc = read_first(r, READ_SESSION_GONE, &q->id);
+    for (; rc == SQLITE_ROW; rc = sqlite3_step(st)) {
+        struct gone_row *row = rows_push(&q->arena, q->gone, q->gone_count);
+        if (!row) {
+            return SQLITE_NOMEM;
+        }
+        struct columns c = {.st = st};
+        row->session = column_id(&c);
+        row->seq = column_u64(&c);
+        row->task = column_id(&c);
+        row->reason = (uint8_t) column_i64(&c);
+        row->at = column_i64(&c);
+    }
+    return rc;
+}
+
+static int read_load_session(struct reader *r, struct store_query *q) {
+    int rc = read_first(r, READ_SESSION, &q->id);
+    if (rc != SQLITE_ROW) {
+        return rc;
+    }
+    struct session_row *row = rows_push(&q->arena, q->sessions, q->session_count);
+    if (!row || !column_session(r->st[READ_SESSION], &q->arena, row)) {
+        return SQLITE_NOMEM;
+    }
+    q->found = true;
+    rc = read_session_tasks(r, q);
+    return rc == SQLITE_DONE ? read_session_gone(r, q) : rc;
+}
+
+static int read_tombstone(struct reader *r, struct store_query *q) {
+    int rc = read_first(r, READ_TOMBSTONE, &q->id);
+    if (rc != SQLITE_ROW) {
+        return rc;
+    }
+    struct tombstone_row *row = arena_alloc(&q->arena, sizeof(*row));
+    if (!row) {
+        return SQLITE_NOMEM;
+    }
+    struct columns c = {.st = r->st[READ_TOMBSTONE], .arena = &q->arena};
+    row->task = column_id(&c);
+    row->session = column_id(&c);
+    row->watch_gen = (uint32_t) column_i64(&c);
+    row->attempt = (uint32_t) column_i64(&c);
+    row->kind = column_str(&c);
+    row->state = (uint8_t) column_i64(&c);
+    row->ended_at = column_i64(&c);
+    row->gone_at = column_i64(&c);
+    q->tombstone = row;
+    return c.failed ? SQLITE_NOMEM : SQLITE_DONE;
+}
+
+static int read_find_task(struct reader *r, struct store_query *q) {
+    int rc = read_first(r, READ_TASK_SESSION, &q->id);
+    if (rc != SQLITE_ROW) {
+        return rc == SQLITE_DONE ? read_tombstone(r, q) : rc;
+    }
+    struct columns c = {.st = r->st[READ_TASK_SESSION]};
+    q->ret_id = column_id(&c);
+    q->found = true;
+    return SQLITE_DONE;
+}
+
+static int read_old_key(struct reader *r, struct store_query *q) {
+    int rc = read_first_blob(r, READ_OLD_KEY, q->data);
+    if (rc != SQLITE_ROW) {
+        return rc;
+    }
+    struct old_key_row *row = arena_alloc(&q->arena, sizeof(*row));
+    if (!row) {
+        return SQLITE_NOMEM;
+    }
+    struct columns c = {.st = r->st[READ_OLD_KEY], .arena = &q->arena};
+    row->key_hash = column_str(&c);
+    row->session = column_id(&c);
+    row->at = column_i64(&c);
+    row->kept = column_i64(&c) != 0;
+    row->expires_at = column_i64(&c);
+    q->old_key = row;
+    return c.failed ? SQLITE_NOMEM : SQLITE_DONE;
+}
+
+static int read_find_key(struct reader *r, struct store_query *q) {
+    int rc = read_first_blob(r, READ_KEY, q->data);
+    if (rc == SQLITE_ROW) {
+        struct columns c = {.st = r->st[READ_KEY]};
+        q->ret_id = column_id(&c);
+        q->found = true;
+        rc = SQLITE_DONE;
+    }
+    return rc == SQLITE_DONE ? read_old_key(r, q) : rc;
+}
+
+static int read_find_idempotency(struct reader *r, struct store_query *q) {
+    struct binder b = bind_start(r->st[READ_IDEMPOTENCY]);
+    bind_blob(&b, q->data);
+    bind_i64(&b, q->time);
+    int rc = b.rc == SQLITE_OK ? sqlite3_step(b.st) : b.rc;
+    if (rc != SQLITE_ROW) {
+        return rc;
+    }
+    struct idempotency_row *row = arena_alloc(&q->arena, sizeof(*row));
+    if (!row) {
+        return SQLITE_NOMEM;
+    }
+    struct columns c = {.st = b.st, .arena = &q->arena};
+    row->scope = column_str(&c);
+    row->request = column_str(&c);
+    row->status = (int) column_i64(&c);
+    row->location = column_str(&c);
+    row->cookie = column_str(&c);
+    row->answer = column_str(&c);
+    row->expires_at = column_i64(&c);
+    q->idempotency = row;
+    q->found = true;
+    return c.failed ? SQLITE_NOMEM : SQLITE_DONE;
+}
+
+/* ---- ids by something ---- */
+
+static int read_ids(struct store_query *q, struct binder *b) {
+    int rc = b->rc == SQLITE_OK ? sqlite3_step(b->st) : b->rc;
+    for (; rc == SQLITE_ROW; rc = sqlite3_step(b->st)) {
+        struct id *id = rows_push(&q->arena, q->ret_ids, q->ret_id_count);
+        if (!id) {
+            return SQLITE_NOMEM;
+        }
+        struct columns c = {.st = b->st};
+        *id = column_id(&c);
+    }
+    return rc;
+}
+
+static int read_find_user(struct reader *r, struct store_query *q) {
+    struct binder b = bind_start(r->st[READ_USER]);
+    bind_text(&b, q->data);
+    int rc = read_ids(q, &b);
+    if (rc != SQLITE_DONE) {
+        return rc;
+    }
+    q->task_counts = arena_alloc(&q->arena, q->ret_id_count * sizeof(*q->task_counts));
+    rc = q->task_counts ? SQLITE_DONE : SQLITE_NOMEM;
+    for (size_t i = 0; i < q->ret_id_count && rc == SQLITE_DONE; i++) {
+        rc = read_task_counts(r, &q->ret_ids[i], q->task_counts[i]);
+    }
+    return rc;
+}
+
+static struct binder read_due_bind(struct reader *r, enum read_statement which, const struct store_query *q) {
+    struct binder b = bind_start(r->st[which]);
+    bind_i64(&b, q->time);
+    bind_u64(&b, q->limit);
+    return b;
+}
+
+static int read_due_tasks(struct reader *r, struct store_query *q) {
+    struct binder b = read_due_bind(r, READ_DUE_TASKS, q);
+    int rc = b.rc == SQLITE_OK ? sqlite3_step(b.st) : b.rc;
+    for (; rc == SQLITE_ROW; rc = sqlite3_step(b.st)) {
+        struct task_row *row = rows_push(&q->arena, q->tasks, q->task_count);
+        if (!row) {
+            return SQLITE_NOMEM;
+        }
+        struct columns c = {.st = b.st};
+        row->id = column_id(&c);
+        row->session = column_id(&c);
+    }
+    return rc;
+}
+
+static int read_due(struct reader *r, struct store_query *q) {
+    struct binder b = read_due_bind(r, READ_DUE_SESSIONS, q);
+    int rc = read_ids(q, &b);
+    return rc == SQLITE_DONE ? read_due_tasks(r, q) : rc;
+}
+
+/* ---- what a start needs ---- */
+
+static int read_meta(struct reader *r, struct store_query *q, struct str name, struct str *ret_value) {
+    struct binder b = bind_start(r->st[READ_META]);
+    bind_text(&b, name);
+    int rc = b.rc == SQLITE_OK ? sqlite3_step(b.st) : b.rc;
+    if (rc != SQLITE_ROW) {
+        return rc;
+    }
+    struct columns c = {.st = b.st, .arena = &q->arena};
+    *ret_value = column_str(&c);
+    return c.failed ? SQLITE_NOMEM : SQLITE_DONE;
+}
+
+static int read_kinds(struct reader *r, struct store_query *q) {
+    struct binder b = bind_start(r->st[READ_KINDS]);
+    int rc = sqlite3_step(b.st);
+    for (; rc == SQLITE_ROW; rc = sqlite3_step(b.st)) {
+        struct kind_row *row = rows_push(&q->arena, q->kinds, q->kind_count);
+        struct columns c = {.st = b.st, .arena = &q->arena};
+        if (!row) {
+            return SQLITE_NOMEM;
+        }
+        row->kind = column_str(&c);
+        row->body = column_str(&c);
+        if (c.failed) {
+            return SQLITE_NOMEM;
+        }
+    }
+    return rc;
+}
+
+static int read_start(struct reader *r, struct store_query *q) {
+    struct binder b = bind_start(r->st[READ_UNFINISHED]);
+    int rc = read_ids(q, &b);
+    if (rc == SQLITE_DONE) {
+        rc = read_kinds(r, q);
+    }
+    if (rc == SQLITE_DONE) {
+        rc = read_meta(r, q, STR("clean"), &q->clean);
+    }
+    return rc == SQLITE_DONE ? read_meta(r, q, STR("epoch"), &q->epoch) : rc;
+}
+
+/* ---- input, result, output ---- */
+
+static int read_blob(struct reader *r, struct store_query *q, enum read_statement which, const struct id *id) {
+    struct str *blob = rows_push(&q->arena, q->blobs, q->blob_count);
+    if (!blob) {
+        return SQLITE_NOMEM;
+    }
+    int rc = read_first(r, which, id);
+    if (rc != SQLITE_ROW) {
+        return rc;
+    }
+    struct columns c = {.st = r->st[which], .arena = &q->arena};
+    *blob = column_str(&c);
+    return c.failed ? SQLITE_NOMEM : SQLITE_DONE;
+}
+
+static int read_get_input(struct reader *r, struct store_query *q) {
+    int rc = SQLITE_DONE;
+    for (size_t i = 0; i < q->id_count && rc == SQLITE_DONE; i++) {
+        rc = read_blob(r, q, READ_INPUT, &q->ids[i]);
+    }
+    return rc;
+}
+
+static int read_get_result(struct reader *r, struct store_query *q) {
+    int rc = read_blob(r, q, READ_RESULT, &q->id);
+    q->found = rc == SQLITE_DONE && q->blobs[0].p;
+    return rc;
+}
+
+static int read_get_output(struct reader *r, struct store_query *q) {
+    struct binder b = bind_start(r->st[READ_OUTPUT]);
+    bind_id(&b, &q->id);
+    bind_u64(&b, q->number);
+    int rc = b.rc == SQLITE_OK ? sqlite3_step(b.st) : b.rc;
+    for (size_t bytes = 0; rc == SQLITE_ROW && (q->output_count == 0 || bytes < q->limit); rc = sqlite3_step(b.st)) {
+        uint64_t offset = (uint64_t) sqlite3_column_int64(b.st, 1), len = (uint64_t) sqlite3_column_bytes(b.st, 3);
+        if (offset < q->number && offset + len <= q->number) {
+            continue; /* the row before: it ends at or before what is asked for */
+        }
+        struct output_row *row = rows_push(&q->arena, q->output, q->output_count);
+        if (!row || !column_output(b.st, &q->arena, row)) {
+            return SQLITE_NOMEM;
+        }
+        bytes += row->data.len;
+    }
+    return rc == SQLITE_ROW ? SQLITE_DONE : rc;
+}
+
+/* A row of output that may be among those asked for: several tasks' rows are put in order before any data is read. */
+struct output_pick {
+    struct id task;
+    uint64_t seq, offset, bytes;
+    int64_t rowid;
+};
+
+static int output_pick_cmp(const void *left, const void *right) {
+    const struct output_pick *a = left, *b = right;
+    if (a->seq != b->seq) {
+        return a->seq < b->seq ? -1 : 1;
+    }
+    int c = id_cmp(a->task, b->task);
+    return c ? c : (a->offset > b->offset) - (a->offset < b->offset);
+}
+
+struct output_picks {
+    struct output_pick *list;
+    size_t count;
+    struct arena arena;
+};
+
+/* One task's rows: of it alone no more than the limit can be asked for. */
+static int output_pick_task(struct reader *r, const struct store_query *q, const struct id *task, struct output_picks *p) {
+    struct binder b = bind_start(r->st[READ_OUTPUT_AFTER]);
+    bind_id(&b, task);
+    bind_u64(&b, q->number);
+    int rc = b.rc == SQLITE_OK ? sqlite3_step(b.st) : b.rc;
+    uint64_t bytes = 0;
+    for (size_t taken = 0; rc == SQLITE_ROW && (taken == 0 || bytes < q->limit); rc = sqlite3_step(b.st), taken++) {
+        struct output_pick *pick = rows_push(&p->arena, p->list, p->count);
+        if (!pick) {
+            return SQLITE_NOMEM;
+        }
+        struct columns c = {.st = b.st};
+        pick->task = *task;
+        pick->rowid = column_i64(&c);
+        pick->seq = column_u64(&c);
+        pick->offset = column_u64(&c);
+        pick->bytes = column_u64(&c);
+        bytes += pick->bytes;
+    }
+    return rc == SQLITE_ROW ? SQLITE_DONE : rc;
+}
+
+static int output_fetch(struct reader *r, struct store_query *q, int64_t rowid) {
+    struct binder b = bind_start(r->st[READ_OUTPUT_ROW]);
+    bind_i64(&b, rowid);
+    int rc = b.rc == SQLITE_OK ? sqlite3_step(b.st) : b.rc;
+    if (rc != SQLITE_ROW) {
+        return rc;
+    }
+    struct output_row *row = rows_push(&q->arena, q->output, q->output_count);
+    return row && column_output(b.st, &q->arena, row) ? SQLITE_DONE : SQLITE_NOMEM;
+}
+
+static int read_get_output_after(struct reader *r, struct store_query *q) {
+    struct output_picks p = {0};
+    int rc = SQLITE_DONE;
+    for (size_t i = 0; i < q->id_count && rc == SQLITE_DONE; i++) {
+        rc = output_pick_task(r, q, &q->ids[i], &p);
+    }
+    if (rc == SQLITE_DONE && p.count) {
+        qsort(p.list, p.count, sizeof(p.list[0]), output_pick_cmp);
+    }
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < p.count && rc == SQLITE_DONE && (i == 0 || bytes < q->limit); i++) {
+        rc = output_fetch(r, q, p.list[i].rowid);
+        bytes += p.list[i].bytes;
+    }
+    arena_fini(&p.arena);
+    return rc;
+}
+
+/* ---- one query ---- */
+
+static int read_query(struct reader *r, struct store_query *q, struct id *at) {
+    switch (q->type) {
+    case STORE_LOAD_SESSION: return read_load_session(r, q);
+    case STORE_FIND_TASK: return read_find_task(r, q);
+    case STORE_FIND_KEY: return read_find_key(r, q);
+    case STORE_FIND_USER: return read_find_user(r, q);
+    case STORE_FIND_IDEMPOTENCY: return read_find_idempotency(r, q);
+    case STORE_GET_INPUT: return read_get_input(r, q);
+    case STORE_GET_RESULT: return read_get_result(r, q);
+    case STORE_GET_OUTPUT: return read_get_output(r, q);
+    case STORE_GET_OUTPUT_AFTER: return read_get_output_after(r, q);
+    case STORE_LIST_SESSIONS: return read_list_sessions(r, q, at);
+    case STORE_LIST_TASKS: return read_list_tasks(r, q, at);
+    case STORE_DUE: return read_due(r, q);
+    case STORE_START: return read_start(r, q);
+    }
+    assert(!"a query of a known type");
+    return SQLITE_MISUSE;
+}
+
+static int read_transaction(struct reader *r, struct store_query *q, struct id *at) {
+    int rc = sqlite3_step(r->st[READ_BEGIN]);
+    if (rc == SQLITE_DONE) {
+        rc = read_query(r, q, at);
+    }
+    if (rc != SQLITE_DONE && rc != READ_MORE) {
+        if (!r->failing) {
+            log_error("store_query_failed", "query=%d code=%d error=\"%s\"", (int) q->type, rc, sqlite3_errstr(rc));
+        }
+        r->failing = true;
+    } else {
+        r->failing = false;
+    }
+    for (int i = 0; i < READ_COUNT; i++) {
+        sqlite3_reset(r->st[i]);
+    }
+    if (!sqlite3_get_autocommit(r->db)) {
+        sqlite3_step(r->st[READ_COMMIT]);
+        sqlite3_reset(r->st[READ_COMMIT]);
+    }
+    return rc;
+}
+
+bool reader_answer(struct reader *r, struct store_query *q, struct id *at) {
+    if (id_is_none(*at)) {
+        rows_clear_answer(q);
+    }
+    int rc = read_transaction(r, q, at);
+    if (rc == READ_MORE) {
+        return false;
+    }
+    q->result = rc == SQLITE_DONE ? STORE_OK : STORE_FAILED;
+    if (q->result != STORE_OK) {
+        rows_clear_answer(q);
+    }
+    return true;
+}
+
+int reader_init(struct reader *r, sqlite3 *db) {
+    *r = (struct reader){.db = db};
+    return sqlite_prepare_all(db, read_sql, r->st, READ_COUNT);
+}
+
+void reader_fini(struct reader *r) {
+    sqlite_finalize_all(r->st, READ_COUNT);
+    sqlite3_close(r->db);
+    r->db = NULL;
+}

@@ -1,0 +1,284 @@
+/* store_harness.h: a store of either sort behind calls that wait, and answers as text so that two can be compared. For tests. */
+#ifndef BOWLINE_TESTS_STORE_HARNESS_H
+#define BOWLINE_TESTS_STORE_HARNESS_H
+
+#include "base/mem.h"
+#include "store/memory.h"
+#include "store/sqlite.h"
+
+#include <dirent.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+struct harness {
+    struct store *store;
+    bool memory;
+    char dir[64], path[96];
+    uint64_t number;
+    pthread_mutex_t mutex;
+    pthread_cond_t came;
+    struct store_batch *batch_back;
+    unsigned queries_back;
+};
+
+static inline void harness_batch_done(void *arg, struct store_batch *b) {
+    struct harness *h = arg;
+    pthread_mutex_lock(&h->mutex);
+    h->batch_back = b;
+    pthread_cond_broadcast(&h->came);
+    pthread_mutex_unlock(&h->mutex);
+}
+
+static inline void harness_query_done(void *arg, struct store_query *q) {
+    struct harness *h = arg;
+    pthread_mutex_lock(&h->mutex);
+    *(bool *) q->owner = true;
+    h->queries_back++;
+    pthread_cond_broadcast(&h->came);
+    pthread_mutex_unlock(&h->mutex);
+}
+
+static inline struct store_sink harness_sink(struct harness *h) {
+    return (struct store_sink){.batch_done = harness_batch_done, .query_done = harness_query_done, .arg = h};
+}
+
+static inline void harness_make_dir(struct harness *h) {
+    strcpy(h->dir, "/tmp/bowline-store-XXXXXX");
+    if (!mkdtemp(h->dir)) {
+        abort();
+    }
+    snprintf(h->path, sizeof(h->path), "%s/bowline.db", h->dir);
+}
+
+static inline void harness_init(struct harness *h) {
+    memset(h, 0, sizeof(*h));
+    pthread_mutex_init(&h->mutex, NULL);
+    pthread_cond_init(&h->came, NULL);
+}
+
+static inline enum sqlite_open_error harness_open(struct harness *h) {
+    enum sqlite_open_error e = SQLITE_OPEN_OK;
+    struct buf err = {0};
+    h->store = sqlite_store_open(h->path, harness_sink(h), &e, &err);
+    if (!h->store && err.len == 0) {
+        abort(); /* a refusal says why */
+    }
+    buf_fini(&err);
+    return e;
+}
+
+static inline void harness_start(struct harness *h, bool memory) {
+    harness_init(h);
+    h->memory = memory;
+    if (memory) {
+        h->store = memory_store_create(harness_sink(h));
+    } else {
+        harness_make_dir(h);
+        if (harness_open(h) != SQLITE_OPEN_OK) {
+            abort();
+        }
+    }
+}
+
+static inline void harness_remove_dir(struct harness *h) {
+    DIR *d = opendir(h->dir);
+    for (struct dirent *e; d && (e = readdir(d));) {
+        char path[400];
+        snprintf(path, sizeof(path), "%s/%s", h->dir, e->d_name);
+        if (e->d_name[0] != '.') {
+            remove(path);
+        }
+    }
+    if (d) {
+        closedir(d);
+    }
+    rmdir(h->dir);
+}
+
+static inline void harness_stop(struct harness *h) {
+    store_destroy(h->store);
+    h->store = NULL;
+    if (h->dir[0]) {
+        harness_remove_dir(h);
+    }
+    pthread_cond_destroy(&h->came);
+    pthread_mutex_destroy(&h->mutex);
+}
+
+static inline enum store_result harness_apply(struct harness *h, struct store_op *ops, size_t count) {
+    struct store_batch b = {.number = ++h->number, .ops = ops, .count = count, .cap = count};
+    h->batch_back = NULL;
+    store_submit(h->store, &b);
+    while (h->memory && !h->batch_back) {
+        memory_store_step(h->store, 1);
+    }
+    pthread_mutex_lock(&h->mutex);
+    while (!h->batch_back) {
+        pthread_cond_wait(&h->came, &h->mutex);
+    }
+    pthread_mutex_unlock(&h->mutex);
+    return b.result;
+}
+
+/* The answer's memory is the caller's: arena_fini(&q->arena). */
+static inline void harness_ask(struct harness *h, struct store_query *q) {
+    bool back = false;
+    q->owner = &back;
+    store_query(h->store, q);
+    while (h->memory && !back) {
+        memory_store_step(h->store, 0);
+    }
+    pthread_mutex_lock(&h->mutex);
+    while (!back) {
+        pthread_cond_wait(&h->came, &h->mutex);
+    }
+    pthread_mutex_unlock(&h->mutex);
+    q->owner = NULL;
+}
+
+/* ---- makers ---- */
+
+static inline struct id nth_id(uint64_t n) {
+    struct id id = {{1}};
+    for (int i = 0; i < 8; i++) {
+        id.b[8 + i] = (uint8_t) (n >> (56 - 8 * i));
+    }
+    return id;
+}
+
+static inline struct store_op op_session(uint64_t n, const char *user, const char *key, uint8_t state) {
+    return (struct store_op){.type = STORE_PUT_SESSION, .row.session = {
+        .id = nth_id(n), .state = state, .gen = 1, .seq = n * 10, .user = str_of(user), .key_hash = str_of(key), .metadata = STR("{}"),
+        .created_at = 1000, .active_at = 1500, .idle_timeout = 60000, .max_age = 0}};
+}
+
+static inline struct store_op op_task(uint64_t n, uint64_t session, uint8_t state, uint64_t version) {
+    return (struct store_op){.type = STORE_PUT_TASK, .row.task = {
+        .id = nth_id(n), .session = nth_id(session), .state = state, .version = version, .kind = STR("report"), .queue = STR("q"), .body = STR("body")}};
+}
+
+static inline struct store_op op_data(enum store_op_type type, uint64_t n, struct str data) {
+    return (struct store_op){.type = type, .id = nth_id(n), .data = data};
+}
+
+static inline struct store_op op_output(uint64_t task, uint64_t offset, uint64_t seq, const char *data) {
+    return (struct store_op){.type = STORE_ADD_OUTPUT, .row.output = {.task = nth_id(task), .offset = offset, .seq = seq, .data = str_of(data)}};
+}
+
+static inline struct store_op op_number(enum store_op_type type, uint64_t n, uint64_t number) {
+    return (struct store_op){.type = type, .id = nth_id(n), .number = number};
+}
+
+/* ---- an answer as text ---- */
+
+static inline void render_str(struct buf *out, struct str s) {
+    if (!s.p) {
+        buf_puts(out, "none ");
+        return;
+    }
+    buf_printf(out, "%zu:", s.len);
+    buf_str(out, s);
+    buf_char(out, ' ');
+}
+
+static inline void render_id(struct buf *out, struct id id) {
+    for (int i = 0; i < 16; i++) {
+        buf_printf(out, "%02x", id.b[i]);
+    }
+    buf_char(out, ' ');
+}
+
+static inline void render_session(struct buf *out, const struct session_row *r) {
+    buf_puts(out, "\nsession ");
+    render_id(out, r->id);
+    buf_printf(out, "state=%d reason=%d gen=%u seq=%llu floor=%llu ", r->state, r->reason, r->gen, (unsigned long long) r->seq,
+               (unsigned long long) r->gone_floor);
+    render_str(out, r->user);
+    render_str(out, r->key_hash);
+    render_str(out, r->metadata);
+    buf_printf(out, "%lld %lld %lld %lld %lld %lld due=%lld ", (long long) r->created_at, (long long) r->ended_at, (long long) r->active_at,
+               (long long) r->idle_timeout, (long long) r->max_age, (long long) r->rotated_at, (long long) r->due_at);
+    render_id(out, r->merged_into);
+}
+
+static inline void render_task(struct buf *out, const struct task_row *r) {
+    buf_puts(out, "\ntask ");
+    render_id(out, r->id);
+    render_id(out, r->session);
+    buf_printf(out, "state=%d version=%llu due=%lld ", r->state, (unsigned long long) r->version, (long long) r->due_at);
+    render_str(out, r->kind);
+    render_str(out, r->queue);
+    render_str(out, r->body);
+}
+
+static inline void render_rare(struct buf *out, const struct store_query *q) {
+    if (q->tombstone) {
+        const struct tombstone_row *r = q->tombstone;
+        buf_puts(out, "\ntombstone ");
+        render_id(out, r->task);
+        render_id(out, r->session);
+        buf_printf(out, "%u %u %d %lld %lld ", r->watch_gen, r->attempt, r->state, (long long) r->ended_at, (long long) r->gone_at);
+        render_str(out, r->kind);
+    }
+    if (q->idempotency) {
+        const struct idempotency_row *r = q->idempotency;
+        buf_printf(out, "\nidempotency %d %lld ", r->status, (long long) r->expires_at);
+        render_str(out, r->scope);
+        render_str(out, r->request);
+        render_str(out, r->location);
+        render_str(out, r->cookie);
+        render_str(out, r->answer);
+    }
+    if (q->old_key) {
+        const struct old_key_row *r = q->old_key;
+        buf_printf(out, "\nold_key %lld %d %lld ", (long long) r->at, r->kept, (long long) r->expires_at);
+        render_str(out, r->key_hash);
+        render_id(out, r->session);
+    }
+}
+
+static inline void render_answer(struct buf *out, const struct store_query *q) {
+    buf_printf(out, "query=%d result=%d found=%d ", (int) q->type, (int) q->result, q->found);
+    render_id(out, q->ret_id);
+    for (size_t i = 0; i < q->ret_id_count; i++) {
+        buf_puts(out, "\nid ");
+        render_id(out, q->ret_ids[i]);
+    }
+    for (size_t i = 0; i < q->session_count; i++) {
+        render_session(out, &q->sessions[i]);
+    }
+    for (size_t i = 0; i < q->task_count; i++) {
+        render_task(out, &q->tasks[i]);
+    }
+    size_t counted = q->session_count ? q->session_count : q->ret_id_count;
+    for (size_t i = 0; q->task_counts && i < counted; i++) {
+        buf_printf(out, "\ncounts %u %u", q->task_counts[i][0], q->task_counts[i][1]);
+    }
+    for (size_t i = 0; i < q->gone_count; i++) {
+        buf_printf(out, "\ngone %llu %d %lld ", (unsigned long long) q->gone[i].seq, q->gone[i].reason, (long long) q->gone[i].at);
+        render_id(out, q->gone[i].session);
+        render_id(out, q->gone[i].task);
+    }
+    for (size_t i = 0; i < q->output_count; i++) {
+        buf_printf(out, "\noutput %llu %llu ", (unsigned long long) q->output[i].offset, (unsigned long long) q->output[i].seq);
+        render_id(out, q->output[i].task);
+        render_str(out, q->output[i].data);
+    }
+    for (size_t i = 0; i < q->blob_count; i++) {
+        buf_puts(out, "\nblob ");
+        render_str(out, q->blobs[i]);
+    }
+    for (size_t i = 0; i < q->kind_count; i++) {
+        buf_puts(out, "\nkind ");
+        render_str(out, q->kinds[i].kind);
+        render_str(out, q->kinds[i].body);
+    }
+    render_rare(out, q);
+    buf_puts(out, "\nmeta ");
+    render_str(out, q->clean);
+    render_str(out, q->epoch);
+}
+
+#endif

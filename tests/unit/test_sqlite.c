@@ -1,0 +1,664 @@
+/* What the embedded store promises besides what every store does: opening, files, failures of the disk, checkpoints, backups. */
+#include "unit.h"
+
+#include "alloc_fail.h"
+#include "nasty_vfs.h"
+#include "store/sqlite_db.h"
+#include "store_harness.h"
+
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+static bool session_there(struct harness *h, uint64_t n) {
+    struct store_query q = {.type = STORE_LOAD_SESSION, .id = nth_id(n)};
+    harness_ask(h, &q);
+    assert_int_equal(q.result, STORE_OK);
+    arena_fini(&q.arena);
+    return q.found;
+}
+
+static enum store_result put_session(struct harness *h, uint64_t n) {
+    struct store_op op = op_session(n, NULL, NULL, 0);
+    return harness_apply(h, &op, 1);
+}
+
+static void close_store(struct harness *h) {
+    store_destroy(h->store);
+    h->store = NULL;
+}
+
+static void begin(struct harness *h) {
+    harness_init(h);
+    harness_make_dir(h);
+}
+
+static void write_file(const char *path, const char *text, size_t len) {
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    assert_int_equal(fwrite(text, 1, len, f), len);
+    fclose(f);
+}
+
+static void sql(const char *path, const char *text) {
+    sqlite3 *db;
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_exec(db, text, NULL, NULL, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+}
+
+static int64_t file_bytes(const struct harness *h, const char *suffix) {
+    char path[160];
+    struct stat st;
+    snprintf(path, sizeof(path), "%s%s", h->path, suffix);
+    return stat(path, &st) == 0 ? st.st_size : -1;
+}
+
+/* ---- opening ---- */
+
+static void test_what_was_committed_is_there_after_a_restart(void **state) {
+    (void) state;
+    struct harness h;
+    harness_start(&h, false);
+    assert_int_equal(put_session(&h, 1), STORE_OK);
+    close_store(&h);
+    assert_int_equal(file_bytes(&h, "-wal"), -1); /* a clean stop leaves one file */
+    assert_int_equal(harness_open(&h), SQLITE_OPEN_OK);
+    assert_true(session_there(&h, 1));
+    harness_stop(&h);
+}
+
+static void test_files_are_nobody_elses_to_read(void **state) {
+    (void) state;
+    struct harness h;
+    struct stat st;
+    harness_start(&h, false);
+    assert_int_equal(put_session(&h, 1), STORE_OK);
+    static const char *const suffixes[] = {"", "-wal", "-shm", ".lock"};
+    for (size_t i = 0; i < 4; i++) {
+        char path[160];
+        snprintf(path, sizeof(path), "%s%s", h.path, suffixes[i]);
+        assert_int_equal(stat(path, &st), 0);
+        assert_int_equal(st.st_mode & 0777, 0600);
+    }
+    harness_stop(&h);
+}
+
+static void assert_refused_unchanged(const char *text, size_t len) {
+    struct harness h;
+    begin(&h);
+    write_file(h.path, text, len);
+    assert_int_equal(harness_open(&h), SQLITE_OPEN_FOREIGN);
+    assert_int_equal(file_bytes(&h, ""), len);
+    harness_stop(&h);
+}
+
+static void test_a_file_that_is_no_database_is_left_alone(void **state) {
+    (void) state;
+    static char page[8192];
+    memset(page, 'x', sizeof(page));
+    assert_refused_unchanged("x", 1);
+    assert_refused_unchanged(page, sizeof(page));
+}
+
+static void test_a_foreign_database_is_left_alone(void **state) {
+    (void) state;
+    struct harness h;
+    begin(&h);
+    sql(h.path, "CREATE TABLE t(x)");
+    assert_int_equal(harness_open(&h), SQLITE_OPEN_FOREIGN);
+    sql(h.path, "INSERT INTO t VALUES(1); PRAGMA user_version = 1");
+    assert_int_equal(harness_open(&h), SQLITE_OPEN_FOREIGN);
+    harness_stop(&h);
+    begin(&h);
+    assert_int_equal(mkdir(h.path, 0700), 0);
+    assert_int_equal(harness_open(&h), SQLITE_OPEN_FOREIGN);
+    harness_stop(&h);
+}
+
+static void test_an_empty_file_is_taken(void **state) {
+    (void) state;
+    struct harness h;
+    begin(&h);
+    write_file(h.path, "", 0);
+    assert_int_equal(harness_open(&h), SQLITE_OPEN_OK);
+    assert_int_equal(put_session(&h, 1), STORE_OK);
+    harness_stop(&h);
+}
+
+static void test_a_newer_version_is_refused(void **state) {
+    (void) state;
+    struct harness h;
+    harness_start(&h, false);
+    close_store(&h);
+    sql(h.path, "PRAGMA user_version = 1000");
+    assert_int_equal(harness_open(&h), SQLITE_OPEN_NEWER);
+    harness_stop(&h);
+}
+
+static void test_a_second_server_is_refused(void **state) {
+    (void) state;
+    struct harness h, other;
+    harness_start(&h, false);
+    harness_init(&other);
+    strcpy(other.path, h.path);
+    assert_int_equal(harness_open(&other), SQLITE_OPEN_LOCKED);
+    close_store(&h);
+    assert_int_equal(harness_open(&other), SQLITE_OPEN_OK);
+    harness_stop(&other);
+    assert_int_equal(harness_open(&h), SQLITE_OPEN_OK);
+    harness_stop(&h);
+}
+
+static void test_a_missing_directory_is_an_error(void **state) {
+    (void) state;
+    struct harness h;
+    begin(&h);
+    strcat(h.path, "/x");
+    assert_int_equal(harness_open(&h), SQLITE_OPEN_FAILED);
+    harness_stop(&h);
+}
+
+/* In a child that is not root, for whom permissions count. */
+static int open_as_nobody(struct harness *h) {
+    pid_t pid = fork();
+    if (pid == 0) {
+        if (geteuid() == 0 && setuid(65534) != 0) {
+            _exit(99);
+        }
+        _exit((int) harness_open(h));
+    }
+    int status = 0;
+    waitpid(pid, &status, 0);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static void test_what_cannot_be_written_is_refused(void **state) {
+    (void) state;
+    struct harness h;
+    char lock[160];
+    harness_start(&h, false);
+    assert_int_equal(put_session(&h, 1), STORE_OK);
+    close_store(&h);
+    snprintf(lock, sizeof(lock), "%s.lock", h.path);
+    assert_int_equal(chmod(h.dir, 0755), 0);
+    assert_int_equal(chmod(lock, 0666), 0);
+    assert_int_equal(chmod(h.path, 0444), 0);
+    assert_int_equal(open_as_nobody(&h), SQLITE_OPEN_NOT_WRITABLE);
+    assert_int_equal(unlink(lock), 0);
+    assert_int_equal(chmod(h.dir, 0555), 0);
+    assert_int_equal(open_as_nobody(&h), SQLITE_OPEN_NOT_WRITABLE);
+    assert_int_equal(chmod(h.dir, 0700), 0);
+    harness_stop(&h);
+}
+
+/* ---- a disk that fails ---- */
+
+static void test_a_full_disk_at_the_first_start_is_said(void **state) {
+    (void) state;
+    struct harness h;
+    begin(&h);
+    nasty_write = SQLITE_OPEN_MAIN_DB | SQLITE_OPEN_MAIN_JOURNAL | SQLITE_OPEN_WAL;
+    assert_int_equal(harness_open(&h), SQLITE_OPEN_FULL);
+    nasty_write = 0;
+    assert_int_equal(harness_open(&h), SQLITE_OPEN_OK);
+    harness_stop(&h);
+}
+
+static void test_a_full_disk_fails_a_batch_and_no_more(void **state) {
+    (void) state;
+    struct harness h;
+    harness_start(&h, false);
+    assert_int_equal(put_session(&h, 1), STORE_OK);
+    nasty_write = SQLITE_OPEN_WAL;
+    assert_int_equal(put_session(&h, 2), STORE_FAILED);
+    assert_int_equal(put_session(&h, 2), STORE_FAILED);
+    nasty_write = 0;
+    assert_true(session_there(&h, 1));
+    assert_false(session_there(&h, 2));
+    assert_int_equal(put_session(&h, 3), STORE_OK);
+    close_store(&h);
+    assert_int_equal(harness_open(&h), SQLITE_OPEN_OK);
+    assert_false(session_there(&h, 2));
+    assert_true(session_there(&h, 3));
+    harness_stop(&h);
+}
+
+static void test_a_failed_fsync_is_final_but_reading_goes_on(void **state) {
+    (void) state;
+    struct harness h;
+    harness_start(&h, false);
+    assert_int_equal(put_session(&h, 1), STORE_OK);
+    nasty_sync = SQLITE_OPEN_WAL;
+    assert_int_equal(put_session(&h, 2), STORE_DEAD);
+    nasty_sync = 0;
+    assert_int_equal(put_session(&h, 3), STORE_DEAD);
+    assert_int_equal(harness_apply(&h, NULL, 0), STORE_DEAD);
+    assert_true(session_there(&h, 1));
+    assert_false(session_there(&h, 2));
+    close_store(&h);
+    assert_true(file_bytes(&h, "-wal") > 0); /* nothing was tidied away */
+    assert_int_equal(harness_open(&h), SQLITE_OPEN_OK);
+    assert_true(session_there(&h, 1));
+    assert_false(session_there(&h, 3));
+    assert_int_equal(put_session(&h, 3), STORE_OK);
+    harness_stop(&h);
+}
+
+static enum store_result put_result(struct harness *h, uint64_t n, size_t len) {
+    char *data = calloc(1, len);
+    memset(data, 'r', len);
+    struct store_op op = op_data(STORE_PUT_RESULT, n, str_n(data, len));
+    enum store_result result = harness_apply(h, &op, 1);
+    free(data);
+    return result;
+}
+
+static void test_a_failed_fsync_in_a_checkpoint_is_final_too(void **state) {
+    (void) state;
+    struct harness h;
+    harness_start(&h, false);
+    nasty_sync = SQLITE_OPEN_MAIN_DB;
+    assert_int_equal(put_result(&h, 1, 5 << 20), STORE_OK);
+    enum store_result result = STORE_OK;
+    for (int i = 0; i < 200 && result == STORE_OK; i++) {
+        usleep(20000);
+        result = put_session(&h, 1);
+    }
+    assert_int_equal(result, STORE_DEAD);
+    nasty_sync = 0;
+    close_store(&h);
+    assert_int_equal(harness_open(&h), SQLITE_OPEN_OK);
+    struct store_query q = {.type = STORE_GET_RESULT, .id = nth_id(1)};
+    harness_ask(&h, &q);
+    assert_int_equal(q.blobs[0].len, 5 << 20);
+    arena_fini(&q.arena);
+    harness_stop(&h);
+}
+
+/* ---- no memory: the parts of the store called directly, with each allocation refused in turn ---- */
+
+struct parts {
+    struct writer writer;
+    struct reader reader;
+};
+
+static void parts_open(struct parts *p, const struct harness *h) {
+    sqlite3 *db = NULL;
+    memset(p, 0, sizeof(*p));
+    assert_int_equal(sqlite3_open(h->path, &db), SQLITE_OK);
+    assert_int_equal(writer_init(&p->writer, db), SQLITE_OK);
+    assert_int_equal(sqlite3_open(h->path, &db), SQLITE_OK);
+    assert_int_equal(reader_init(&p->reader, db), SQLITE_OK);
+}
+
+static void parts_close(struct parts *p) {
+    reader_fini(&p->reader);
+    writer_fini(&p->writer);
+}
+
+static enum store_result parts_ask(struct parts *p, struct store_query *q) {
+    struct id at = {0};
+    while (!reader_answer(&p->reader, q, &at)) {
+    }
+    return q->result;
+}
+
+static void test_a_batch_without_memory_is_not_kept(void **state) {
+    (void) state;
+    struct harness h;
+    struct parts p;
+    harness_start(&h, false);
+    close_store(&h);
+    parts_open(&p, &h);
+    char body[6000] = {0};
+    bool refused = true;
+    for (int i = 0; refused; i++) {
+        uint64_t n = (uint64_t) i + 1;
+        struct store_op ops[] = {op_session(n, "u", NULL, 0), op_task(n, n, 1, 1), op_output(n, 0, 1, "out"), {.type = STORE_FORGET, .number = 1}};
+        ops[1].row.task.body = str_n(body, sizeof(body));
+        struct store_batch b = {.number = n, .ops = ops, .count = 4};
+        nasty_malloc_left = i;
+        enum store_result result = writer_apply(&p.writer, &b);
+        refused = nasty_malloc_left < 0;
+        nasty_malloc_left = -1;
+        assert_true(result == STORE_OK || (result == STORE_FAILED && refused));
+        struct store_query q = {.type = STORE_LOAD_SESSION, .id = nth_id(n)};
+        assert_int_equal(parts_ask(&p, &q), STORE_OK);
+        assert_int_equal(q.found, result == STORE_OK);
+        assert_int_equal(q.task_count, result == STORE_OK);
+        arena_fini(&q.arena);
+        assert_true(i < 2000);
+    }
+    parts_close(&p);
+    harness_stop(&h);
+}
+
+static bool ask_refused(struct parts *p, struct store_query q, int skip, bool sqlite) {
+    if (sqlite) {
+        nasty_malloc_left = skip;
+    } else {
+        alloc_fail_after((unsigned) skip, 0);
+    }
+    parts_ask(p, &q);
+    bool refused = sqlite ? nasty_malloc_left < 0 : alloc_fail_stop() > 0;
+    nasty_malloc_left = -1;
+    assert_true(q.result == STORE_OK || (q.result == STORE_FAILED && refused));
+    if (q.result == STORE_FAILED) {
+        assert_false(q.found || q.session_count || q.task_count || q.output_count || q.ret_id_count || q.blob_count);
+    }
+    arena_fini(&q.arena);
+    return refused;
+}
+
+static void test_a_query_without_memory_fails_cleanly(void **state) {
+    (void) state;
+    struct harness h;
+    struct parts p;
+    harness_start(&h, false);
+    struct store_op ops[40];
+    for (uint64_t i = 0; i < 20; i++) {
+        ops[2 * i] = op_task(i + 1, 1, 1, i);
+        ops[2 * i + 1] = op_output(1, i * 3, i, "out");
+    }
+    assert_int_equal(harness_apply(&h, ops, 40), STORE_OK);
+    assert_int_equal(put_session(&h, 1), STORE_OK);
+    close_store(&h);
+    parts_open(&p, &h);
+    struct id ids[] = {nth_id(1), nth_id(2)};
+    for (int type = STORE_LOAD_SESSION; type <= STORE_START; type++) {
+        struct store_query q = {.type = (enum store_query_type) type, .id = nth_id(1), .ids = ids, .id_count = 2, .data = STR("u"), .limit = 1000, .filter = {.state = -1}};
+        for (int sqlite = 0; sqlite < 2; sqlite++) {
+            for (int skip = 0; ask_refused(&p, q, skip, sqlite); skip++) {
+                assert_true(skip < 2000);
+            }
+        }
+    }
+    parts_close(&p);
+    harness_stop(&h);
+}
+
+/* ---- the log ---- */
+
+static void test_the_log_is_copied_into_the_database_in_a_pause(void **state) {
+    (void) state;
+    struct harness h;
+    harness_start(&h, false);
+    assert_int_equal(put_result(&h, 1, 5 << 20), STORE_OK);
+    for (int i = 0; i < 200 && file_bytes(&h, "") < 5 << 20; i++) {
+        usleep(20000);
+    }
+    assert_true(file_bytes(&h, "") >= 5 << 20);
+    harness_stop(&h);
+}
+
+static void test_the_log_stays_bounded_without_a_pause(void **state) {
+    (void) state;
+    struct harness h;
+    int64_t most = 0;
+    harness_start(&h, false);
+    for (uint64_t i = 0; i < 80; i++) {
+        assert_int_equal(put_result(&h, i % 8, 1 << 20), STORE_OK);
+        int64_t now = file_bytes(&h, "-wal");
+        most = now > most ? now : most;
+    }
+    assert_true(most < 80 << 20);
+    harness_stop(&h);
+}
+
+/* ---- threads ---- */
+
+static void test_closing_hands_back_everything(void **state) {
+    (void) state;
+    struct harness h;
+    harness_start(&h, false);
+    struct store_op op = op_session(1, NULL, NULL, 0);
+    struct store_batch b = {.number = 1, .ops = &op, .count = 1};
+    struct store_query q[50];
+    bool back[50] = {false};
+    store_submit(h.store, &b);
+    for (int i = 0; i < 50; i++) {
+        q[i] = (struct store_query){.type = STORE_LIST_SESSIONS, .limit = 10, .filter = {.state = -1}, .owner = &back[i]};
+        store_query(h.store, &q[i]);
+    }
+    close_store(&h);
+    assert_ptr_equal(h.batch_back, &b);
+    assert_int_equal(b.result, STORE_OK);
+    assert_int_equal(h.queries_back, 50);
+    for (int i = 0; i < 50; i++) {
+        assert_true(back[i]);
+        arena_fini(&q[i].arena);
+    }
+    harness_stop(&h);
+}
+
+static void test_queries_beside_batches_see_whole_batches(void **state) {
+    (void) state;
+    struct harness h;
+    harness_start(&h, false);
+    for (uint64_t i = 1; i <= 100; i++) {
+        struct store_op ops[2] = {op_session(1, NULL, NULL, 0), op_session(2, NULL, NULL, 0)};
+        ops[0].row.session.seq = ops[1].row.session.seq = i;
+        struct store_batch b = {.number = i, .ops = ops, .count = 2};
+        bool back = false;
+        struct store_query q = {.type = STORE_LIST_SESSIONS, .limit = 10, .filter = {.state = -1}, .owner = &back};
+        h.batch_back = NULL;
+        store_submit(h.store, &b);
+        store_query(h.store, &q);
+        pthread_mutex_lock(&h.mutex);
+        while (!back || !h.batch_back) {
+            pthread_cond_wait(&h.came, &h.mutex);
+        }
+        pthread_mutex_unlock(&h.mutex);
+        assert_int_equal(b.result, STORE_OK);
+        assert_true(q.session_count == 2 || (q.session_count == 0 && i == 1));
+        if (q.session_count) {
+            assert_int_equal(q.sessions[0].seq, q.sessions[1].seq);
+            assert_true(q.sessions[0].seq == i || q.sessions[0].seq == i - 1);
+        }
+        arena_fini(&q.arena);
+    }
+    harness_stop(&h);
+}
+
+struct order {
+    struct harness h;
+    struct store_query *first;
+};
+
+static void order_query_done(void *arg, struct store_query *q) {
+    struct order *o = arg;
+    pthread_mutex_lock(&o->h.mutex);
+    o->first = o->first ? o->first : q;
+    pthread_mutex_unlock(&o->h.mutex);
+    harness_query_done(&o->h, q);
+}
+
+static void test_a_long_list_lets_others_go_first(void **state) {
+    (void) state;
+    struct order o = {0};
+    const uint64_t count = 30000;
+    harness_start(&o.h, false);
+    struct store_op *ops = calloc(count, sizeof(*ops));
+    for (uint64_t i = 0; i < count; i++) {
+        ops[i] = op_task(i + 1, 1, 3, i + 1);
+    }
+    assert_int_equal(harness_apply(&o.h, ops, count), STORE_OK);
+    free(ops);
+    close_store(&o.h);
+    enum sqlite_open_error e;
+    struct buf err = {0};
+    o.h.store = sqlite_store_open(o.h.path, (struct store_sink){harness_batch_done, order_query_done, &o}, &e, &err);
+    assert_non_null(o.h.store);
+    bool list_back = false;
+    struct store_query list = {.type = STORE_LIST_TASKS, .limit = 10, .filter = {.state = -1, .kind = STR("no such kind")}, .owner = &list_back};
+    struct store_query find = {.type = STORE_FIND_TASK, .id = nth_id(5)};
+    store_query(o.h.store, &list);
+    harness_ask(&o.h, &find);
+    close_store(&o.h);
+    assert_true(find.found);
+    assert_ptr_equal(o.first, &find);
+    assert_true(list_back);
+    assert_int_equal(list.result, STORE_OK);
+    assert_int_equal(list.task_count, 0);
+    arena_fini(&list.arena);
+    arena_fini(&find.arena);
+    harness_stop(&o.h);
+}
+
+/* ---- a killed process ---- */
+
+#define KILL_OPS 20
+
+/* Writes batches for ever; says the number of each that was acknowledged. */
+static void child_write(struct harness *h, int out) {
+    if (harness_open(h) != SQLITE_OPEN_OK) {
+        _exit(1);
+    }
+    for (uint64_t n = 0;; n++) {
+        struct store_op ops[KILL_OPS];
+        for (uint64_t i = 0; i < KILL_OPS; i++) {
+            ops[i] = op_task(n * KILL_OPS + i + 1, n + 1, 1, i);
+        }
+        if (harness_apply(h, ops, KILL_OPS) != STORE_OK || write(out, &n, sizeof(n)) != sizeof(n)) {
+            _exit(1);
+        }
+    }
+}
+
+static void test_what_was_acknowledged_survives_a_kill(void **state) {
+    (void) state;
+    struct harness h;
+    begin(&h);
+    for (int round = 0; round < 3; round++) {
+        int ends[2];
+        assert_int_equal(pipe(ends), 0);
+        pid_t pid = fork();
+        if (pid == 0) {
+            close(ends[0]);
+            child_write(&h, ends[1]);
+        }
+        close(ends[1]);
+        usleep(150000 + 10000 * (unsigned) round);
+        kill(pid, SIGKILL);
+        uint64_t n, acknowledged = 0;
+        while (read(ends[0], &n, sizeof(n)) == sizeof(n)) {
+            acknowledged = n + 1;
+        }
+        close(ends[0]);
+        waitpid(pid, NULL, 0);
+        assert_int_equal(harness_open(&h), SQLITE_OPEN_OK);
+        for (uint64_t i = 0; i <= acknowledged; i++) {
+            struct store_op probe = op_session(i + 1, NULL, NULL, 0);
+            assert_int_equal(harness_apply(&h, &probe, 1), STORE_OK);
+            struct store_query q = {.type = STORE_LOAD_SESSION, .id = nth_id(i + 1)};
+            harness_ask(&h, &q);
+            assert_true(q.task_count == KILL_OPS || (i == acknowledged && q.task_count == 0));
+            arena_fini(&q.arena);
+        }
+        close_store(&h);
+    }
+    harness_stop(&h);
+}
+
+/* ---- backups ---- */
+
+static void test_a_backup_beside_a_server_is_whole(void **state) {
+    (void) state;
+    struct harness h, copy;
+    struct buf err = {0};
+    struct stat st;
+    harness_start(&h, false);
+    for (uint64_t i = 1; i <= 20; i++) {
+        assert_int_equal(put_session(&h, i), STORE_OK);
+    }
+    begin(&copy);
+    assert_int_equal(sqlite_store_backup(h.path, copy.path, &err), 0);
+    assert_int_equal(put_session(&h, 21), STORE_OK);
+    assert_int_equal(sqlite_store_backup(h.path, copy.path, &err), -1); /* never over a file that is there */
+    assert_true(err.len > 0);
+    assert_int_equal(stat(copy.path, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+    assert_int_equal(harness_open(&copy), SQLITE_OPEN_OK);
+    assert_true(session_there(&copy, 1));
+    assert_true(session_there(&copy, 20));
+    assert_false(session_there(&copy, 21));
+    buf_fini(&err);
+    harness_stop(&copy);
+    harness_stop(&h);
+}
+
+static void test_a_backup_of_a_stopped_server_leaves_nothing_behind(void **state) {
+    (void) state;
+    struct harness h;
+    struct buf err = {0};
+    char to[160];
+    harness_start(&h, false);
+    assert_int_equal(put_session(&h, 1), STORE_OK);
+    close_store(&h);
+    snprintf(to, sizeof(to), "%s.copy", h.path);
+    assert_int_equal(sqlite_store_backup(h.path, to, &err), 0);
+    assert_int_equal(file_bytes(&h, ".copy.part"), -1);
+    assert_int_equal(file_bytes(&h, ".copy-journal"), -1);
+    assert_int_equal(file_bytes(&h, ".copy"), file_bytes(&h, ""));
+    assert_int_equal(harness_open(&h), SQLITE_OPEN_OK);
+    assert_true(session_there(&h, 1));
+    buf_fini(&err);
+    harness_stop(&h);
+}
+
+static void test_a_backup_that_cannot_be_is_refused(void **state) {
+    (void) state;
+    struct harness h;
+    struct buf err = {0};
+    char to[160];
+    begin(&h);
+    snprintf(to, sizeof(to), "%s.copy", h.path);
+    assert_int_equal(sqlite_store_backup(h.path, to, &err), -1); /* no such file */
+    sql(h.path, "CREATE TABLE t(x)");
+    assert_int_equal(sqlite_store_backup(h.path, to, &err), -1); /* not ours */
+    assert_int_equal(unlink(h.path), 0);
+    assert_int_equal(harness_open(&h), SQLITE_OPEN_OK);
+    nasty_write = SQLITE_OPEN_MAIN_DB;
+    assert_int_equal(sqlite_store_backup(h.path, to, &err), -1); /* full */
+    nasty_write = 0;
+    assert_int_equal(file_bytes(&h, ".copy"), -1);
+    assert_int_equal(file_bytes(&h, ".copy.part"), -1);
+    buf_fini(&err);
+    harness_stop(&h);
+}
+
+static int register_vfs(void **state) {
+    (void) state;
+    return nasty_register();
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_what_was_committed_is_there_after_a_restart),
+        cmocka_unit_test(test_files_are_nobody_elses_to_read),
+        cmocka_unit_test(test_a_file_that_is_no_database_is_left_alone),
+        cmocka_unit_test(test_a_foreign_database_is_left_alone),
+        cmocka_unit_test(test_an_empty_file_is_taken),
+        cmocka_unit_test(test_a_newer_version_is_refused),
+        cmocka_unit_test(test_a_second_server_is_refused),
+        cmocka_unit_test(test_a_missing_directory_is_an_error),
+        cmocka_unit_test(test_what_cannot_be_written_is_refused),
+        cmocka_unit_test(test_a_full_disk_at_the_first_start_is_said),
+        cmocka_unit_test(test_a_full_disk_fails_a_batch_and_no_more),
+        cmocka_unit_test(test_a_failed_fsync_is_final_but_reading_goes_on),
+        cmocka_unit_test(test_a_failed_fsync_in_a_checkpoint_is_final_too),
+        cmocka_unit_test(test_a_batch_without_memory_is_not_kept),
+        cmocka_unit_test(test_a_query_without_memory_fails_cleanly),
+        cmocka_unit_test(test_the_log_is_copied_into_the_database_in_a_pause),
+        cmocka_unit_test(test_the_log_stays_bounded_without_a_pause),
+        cmocka_unit_test(test_closing_hands_back_everything),
+        cmocka_unit_test(test_queries_beside_batches_see_whole_batches),
+        cmocka_unit_test(test_a_long_list_lets_others_go_first),
+        cmocka_unit_test(test_what_was_acknowledged_survives_a_kill),
+        cmocka_unit_test(test_a_backup_beside_a_server_is_whole),
+        cmocka_unit_test(test_a_backup_of_a_stopped_server_leaves_nothing_behind),
+        cmocka_unit_test(test_a_backup_that_cannot_be_is_refused),
+    };
+    return cmocka_run_group_tests(tests, register_vfs, NULL);
+}

@@ -1,0 +1,776 @@
+/* What every store promises, held against each of them; and what the store for tests promises besides. */
+#include "unit.h"
+
+#include "store_harness.h"
+
+#define APPLY(h, ...) \
+    harness_apply((h), (struct store_op[]){__VA_ARGS__}, sizeof((struct store_op[]){__VA_ARGS__}) / sizeof(struct store_op))
+#define KEY_A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
+#define KEY_B "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
+
+static void ask(struct harness *h, struct store_query *q) {
+    harness_ask(h, q);
+    assert_int_equal(q->result, STORE_OK);
+}
+
+static void assert_text(struct str s, const char *z) {
+    assert_non_null(s.p);
+    assert_int_equal(s.len, strlen(z));
+    assert_memory_equal(s.p, z, s.len);
+}
+
+static void assert_id(struct id id, uint64_t n) {
+    assert_true(id_eq(id, nth_id(n)));
+}
+
+static bool session_there(struct harness *h, uint64_t n) {
+    struct store_query q = {.type = STORE_LOAD_SESSION, .id = nth_id(n)};
+    ask(h, &q);
+    arena_fini(&q.arena);
+    return q.found;
+}
+
+static bool task_there(struct harness *h, uint64_t n) {
+    struct store_query q = {.type = STORE_FIND_TASK, .id = nth_id(n)};
+    ask(h, &q);
+    arena_fini(&q.arena);
+    return q.found;
+}
+
+/* ---- behaviours ---- */
+
+static void session_comes_back_as_it_was_put(struct harness *h) {
+    struct store_op op = {.type = STORE_PUT_SESSION, .row.session = {
+        .id = nth_id(7), .state = 1, .reason = 3, .gen = 4000000000u, .seq = 5, .gone_floor = 6, .user = STR("u\0v"), .key_hash = STR(KEY_A),
+        .metadata = STR("{\"a\":\"\xc3\xa9\"}"), .created_at = 7, .ended_at = 8, .active_at = 9, .idle_timeout = 10, .max_age = 11, .rotated_at = 12,
+        .merged_into = nth_id(9), .due_at = 13}};
+    assert_int_equal(APPLY(h, op), STORE_OK);
+    struct store_query q = {.type = STORE_LOAD_SESSION, .id = nth_id(7)};
+    ask(h, &q);
+    assert_true(q.found);
+    assert_int_equal(q.session_count, 1);
+    struct buf put = {0}, got = {0};
+    render_session(&put, &op.row.session);
+    render_session(&got, &q.sessions[0]);
+    assert_string_equal(buf_z(&put), buf_z(&got));
+    assert_int_equal(q.sessions[0].user.len, 3);
+    assert_memory_equal(q.sessions[0].user.p, "u\0v", 3);
+    buf_fini(&put);
+    buf_fini(&got);
+    arena_fini(&q.arena);
+    assert_false(session_there(h, 8));
+}
+
+static void none_and_empty_are_different(struct harness *h) {
+    struct store_op none = op_session(1, NULL, NULL, 0), empty = op_session(2, "", NULL, 0);
+    none.row.session.metadata = STR_NONE;
+    empty.row.session.metadata = STR("");
+    assert_int_equal(APPLY(h, none, empty, op_data(STORE_PUT_RESULT, 3, STR(""))), STORE_OK);
+    struct store_query q = {.type = STORE_LOAD_SESSION, .id = nth_id(1)};
+    ask(h, &q);
+    assert_null(q.sessions[0].user.p);
+    assert_null(q.sessions[0].metadata.p);
+    q.id = nth_id(2);
+    ask(h, &q);
+    assert_text(q.sessions[0].user, "");
+    assert_text(q.sessions[0].metadata, "");
+    q.type = STORE_GET_RESULT;
+    q.id = nth_id(3);
+    ask(h, &q);
+    assert_true(q.found);
+    assert_text(q.blobs[0], "");
+    arena_fini(&q.arena);
+}
+
+static void session_comes_with_tasks_by_version_and_gone_by_seq(struct harness *h) {
+    struct store_op gone2 = {.type = STORE_PUT_GONE, .row.gone = {.session = nth_id(1), .seq = 9, .task = nth_id(50), .reason = 1, .at = 5}};
+    struct store_op gone1 = gone2;
+    gone1.row.gone.seq = 4;
+    assert_int_equal(APPLY(h, op_session(1, NULL, NULL, 0), op_task(10, 1, 0, 30), op_task(11, 1, 1, 20), op_task(12, 1, 3, 10), op_task(13, 2, 1, 1), gone2,
+                           gone1), STORE_OK);
+    struct store_query q = {.type = STORE_LOAD_SESSION, .id = nth_id(1)};
+    ask(h, &q);
+    assert_int_equal(q.task_count, 3);
+    assert_id(q.tasks[0].id, 12);
+    assert_id(q.tasks[1].id, 11);
+    assert_id(q.tasks[2].id, 10);
+    assert_text(q.tasks[2].body, "body");
+    assert_int_equal(q.gone_count, 2);
+    assert_int_equal(q.gone[0].seq, 4);
+    assert_int_equal(q.gone[1].seq, 9);
+    arena_fini(&q.arena);
+}
+
+static void later_put_replaces(struct harness *h) {
+    struct store_op changed = op_task(10, 1, 1, 8);
+    changed.row.task.body = STR("other");
+    assert_int_equal(APPLY(h, op_session(1, NULL, NULL, 0), op_session(2, NULL, NULL, 0), op_task(10, 1, 1, 7)), STORE_OK);
+    assert_int_equal(APPLY(h, changed), STORE_OK);
+    struct store_query q = {.type = STORE_LOAD_SESSION, .id = nth_id(1)};
+    ask(h, &q);
+    assert_int_equal(q.task_count, 1);
+    assert_int_equal(q.tasks[0].version, 8);
+    assert_text(q.tasks[0].body, "other");
+    changed.row.task.session = nth_id(2); /* it moves */
+    changed.row.task.state = 3;
+    changed.row.task.due_at = 77;
+    assert_int_equal(APPLY(h, changed), STORE_OK);
+    ask(h, &q);
+    assert_int_equal(q.task_count, 0);
+    q.type = STORE_FIND_TASK;
+    q.id = nth_id(10);
+    ask(h, &q);
+    assert_id(q.ret_id, 2);
+    arena_fini(&q.arena);
+}
+
+static void deleted_task_takes_everything_with_it(struct harness *h) {
+    struct store_op tombstone = {.type = STORE_PUT_TOMBSTONE, .row.tombstone = {
+        .task = nth_id(10), .session = nth_id(1), .watch_gen = 2, .attempt = 3, .kind = STR("k"), .state = 3, .ended_at = 4, .gone_at = 5}};
+    assert_int_equal(APPLY(h, op_task(10, 1, 3, 1), op_task(11, 1, 3, 2), op_data(STORE_PUT_INPUT, 10, STR("1")), op_data(STORE_PUT_INPUT, 11, STR("2")),
+                           op_data(STORE_PUT_RESULT, 10, STR("3")), op_output(10, 0, 1, "x"), op_output(11, 0, 2, "y")), STORE_OK);
+    assert_int_equal(APPLY(h, op_number(STORE_DELETE_TASK, 10, 0), tombstone), STORE_OK);
+    assert_true(task_there(h, 11));
+    struct id ids[] = {nth_id(10), nth_id(11)};
+    struct store_query q = {.type = STORE_GET_INPUT, .ids = ids, .id_count = 2};
+    ask(h, &q);
+    assert_int_equal(q.blob_count, 2);
+    assert_null(q.blobs[0].p);
+    assert_text(q.blobs[1], "2");
+    q = (struct store_query){.type = STORE_GET_RESULT, .id = nth_id(10), .arena = q.arena};
+    ask(h, &q);
+    assert_false(q.found);
+    assert_null(q.blobs[0].p);
+    q = (struct store_query){.type = STORE_GET_OUTPUT, .id = nth_id(10), .limit = 100, .arena = q.arena};
+    ask(h, &q);
+    assert_int_equal(q.output_count, 0);
+    q = (struct store_query){.type = STORE_FIND_TASK, .id = nth_id(10), .arena = q.arena};
+    ask(h, &q);
+    assert_false(q.found);
+    assert_non_null(q.tombstone);
+    assert_int_equal(q.tombstone->attempt, 3);
+    assert_text(q.tombstone->kind, "k");
+    arena_fini(&q.arena);
+}
+
+static struct store_query find_key(struct harness *h, const char *key) {
+    struct store_query q = {.type = STORE_FIND_KEY, .data = str_of(key)};
+    ask(h, &q);
+    return q;
+}
+
+static void key_belongs_to_one_active_session(struct harness *h) {
+    assert_int_equal(APPLY(h, op_session(1, NULL, KEY_A, 0), op_session(2, NULL, KEY_B, 0)), STORE_OK);
+    assert_int_equal(APPLY(h, op_session(3, NULL, NULL, 0), op_session(2, NULL, KEY_A, 0)), STORE_FAILED);
+    assert_false(session_there(h, 3)); /* nothing of a failed batch is kept */
+    struct store_query q = find_key(h, KEY_B);
+    assert_true(q.found);
+    assert_id(q.ret_id, 2);
+    arena_fini(&q.arena);
+    assert_int_equal(APPLY(h, op_session(1, NULL, KEY_A, 1), op_session(2, NULL, KEY_A, 0)), STORE_OK);
+    q = find_key(h, KEY_A);
+    assert_id(q.ret_id, 2);
+    assert_null(q.old_key);
+    arena_fini(&q.arena);
+    q = find_key(h, KEY_B);
+    assert_false(q.found);
+    arena_fini(&q.arena);
+}
+
+static void old_key_is_remembered_and_replaced(struct harness *h) {
+    struct store_op op = {.type = STORE_PUT_OLD_KEY, .row.old_key = {.key_hash = STR(KEY_A), .session = nth_id(1), .at = 10, .kept = true, .expires_at = 90}};
+    assert_int_equal(APPLY(h, op), STORE_OK);
+    op.row.old_key.at = 20;
+    op.row.old_key.kept = false;
+    assert_int_equal(APPLY(h, op), STORE_OK);
+    struct store_query q = find_key(h, KEY_A);
+    assert_false(q.found);
+    assert_non_null(q.old_key);
+    assert_int_equal(q.old_key->at, 20);
+    assert_false(q.old_key->kept);
+    assert_id(q.old_key->session, 1);
+    arena_fini(&q.arena);
+}
+
+static void user_has_active_sessions_and_ended_ones_with_tasks(struct harness *h) {
+    assert_int_equal(APPLY(h, op_session(1, "u", NULL, 0), op_session(2, "u", NULL, 1), op_session(3, "u", NULL, 1), op_session(4, "v", NULL, 0),
+                           op_task(10, 3, 3, 1), op_task(11, 1, 1, 1), op_task(12, 1, 5, 2), op_task(13, 1, 2, 3)), STORE_OK);
+    struct store_query q = {.type = STORE_FIND_USER, .data = STR("u")};
+    ask(h, &q);
+    assert_int_equal(q.ret_id_count, 2);
+    assert_id(q.ret_ids[0], 3);
+    assert_id(q.ret_ids[1], 1);
+    assert_int_equal(q.task_counts[1][0], 2);
+    assert_int_equal(q.task_counts[1][1], 1);
+    arena_fini(&q.arena);
+}
+
+static void idempotency_answer_is_kept_until_it_expires(struct harness *h) {
+    struct store_op op = {.type = STORE_PUT_IDEMPOTENCY, .row.idempotency = {
+        .scope = STR(KEY_A), .request = STR("{}"), .status = 202, .location = STR("/v1/x"), .answer = STR("{\"a\":1}"), .expires_at = 100}};
+    assert_int_equal(APPLY(h, op), STORE_OK);
+    struct store_query q = {.type = STORE_FIND_IDEMPOTENCY, .data = STR(KEY_A), .time = 99};
+    ask(h, &q);
+    assert_true(q.found);
+    assert_int_equal(q.idempotency->status, 202);
+    assert_text(q.idempotency->location, "/v1/x");
+    assert_text(q.idempotency->answer, "{\"a\":1}");
+    assert_null(q.idempotency->cookie.p);
+    q.time = 100;
+    ask(h, &q);
+    assert_false(q.found);
+    assert_null(q.idempotency);
+    arena_fini(&q.arena);
+}
+
+static void ask_output(struct harness *h, struct store_query *q, uint64_t offset, size_t limit, size_t count, uint64_t first) {
+    q->number = offset;
+    q->limit = limit;
+    ask(h, q);
+    assert_int_equal(q->output_count, count);
+    if (count) {
+        assert_int_equal(q->output[0].offset, first);
+    }
+}
+
+static void output_is_read_from_the_row_that_holds_the_offset(struct harness *h) {
+    assert_int_equal(APPLY(h, op_output(5, 0, 1, "abcd"), op_output(5, 4, 2, "efgh"), op_output(5, 8, 3, "ijkl"), op_output(6, 0, 2, "zz")), STORE_OK);
+    struct store_query q = {.type = STORE_GET_OUTPUT, .id = nth_id(5)};
+    ask_output(h, &q, 0, 1000, 3, 0);
+    assert_text(q.output[1].data, "efgh");
+    ask_output(h, &q, 3, 1000, 3, 0);
+    ask_output(h, &q, 4, 1000, 2, 4);
+    ask_output(h, &q, 5, 4, 1, 4);
+    ask_output(h, &q, 5, 5, 2, 4);
+    ask_output(h, &q, 11, 0, 1, 8);
+    ask_output(h, &q, 12, 1000, 0, 0);
+    assert_int_equal(APPLY(h, op_number(STORE_TRIM_OUTPUT, 5, 7)), STORE_OK);
+    ask_output(h, &q, 0, 1000, 2, 4);
+    assert_int_equal(APPLY(h, op_number(STORE_TRIM_OUTPUT, 5, 8)), STORE_OK);
+    ask_output(h, &q, 5, 1000, 1, 8);
+    arena_fini(&q.arena);
+}
+
+static void output_of_several_tasks_comes_in_order_of_seq(struct harness *h) {
+    assert_int_equal(APPLY(h, op_output(5, 0, 11, "aa"), op_output(6, 0, 12, "bb"), op_output(5, 2, 13, "cc"), op_output(6, 2, 14, "dd"),
+                           op_output(7, 0, 12, "no")), STORE_OK);
+    struct id ids[] = {nth_id(6), nth_id(5)};
+    struct store_query q = {.type = STORE_GET_OUTPUT_AFTER, .ids = ids, .id_count = 2, .number = 11, .limit = 1000};
+    ask(h, &q);
+    assert_int_equal(q.output_count, 3);
+    assert_int_equal(q.output[0].seq, 12);
+    assert_int_equal(q.output[1].seq, 13);
+    assert_int_equal(q.output[2].seq, 14);
+    assert_text(q.output[1].data, "cc");
+    q.limit = 3;
+    ask(h, &q);
+    assert_int_equal(q.output_count, 2);
+    q.limit = 0;
+    ask(h, &q);
+    assert_int_equal(q.output_count, 1);
+    q.number = 14;
+    ask(h, &q);
+    assert_int_equal(q.output_count, 0);
+    arena_fini(&q.arena);
+}
+
+static void what_is_due_comes_earliest_first(struct harness *h) {
+    struct store_op ops[] = {op_session(1, NULL, NULL, 0), op_session(2, NULL, NULL, 0), op_session(3, NULL, NULL, 0), op_task(10, 1, 1, 1), op_task(11, 2, 1, 1)};
+    ops[0].row.session.due_at = 200;
+    ops[1].row.session.due_at = 100;
+    ops[3].row.task.due_at = 150;
+    ops[4].row.task.due_at = 201;
+    assert_int_equal(harness_apply(h, ops, 5), STORE_OK);
+    struct store_query q = {.type = STORE_DUE, .time = 200, .limit = 10};
+    ask(h, &q);
+    assert_int_equal(q.ret_id_count, 2);
+    assert_id(q.ret_ids[0], 2);
+    assert_id(q.ret_ids[1], 1);
+    assert_int_equal(q.task_count, 1);
+    assert_id(q.tasks[0].id, 10);
+    assert_id(q.tasks[0].session, 1);
+    q.limit = 1;
+    ask(h, &q);
+    assert_int_equal(q.ret_id_count, 1);
+    arena_fini(&q.arena);
+}
+
+static struct store_op op_named(enum store_op_type type, struct str name, struct str value) {
+    struct store_op op = {.type = type, .name = name, .data = value};
+    if (type == STORE_PUT_KIND) {
+        op.row.kind = (struct kind_row){name, value};
+    }
+    return op;
+}
+
+static void start_names_sessions_with_unfinished_tasks(struct harness *h) {
+    assert_int_equal(APPLY(h, op_task(10, 3, 0, 1), op_task(11, 2, 3, 1), op_task(12, 1, 2, 1), op_task(13, 3, 1, 1), op_task(14, 4, 4, 1),
+                           op_named(STORE_PUT_KIND, STR("b"), STR("2")), op_named(STORE_PUT_KIND, STR("a"), STR("1")),
+                           op_named(STORE_PUT_META, STR("epoch"), STR("5f2c")), op_named(STORE_PUT_META, STR("clean"), STR("0"))), STORE_OK);
+    assert_int_equal(APPLY(h, op_named(STORE_PUT_META, STR("clean"), STR("1"))), STORE_OK);
+    struct store_query q = {.type = STORE_START};
+    ask(h, &q);
+    assert_int_equal(q.ret_id_count, 2);
+    assert_id(q.ret_ids[0], 1);
+    assert_id(q.ret_ids[1], 3);
+    assert_int_equal(q.kind_count, 2);
+    assert_text(q.kinds[0].kind, "a");
+    assert_text(q.epoch, "5f2c");
+    assert_text(q.clean, "1");
+    arena_fini(&q.arena);
+}
+
+static void first_start_finds_nothing(struct harness *h) {
+    struct store_query q = {.type = STORE_START};
+    ask(h, &q);
+    assert_int_equal(q.ret_id_count, 0);
+    assert_null(q.epoch.p);
+    assert_null(q.clean.p);
+    arena_fini(&q.arena);
+}
+
+/* Every 100th session is active and has the user; each has a task of that session. */
+static void fill_many(struct harness *h, uint64_t count) {
+    struct store_op *ops = calloc(count * 2, sizeof(*ops));
+    for (uint64_t i = 0; i < count; i++) {
+        ops[2 * i] = op_session(i + 1, i % 100 ? NULL : "u", NULL, i % 100 != 0);
+        ops[2 * i + 1] = op_task(i + 1, i + 1, i % 100 ? 3 : 1, 1);
+        ops[2 * i + 1].row.task.kind = i % 100 ? STR("other") : STR("report");
+    }
+    assert_int_equal(harness_apply(h, ops, count * 2), STORE_OK);
+    free(ops);
+}
+
+/* Follows the pages of a list to its end. */
+static size_t list_all(struct harness *h, struct store_query *q) {
+    size_t all = 0;
+    uint64_t last = UINT64_MAX;
+    for (;;) {
+        ask(h, q);
+        size_t count = q->type == STORE_LIST_TASKS ? q->task_count : q->session_count;
+        for (size_t i = 0; i < count; i++) {
+            struct id id = q->type == STORE_LIST_TASKS ? q->tasks[i].id : q->sessions[i].id;
+            uint64_t n = (uint64_t) id.b[13] << 16 | (uint64_t) id.b[14] << 8 | id.b[15];
+            assert_true(n < last);
+            last = n;
+            q->filter.after = id;
+        }
+        all += count;
+        assert_true(count <= q->limit);
+        arena_fini(&q->arena);
+        if (count < q->limit) {
+            return all;
+        }
+    }
+}
+
+static void lists_are_newest_first_in_pages(struct harness *h) {
+    fill_many(h, 2500);
+    struct store_query q = {.type = STORE_LIST_SESSIONS, .limit = 999, .filter = {.state = -1}};
+    assert_int_equal(list_all(h, &q), 2500);
+    q = (struct store_query){.type = STORE_LIST_SESSIONS, .limit = 7, .filter = {.state = 0}};
+    assert_int_equal(list_all(h, &q), 25);
+    q = (struct store_query){.type = STORE_LIST_SESSIONS, .limit = 1000, .filter = {.state = -1, .user = STR("u")}};
+    assert_int_equal(list_all(h, &q), 25);
+    q = (struct store_query){.type = STORE_LIST_SESSIONS, .limit = 1000, .filter = {.state = 1, .user = STR("u")}};
+    assert_int_equal(list_all(h, &q), 0);
+    q = (struct store_query){.type = STORE_LIST_TASKS, .limit = 100, .filter = {.state = -1}};
+    assert_int_equal(list_all(h, &q), 2500);
+    q = (struct store_query){.type = STORE_LIST_TASKS, .limit = 26, .filter = {.state = 1, .kind = STR("report"), .queue = STR("q")}};
+    assert_int_equal(list_all(h, &q), 25);
+    q = (struct store_query){.type = STORE_LIST_TASKS, .limit = 10, .filter = {.state = -1, .user = STR("u")}};
+    assert_int_equal(list_all(h, &q), 25);
+    q = (struct store_query){.type = STORE_LIST_TASKS, .limit = 10, .filter = {.state = -1, .session = nth_id(101)}};
+    assert_int_equal(list_all(h, &q), 1);
+    q = (struct store_query){.type = STORE_LIST_TASKS, .limit = 10, .filter = {.state = -1, .session = nth_id(102), .user = STR("u")}};
+    assert_int_equal(list_all(h, &q), 0);
+}
+
+static void session_list_counts_tasks(struct harness *h) {
+    assert_int_equal(APPLY(h, op_session(1, NULL, NULL, 0), op_session(2, NULL, NULL, 0), op_task(10, 1, 0, 1), op_task(11, 1, 2, 1), op_task(12, 1, 4, 1)), STORE_OK);
+    struct store_query q = {.type = STORE_LIST_SESSIONS, .limit = 10, .filter = {.state = -1}};
+    ask(h, &q);
+    assert_int_equal(q.session_count, 2);
+    assert_int_equal(q.task_counts[0][0] + q.task_counts[0][1], 0);
+    assert_int_equal(q.task_counts[1][0], 2);
+    assert_int_equal(q.task_counts[1][1], 1);
+    arena_fini(&q.arena);
+}
+
+static size_t gone_count(struct harness *h, uint64_t session) {
+    struct store_query q = {.type = STORE_LOAD_SESSION, .id = nth_id(session)};
+    ask(h, &q);
+    arena_fini(&q.arena);
+    return q.gone_count;
+}
+
+static void gone_is_forgotten_up_to_a_seq_and_with_its_session(struct harness *h) {
+    struct store_op ops[6] = {op_session(1, NULL, NULL, 0)};
+    for (uint64_t i = 1; i < 6; i++) {
+        ops[i] = (struct store_op){.type = STORE_PUT_GONE, .row.gone = {.session = nth_id(1), .seq = i, .task = nth_id(i)}};
+    }
+    assert_int_equal(harness_apply(h, ops, 6), STORE_OK);
+    assert_int_equal(gone_count(h, 1), 5);
+    assert_int_equal(APPLY(h, op_number(STORE_DELETE_GONE, 1, 3)), STORE_OK);
+    assert_int_equal(gone_count(h, 1), 2);
+    assert_int_equal(APPLY(h, op_number(STORE_DELETE_SESSION, 1, 0)), STORE_OK);
+    assert_false(session_there(h, 1));
+    assert_int_equal(APPLY(h, op_session(1, NULL, NULL, 0)), STORE_OK);
+    assert_int_equal(gone_count(h, 1), 0);
+}
+
+static size_t tombstones_left(struct harness *h, uint64_t count) {
+    size_t left = 0;
+    for (uint64_t i = 1; i <= count; i++) {
+        struct store_query q = {.type = STORE_FIND_TASK, .id = nth_id(i)};
+        ask(h, &q);
+        left += q.tombstone != NULL;
+        arena_fini(&q.arena);
+    }
+    return left;
+}
+
+static void forgetting_takes_what_is_over_a_piece_at_a_time(struct harness *h) {
+    static struct store_op ops[603];
+    for (uint64_t i = 0; i < 601; i++) {
+        ops[i] = (struct store_op){.type = STORE_PUT_TOMBSTONE, .row.tombstone = {.task = nth_id(i + 1), .gone_at = i < 600 ? 100 : 101, .kind = STR("k")}};
+    }
+    ops[601] = (struct store_op){.type = STORE_PUT_OLD_KEY, .row.old_key = {.key_hash = STR(KEY_A), .expires_at = 600}};
+    ops[602] = (struct store_op){.type = STORE_PUT_OLD_KEY, .row.old_key = {.key_hash = STR(KEY_B), .expires_at = 601}};
+    assert_int_equal(harness_apply(h, ops, 603), STORE_OK);
+    struct store_op forget = {.type = STORE_FORGET, .number = 600, .number2 = 500};
+    assert_int_equal(APPLY(h, forget), STORE_OK);
+    assert_int_equal(tombstones_left(h, 601), 101);
+    assert_int_equal(APPLY(h, forget), STORE_OK);
+    assert_int_equal(tombstones_left(h, 601), 1);
+    struct store_query q = find_key(h, KEY_A);
+    assert_null(q.old_key);
+    arena_fini(&q.arena);
+    q = find_key(h, KEY_B);
+    assert_non_null(q.old_key);
+    arena_fini(&q.arena);
+}
+
+static void large_and_binary_texts_come_back_whole(struct harness *h) {
+    size_t len = 9u << 20;
+    char *big = malloc(len);
+    for (size_t i = 0; i < len; i++) {
+        big[i] = (char) (i * 7 + i / 251);
+    }
+    struct store_op op = op_output(1, 0, 1, "");
+    op.row.output.data = str_n(big, 65536);
+    assert_int_equal(APPLY(h, op_data(STORE_PUT_RESULT, 1, str_n(big, len)), op), STORE_OK);
+    struct store_query q = {.type = STORE_GET_RESULT, .id = nth_id(1)};
+    ask(h, &q);
+    assert_true(str_eq(q.blobs[0], str_n(big, len)));
+    q = (struct store_query){.type = STORE_GET_OUTPUT, .id = nth_id(1), .limit = 1, .arena = q.arena};
+    ask(h, &q);
+    assert_true(str_eq(q.output[0].data, str_n(big, 65536)));
+    arena_fini(&q.arena);
+    free(big);
+}
+
+static void empty_batch_succeeds(struct harness *h) {
+    assert_int_equal(harness_apply(h, NULL, 0), STORE_OK);
+}
+
+typedef void behaviour(struct harness *h);
+
+static void on_both(behaviour *b) {
+    for (int memory = 0; memory < 2; memory++) {
+        struct harness h;
+        harness_start(&h, memory);
+        b(&h);
+        harness_stop(&h);
+    }
+}
+
+#define BEHAVIOURS(X) \
+    X(session_comes_back_as_it_was_put) X(none_and_empty_are_different) X(session_comes_with_tasks_by_version_and_gone_by_seq) X(later_put_replaces) \
+    X(deleted_task_takes_everything_with_it) X(key_belongs_to_one_active_session) X(old_key_is_remembered_and_replaced) \
+    X(user_has_active_sessions_and_ended_ones_with_tasks) X(idempotency_answer_is_kept_until_it_expires) \
+    X(output_is_read_from_the_row_that_holds_the_offset) X(output_of_several_tasks_comes_in_order_of_seq) X(what_is_due_comes_earliest_first) \
+    X(start_names_sessions_with_unfinished_tasks) X(first_start_finds_nothing) X(lists_are_newest_first_in_pages) X(session_list_counts_tasks) \
+    X(gone_is_forgotten_up_to_a_seq_and_with_its_session) X(forgetting_takes_what_is_over_a_piece_at_a_time) X(large_and_binary_texts_come_back_whole) \
+    X(empty_batch_succeeds)
+
+#define X(name) \
+    static void test_##name(void **state) { \
+        (void) state; \
+        on_both(name); \
+    }
+BEHAVIOURS(X)
+#undef X
+
+/* ---- both answer alike, whatever happens: random batches and queries from a seed ---- */
+
+static uint64_t dice_state;
+static const struct id no_id;
+
+static uint64_t dice(uint64_t sides) {
+    dice_state = dice_state * 6364136223846793005u + 1442695040888963407u;
+    return (dice_state >> 33) % sides;
+}
+
+static struct str some_text(unsigned variety) {
+    static const char texts[] = "abcdefghijklmnopqrstuvwxyz0123456789";
+    uint64_t n = dice(variety + 1);
+    return n == variety ? STR_NONE : str_n(texts + n % 30, n % 5);
+}
+
+static struct str some_hash(void) {
+    static char hashes[6][32];
+    uint64_t n = dice(6);
+    memset(hashes[n], (int) ('A' + n), 32);
+    return str_n(hashes[n], 32);
+}
+
+static struct store_op some_session(void) {
+    return (struct store_op){.type = STORE_PUT_SESSION, .row.session = {
+        .id = nth_id(1 + dice(12)), .state = dice(3) == 0, .reason = (uint8_t) dice(4), .gen = (uint32_t) dice(9), .seq = dice(1000), .gone_floor = dice(9),
+        .user = some_text(3), .key_hash = dice(6) ? STR_NONE : some_hash(), .metadata = some_text(9), .created_at = (int64_t) dice(99),
+        .ended_at = (int64_t) dice(99), .active_at = (int64_t) dice(99), .idle_timeout = (int64_t) dice(99), .max_age = (int64_t) dice(99),
+        .rotated_at = (int64_t) dice(99), .merged_into = dice(4) ? no_id : nth_id(dice(12)), .due_at = (int64_t) dice(50)}};
+}
+
+static struct store_op some_rare_op(void) {
+    switch (dice(7)) {
+    case 0:
+        return (struct store_op){.type = STORE_PUT_TOMBSTONE, .row.tombstone = {
+            .task = nth_id(1 + dice(40)), .session = nth_id(dice(12)), .watch_gen = (uint32_t) dice(9), .attempt = (uint32_t) dice(9), .kind = some_text(5),
+            .state = (uint8_t) dice(6), .ended_at = (int64_t) dice(90), .gone_at = (int64_t) dice(90)}};
+    case 1:
+        return (struct store_op){.type = STORE_PUT_IDEMPOTENCY, .row.idempotency = {
+            .scope = some_hash(), .request = some_text(20), .status = (int) dice(500), .location = some_text(3), .cookie = some_text(3),
+            .answer = some_text(20), .expires_at = (int64_t) dice(90)}};
+    case 2:
+        return (struct store_op){.type = STORE_PUT_OLD_KEY, .row.old_key = {
+            .key_hash = some_hash(), .session = nth_id(dice(12)), .at = (int64_t) dice(90), .kept = dice(2), .expires_at = (int64_t) dice(90)}};
+    case 3: return (struct store_op){.type = STORE_PUT_KIND, .row.kind = {.kind = str_n("kindkind", 1 + dice(7)), .body = some_text(20)}};
+    case 4: return op_named(STORE_PUT_META, dice(2) ? STR("clean") : STR("epoch"), some_text(9));
+    case 5: return (struct store_op){.type = STORE_FORGET, .number = dice(100), .number2 = dice(20)};
+    default: return (struct store_op){.type = STORE_DELETE_SESSION, .id = nth_id(1 + dice(12))};
+    }
+}
+
+static struct store_op some_op(void) {
+    struct id task = nth_id(1 + dice(40)), session = nth_id(1 + dice(12));
+    switch (dice(12)) {
+    case 0:
+    case 1: return some_session();
+    case 2:
+    case 3:
+    case 4:
+        return (struct store_op){.type = STORE_PUT_TASK, .row.task = {
+            .id = task, .session = session, .state = (uint8_t) dice(6), .version = dice(60), .due_at = (int64_t) dice(50), .kind = some_text(4),
+            .queue = some_text(3), .body = some_text(25)}};
+    case 5: return (struct store_op){.type = STORE_DELETE_TASK, .id = task};
+    case 6: return (struct store_op){.type = dice(2) ? STORE_PUT_INPUT : STORE_PUT_RESULT, .id = task, .data = some_text(30)};
+    case 7:
+    case 8: {
+        struct store_op op = {.type = STORE_ADD_OUTPUT, .row.output = {.task = nth_id(1 + dice(6)), .offset = dice(12) * 3, .seq = dice(80)}};
+        op.row.output.data = str_n("output", dice(4));
+        return op;
+    }
+    case 9: return (struct store_op){.type = STORE_TRIM_OUTPUT, .id = nth_id(1 + dice(6)), .number = dice(12)};
+    case 10:
+        return dice(3) ? (struct store_op){.type = STORE_PUT_GONE, .row.gone = {.session = session, .seq = dice(30), .task = task,
+                                                                                .reason = (uint8_t) dice(3), .at = (int64_t) dice(9)}}
+                       : (struct store_op){.type = STORE_DELETE_GONE, .id = session, .number = dice(15)};
+    default: return some_rare_op();
+    }
+}
+
+static struct store_query some_query(struct id *ids) {
+    struct store_query q = {.type = (enum store_query_type) dice(STORE_START + 1), .id = nth_id(1 + dice(40)), .ids = ids, .number = dice(40),
+                            .time = (int64_t) dice(90), .limit = dice(30), .filter = {.state = (int) dice(7) - 1}};
+    q.id_count = 1 + dice(3);
+    uint64_t first = dice(30);
+    for (size_t i = 0; i < q.id_count; i++) {
+        ids[i] = nth_id(1 + (first + i * 7) % 40);
+    }
+    if (q.type == STORE_GET_OUTPUT || q.type == STORE_GET_OUTPUT_AFTER) {
+        q.id = nth_id(1 + dice(6));
+        for (size_t i = 0; i < q.id_count; i++) {
+            ids[i] = nth_id(1 + i * 2);
+        }
+    }
+    q.data = q.type == STORE_FIND_USER ? some_text(2) : some_hash();
+    q.filter.after = dice(2) ? no_id : nth_id(dice(40));
+    q.filter.session = dice(3) ? no_id : nth_id(1 + dice(12));
+    q.filter.user = dice(3) ? STR_NONE : some_text(3);
+    q.filter.kind = dice(4) ? STR_NONE : some_text(4);
+    q.filter.queue = dice(4) ? STR_NONE : some_text(3);
+    return q;
+}
+
+static void render_and_free(struct harness *h, struct store_query q, struct buf *out) {
+    harness_ask(h, &q);
+    render_answer(out, &q);
+    arena_fini(&q.arena);
+}
+
+static void compare_some_query(struct harness *left, struct harness *right, uint64_t seed, int round) {
+    struct id ids[4];
+    struct store_query q = some_query(ids);
+    struct buf a = {0}, b = {0};
+    render_and_free(left, q, &a);
+    render_and_free(right, q, &b);
+    if (!str_eq(buf_view(&a), buf_view(&b))) {
+        fail_msg("seed %llu, round %d:\n%s\n-- and --\n%s", (unsigned long long) seed, round, buf_z(&a), buf_z(&b));
+    }
+    buf_fini(&a);
+    buf_fini(&b);
+}
+
+static void compare_both(uint64_t seed) {
+    struct harness left, right;
+    harness_start(&left, false);
+    harness_start(&right, true);
+    dice_state = seed;
+    unsigned failed = 0;
+    for (int round = 0; round < 150; round++) {
+        struct store_op ops[24];
+        size_t count = dice(24) + 1;
+        for (size_t i = 0; i < count; i++) {
+            ops[i] = some_op();
+        }
+        enum store_result result = harness_apply(&left, ops, count);
+        assert_int_equal(result, harness_apply(&right, ops, count));
+        failed += result == STORE_FAILED;
+        for (int i = 0; i < 40; i++) {
+            compare_some_query(&left, &right, seed, round);
+        }
+    }
+    assert_true(failed > 0 && failed < 100);
+    harness_stop(&left);
+    harness_stop(&right);
+}
+
+static void test_both_stores_answer_alike(void **state) {
+    (void) state;
+    const char *given = getenv("SEED");
+    uint64_t first = given ? strtoull(given, NULL, 10) : 1;
+    for (uint64_t seed = first; seed < first + (given ? 1 : 4); seed++) {
+        compare_both(seed);
+    }
+}
+
+/* ---- the store for tests: nasty on demand ---- */
+
+static void test_memory_fails_one_batch_on_demand(void **state) {
+    (void) state;
+    struct harness h;
+    harness_start(&h, true);
+    memory_store_fail_next(h.store, STORE_FAILED);
+    assert_int_equal(APPLY(&h, op_session(1, NULL, NULL, 0)), STORE_FAILED);
+    assert_false(session_there(&h, 1));
+    assert_int_equal(APPLY(&h, op_session(1, NULL, NULL, 0)), STORE_OK);
+    assert_true(session_there(&h, 1));
+    harness_stop(&h);
+}
+
+static void no_batch(struct store_batch *b) {
+    (void) b;
+    fail_msg("no batch was under way");
+}
+
+static void no_query(struct store_query *q) {
+    (void) q;
+    fail_msg("no query was under way");
+}
+
+static void test_memory_dies_until_a_restart(void **state) {
+    (void) state;
+    for (uint32_t there = 0; there < 2; there++) {
+        struct harness h;
+        harness_start(&h, true);
+        assert_int_equal(APPLY(&h, op_session(1, NULL, NULL, 0)), STORE_OK);
+        memory_store_fail_next(h.store, STORE_DEAD);
+        assert_int_equal(APPLY(&h, op_session(2, NULL, NULL, 0)), STORE_DEAD);
+        assert_int_equal(APPLY(&h, op_session(3, NULL, NULL, 0)), STORE_DEAD);
+        assert_true(session_there(&h, 1));
+        assert_false(session_there(&h, 2));
+        memory_store_crash(h.store, there << 1, no_batch, no_query);
+        memory_store_set_sink(h.store, harness_sink(&h));
+        assert_int_equal(session_there(&h, 2), there); /* nobody knew; now it shows */
+        assert_false(session_there(&h, 3));
+        assert_int_equal(APPLY(&h, op_session(3, NULL, NULL, 0)), STORE_OK);
+        harness_stop(&h);
+    }
+}
+
+static int dropped_batches, dropped_queries;
+
+static void drop_batch(struct store_batch *b) {
+    (void) b;
+    dropped_batches++;
+}
+
+static void drop_query(struct store_query *q) {
+    arena_fini(&q->arena);
+    dropped_queries++;
+}
+
+static void test_memory_crash_keeps_a_batch_under_way_whole_or_not_at_all(void **state) {
+    (void) state;
+    for (uint32_t kept = 0; kept < 2; kept++) {
+        struct harness h;
+        harness_start(&h, true);
+        assert_int_equal(APPLY(&h, op_session(1, NULL, NULL, 0)), STORE_OK);
+        struct store_op ops[] = {op_session(2, NULL, NULL, 0), op_session(3, NULL, NULL, 0)};
+        struct store_batch b = {.number = 9, .ops = ops, .count = 2};
+        struct store_query q = {.type = STORE_START};
+        h.batch_back = NULL;
+        store_submit(h.store, &b);
+        store_query(h.store, &q);
+        dropped_batches = dropped_queries = 0;
+        memory_store_crash(h.store, kept, drop_batch, drop_query);
+        assert_int_equal(dropped_batches, 1);
+        assert_int_equal(dropped_queries, 1);
+        assert_null(h.batch_back);
+        assert_false(memory_store_step(h.store, 0));
+        memory_store_set_sink(h.store, harness_sink(&h));
+        assert_true(session_there(&h, 1));
+        assert_int_equal(session_there(&h, 2), kept);
+        assert_int_equal(session_there(&h, 3), kept);
+        harness_stop(&h);
+    }
+}
+
+static void test_memory_may_answer_from_before_the_batch(void **state) {
+    (void) state;
+    for (uint32_t stale = 0; stale < 2; stale++) {
+        struct harness h;
+        harness_start(&h, true);
+        struct store_op op = op_session(1, NULL, NULL, 0);
+        struct store_batch b = {.number = 1, .ops = &op, .count = 1};
+        bool back = false;
+        struct store_query q = {.type = STORE_LOAD_SESSION, .id = nth_id(1), .owner = &back};
+        store_submit(h.store, &b);
+        store_query(h.store, &q);
+        assert_true(memory_store_step(h.store, 1 | stale << 1));
+        assert_ptr_equal(h.batch_back, &b);
+        assert_false(back);
+        assert_true(memory_store_step(h.store, 0));
+        assert_true(back);
+        assert_int_equal(q.found, !stale);
+        assert_false(memory_store_step(h.store, 0));
+        arena_fini(&q.arena);
+        harness_stop(&h);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+#define X(name) cmocka_unit_test(test_##name),
+        BEHAVIOURS(X)
+#undef X
+        cmocka_unit_test(test_both_stores_answer_alike),
+        cmocka_unit_test(test_memory_fails_one_batch_on_demand),
+        cmocka_unit_test(test_memory_dies_until_a_restart),
+        cmocka_unit_test(test_memory_crash_keeps_a_batch_under_way_whole_or_not_at_all),
+        cmocka_unit_test(test_memory_may_answer_from_before_the_batch),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
