@@ -41,8 +41,13 @@ static enum found rotated(struct engine *e, struct cmd *c, struct session_entry 
     return ABSENT;
 }
 
-static enum found session_has_ended(struct engine *e, struct cmd *c, struct session_entry *s) {
-    if (c->type == CMD_SESSION_END) {
+/*
+ * A state like any other: answered after the role, the syntax and the object have been looked at (entitled_session, entitled_task).
+ * Only starting a task says it before it says which kinds a session may start.
+ */
+enum found session_has_ended(struct engine *e, struct cmd *c) {
+    struct session_entry *s = c->e.self;
+    if (!s || s->s.state != SESSION_ENDED || (c->type == CMD_SESSION_END && c->cred.kind != CRED_KEY)) {
         return FOUND; /* ending it again is harmless */
     }
     if (c->type == CMD_WATCH && !c->watch.websocket) {
@@ -58,12 +63,12 @@ static enum found session_has_ended(struct engine *e, struct cmd *c, struct sess
 
 static enum found alive(struct engine *e, struct cmd *c, struct session_entry *s) {
     c->e.self = s;
-    if (s->s.state == SESSION_ENDED) {
-        return session_has_ended(e, c, s);
-    }
     bool watching = c->type == CMD_WATCH || c->wait_ms != CMD_NO_WAIT;
-    if (!watching || e->o->watching_keeps_alive) {
+    if (s->s.state == SESSION_ACTIVE && (!watching || e->o->watching_keeps_alive)) {
         session_touch(e, s, false);
+    }
+    if (c->type == CMD_TASK_START && c->early.err == ERR_FORBIDDEN) {
+        return session_has_ended(e, c);
     }
     return FOUND;
 }
@@ -77,30 +82,44 @@ static enum found by_session_token(struct engine *e, struct cmd *c) {
     return c->cred.gen == s->s.gen ? alive(e, c, s) : rotated(e, c, s);
 }
 
+/* It was issued before its key's session ended or rotated: it counts as that session's old token. */
+static enum found by_old_jwt(struct engine *e, struct cmd *c, struct id session) {
+    struct session_entry *s = NULL;
+    enum found f = id_is_none(session) ? ABSENT : find_session(e, c, session, &s);
+    if (f != FOUND) {
+        return f == PARKED ? PARKED : dead(e, c);
+    }
+    c->cred.gen = s->s.gen - 1;
+    return s->s.state == SESSION_ENDED ? alive(e, c, s) : rotated(e, c, s);
+}
+
+static bool sub_fits(const struct cmd *c, const struct session_entry *s) {
+    return !c->cred.sub.p || (s->s.user && str_eqz(c->cred.sub, s->s.user));
+}
+
 static enum found by_jwt(struct engine *e, struct cmd *c) {
     struct session_entry *s;
     enum found f = find_key(e, c, c->cred.sid, &s);
     if (f == PARKED) {
         return PARKED;
     }
-    if (f == ABSENT) {
-        if (c->cred.iat_s < old_key_jwt_from(e, c, c->cred.sid)) {
-            return dead(e, c);
-        }
-        if (e->dead) {
-            cmd_refuse(e, c, 0, ERR_UNAVAILABLE, "The store cannot be written any more; the server must be restarted");
-            return ABSENT;
-        }
-        struct session_new n = {.key = c->cred.sid, .user = c->cred.sub, .idle_timeout_ms = e->o->idle_timeout, .max_age_ms = e->o->max_age};
-        f = session_create(e, c, &n, &s);
-        if (f != FOUND) {
-            return f;
-        }
+    if (f == FOUND && c->cred.iat_s < s->s.jwt_from_s) {
+        return by_old_jwt(e, c, s->s.jwt_old_session);
     }
-    if (c->cred.iat_s < s->s.jwt_from_s || (c->cred.sub.p && !(s->s.user && str_eqz(c->cred.sub, s->s.user)))) {
-        return dead(e, c);
+    if (f == FOUND) {
+        return sub_fits(c, s) ? alive(e, c, s) : dead(e, c);
     }
-    return alive(e, c, s);
+    struct id old = {0};
+    if (c->cred.iat_s < old_key_jwt_from(e, c, c->cred.sid, &old)) {
+        return by_old_jwt(e, c, old);
+    }
+    if (e->dead) {
+        cmd_refuse(e, c, 0, ERR_UNAVAILABLE, "The store cannot be written any more; the server must be restarted");
+        return ABSENT;
+    }
+    struct session_new n = {.key = c->cred.sid, .user = c->cred.sub, .idle_timeout_ms = e->o->idle_timeout, .max_age_ms = e->o->max_age};
+    f = session_create(e, c, &n, &s);
+    return f == FOUND ? alive(e, c, s) : f;
 }
 
 static enum found gone(struct engine *e, struct cmd *c, const struct tombstone_row *row) {
@@ -151,7 +170,7 @@ enum found authenticate(struct engine *e, struct cmd *c) {
 enum found entitled_session(struct engine *e, struct cmd *c, struct session_entry **ret) {
     if (c->e.self) {
         *ret = c->e.self;
-        return FOUND;
+        return session_has_ended(e, c);
     }
     enum found f = find_session(e, c, c->session, ret);
     if (f == ABSENT) {
@@ -180,10 +199,13 @@ enum found entitled_task(struct engine *e, struct cmd *c, struct task_entry **re
         return PARKED;
     }
     if (f == ABSENT && row && may_see(c, row->task, row->session)) {
-        return gone(e, c, row);
+        return session_has_ended(e, c) == FOUND ? gone(e, c, row) : ABSENT;
     }
     if (f == ABSENT || !may_see(c, t->t.id, t->t.session)) {
         cmd_refuse(e, c, engine_newest(e), ERR_NOT_FOUND, "There is no such task");
+        return ABSENT;
+    }
+    if (session_has_ended(e, c) != FOUND) {
         return ABSENT;
     }
     if (cred_is_person(c)) {

@@ -110,7 +110,11 @@ static void write_task_row(const struct task_row *row, struct buf *out) {
 
 void cmd_task_list(struct engine *e, struct cmd *c) {
     if (c->list.own_session) {
-        c->list.session = c->e.self ? c->e.self->s.id : c->list.session;
+        struct session_entry *s;
+        if (entitled_session(e, c, &s) != FOUND) {
+            return;
+        }
+        c->list.session = s->s.id;
     }
     if (ask(e, c, STORE_LIST_TASKS)) {
         return;

@@ -12,15 +12,16 @@ void session_answer(struct engine *e, struct cmd *c, struct session_entry *s, in
     cmd_answer(e, c, s->pending);
 }
 
+/* A user is named that the session does not have. */
 static bool other_user(const struct session_entry *s, struct str user) {
-    return user.p && s->s.user && !str_eqz(user, s->s.user);
+    return user.p && !(s->s.user && str_eqz(user, s->s.user));
 }
 
 void cmd_session_create(struct engine *e, struct cmd *c) {
     struct session_entry *s;
     enum found f = c->session_new.key.p ? find_key(e, c, c->session_new.key, &s) : ABSENT;
     if (f == FOUND && other_user(s, c->session_new.user)) {
-        cmd_refuse_at(e, c, s->pending, ERR_USER_MISMATCH, STR("/user"), "The session with this key belongs to another user");
+        cmd_refuse_at(e, c, s->pending, ERR_USER_MISMATCH, STR("/user"), "The session with this key does not belong to this user");
     } else if (f == FOUND) {
         session_answer(e, c, s, 200, true);
     } else if (f == ABSENT && session_create(e, c, &c->session_new, &s) == FOUND) {
@@ -98,7 +99,7 @@ static void rotate(struct engine *e, struct cmd *c, struct session_entry *s, str
     }
     session_old_key(e, s, !new_key);
     if (new_key) {
-        s->s.jwt_from_s = old_key_jwt_from(e, c, n->key);
+        s->s.jwt_from_s = old_key_jwt_from(e, c, n->key, &s->s.jwt_old_session);
         session_set_key(e, s, n->key);
     }
     s->s.gen++;
@@ -124,7 +125,7 @@ void cmd_session_rotate(struct engine *e, struct cmd *c) {
     if (entitled_session(e, c, &s) != FOUND || refuse_ended(e, c, s)) {
         return;
     }
-    if (other_user(s, n->user)) {
+    if (s->s.user && other_user(s, n->user)) {
         cmd_refuse_at(e, c, s->pending, ERR_USER_MISMATCH, STR("/user"), "The session belongs to another user");
         return;
     }

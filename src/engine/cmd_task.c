@@ -27,8 +27,8 @@ enum found find_ref(struct engine *e, struct cmd *c, struct session_entry **ret)
     if (f == PARKED) {
         return PARKED;
     }
-    if (f == FOUND && r->key.p && r->user.p && (*ret)->s.user && !str_eqz(r->user, (*ret)->s.user)) {
-        cmd_refuse_at(e, c, (*ret)->pending, ERR_USER_MISMATCH, STR("/session/user"), "The session with this key belongs to another user");
+    if (f == FOUND && r->key.p && r->user.p && !((*ret)->s.user && str_eqz(r->user, (*ret)->s.user))) {
+        cmd_refuse_at(e, c, (*ret)->pending, ERR_USER_MISMATCH, STR("/session/user"), "The session with this key does not belong to this user");
         return ABSENT;
     }
     if (f == ABSENT && r->key.p) {
@@ -102,8 +102,8 @@ void cmd_task_create(struct engine *e, struct cmd *c) {
 }
 
 void cmd_task_start(struct engine *e, struct cmd *c) {
-    struct session_entry *s = c->e.self;
-    if (s && quota_allows(e, c, s)) {
+    struct session_entry *s;
+    if (entitled_session(e, c, &s) == FOUND && quota_allows(e, c, s)) {
         answer_created(e, c, create_in(e, c, s), false);
     }
 }

@@ -296,7 +296,8 @@ static void forget_is_due(struct timer *t, int64_t now_ms, void *arg) {
         op->number = (uint64_t) now_ms;
         op->number2 = (uint64_t) e->o->tombstone_ttl;
     }
-    wheel_set(&e->wheel, t, now_ms + ENGINE_FORGET_MS, forget_is_due);
+    int64_t soonest = e->o->tombstone_ttl < e->o->idempotency_ttl ? e->o->tombstone_ttl : e->o->idempotency_ttl;
+    wheel_set(&e->wheel, t, now_ms + (soonest < ENGINE_FORGET_MS ? soonest : ENGINE_FORGET_MS), forget_is_due);
 }
 
 void task_soft(struct engine *e, struct task_entry *t) {

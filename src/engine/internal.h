@@ -161,6 +161,7 @@ struct tombstone {
 /* A key that led to a session which ended or rotated, until the batch that says so is durable. */
 struct old_key {
     uint8_t hash[32];
+    struct id session;
     int64_t jwt_from_s;
     uint64_t batch;
     UT_hash_handle hh;
@@ -337,7 +338,7 @@ enum found session_end_prepare(struct engine *e, struct cmd *c, struct session_e
 void session_end(struct engine *e, struct session_entry *s, enum end_reason reason, struct session_entry *heir);
 void session_old_key(struct engine *e, struct session_entry *s, bool kept);
 /* JWTs for this key count only if issued at or after this second; 0: any. */
-int64_t old_key_jwt_from(struct engine *e, struct cmd *c, struct str key);
+int64_t old_key_jwt_from(struct engine *e, struct cmd *c, struct str key, struct id *ret_session);
 void old_keys_durable(struct engine *e, uint64_t batch);
 void session_wake_waiters(struct engine *e, struct session_entry *s); /* commands that wait on its tasks: who they are may have changed */
 void task_move_to(struct engine *e, struct task_entry *t, struct session_entry *to);
@@ -384,6 +385,7 @@ void queue_serve(struct engine *e, struct queue *q);             /* wakes as man
 
 /* auth.c: FOUND; PARKED; ABSENT means that it has been answered */
 enum found authenticate(struct engine *e, struct cmd *c);
+enum found session_has_ended(struct engine *e, struct cmd *c); /* FOUND: it has not */
 enum found entitled_session(struct engine *e, struct cmd *c, struct session_entry **ret);
 enum found entitled_task(struct engine *e, struct cmd *c, struct task_entry **ret);
 bool cred_is_person(const struct cmd *c);

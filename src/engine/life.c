@@ -224,8 +224,10 @@ void session_old_key(struct engine *e, struct session_entry *s, bool kept) {
         HASH_ADD(hh, e->old_keys, hash, sizeof(k->hash), k);
     }
     k->jwt_from_s = jwt_from(e->now, kept);
+    k->session = s->s.id;
     k->batch = e->open->b.number;
     s->s.jwt_from_s = k->jwt_from_s;
+    s->s.jwt_old_session = s->s.id;
 }
 
 void old_keys_durable(struct engine *e, uint64_t batch) {
@@ -239,8 +241,12 @@ void old_keys_durable(struct engine *e, uint64_t batch) {
     }
 }
 
-int64_t old_key_jwt_from(struct engine *e, struct cmd *c, struct str key) {
-    int64_t from = c->e.old_key ? jwt_from(c->e.old_key->at, c->e.old_key->kept) : 0;
+int64_t old_key_jwt_from(struct engine *e, struct cmd *c, struct str key, struct id *ret_session) {
+    int64_t from = 0;
+    if (c->e.old_key) {
+        from = jwt_from(c->e.old_key->at, c->e.old_key->kept);
+        *ret_session = c->e.old_key->session;
+    }
     for (unsigned i = 0; i < e->config.keys->count; i++) {
         uint8_t hash[32];
         struct old_key *k;
@@ -248,6 +254,7 @@ int64_t old_key_jwt_from(struct engine *e, struct cmd *c, struct str key) {
         HASH_FIND(hh, e->old_keys, hash, sizeof(hash), k);
         if (k && k->jwt_from_s > from) {
             from = k->jwt_from_s;
+            *ret_session = k->session;
         }
     }
     return from;
@@ -270,7 +277,7 @@ enum found session_create(struct engine *e, struct cmd *c, const struct session_
                         .max_age_ms = n->max_age_ms};
     struct session_entry *se = session_entry_create(e, &s);
     if (n->key.p) {
-        se->s.jwt_from_s = old_key_jwt_from(e, c, n->key);
+        se->s.jwt_from_s = old_key_jwt_from(e, c, n->key, &se->s.jwt_old_session);
         session_set_key(e, se, n->key);
     }
     se->reserved_pending = ENGINE_RESERVE;

@@ -231,13 +231,13 @@ static void take_user(struct engine *e, struct store_query *q) {
     }
 }
 
-static void waiters_learn(struct load *l, struct store_query *q) {
+static void waiters_learn(const struct engine *e, struct load *l, struct store_query *q) {
     struct cmd *c;
     TAILQ_FOREACH(c, &l->waiters, e.link) {
-        if (q->old_key) {
+        if (q->old_key && q->old_key->expires_at > e->now) {
             c->e.old_key = copy_into(c, q->old_key, sizeof(*q->old_key));
         }
-        if (q->tombstone) {
+        if (q->tombstone && q->tombstone->gone_at + e->o->tombstone_ttl > e->now) {
             c->e.gone = copy_into(c, q->tombstone, sizeof(*q->tombstone));
             c->e.gone->kind = arena_str(&c->arena, q->tombstone->kind);
         }
@@ -270,7 +270,7 @@ void engine_loaded(struct engine *e, struct store_query *q) {
     if (q->result != STORE_OK) {
         load_failed(e, l);
     } else if ((l->key.what == LOOK_TASK || l->key.what == LOOK_KEY) && q->found) {
-        waiters_learn(l, q);
+        waiters_learn(e, l, q);
         wait_on(e, l, q->ret_id);
     } else {
         if (l->key.what == LOOK_SESSION) {
@@ -279,7 +279,7 @@ void engine_loaded(struct engine *e, struct store_query *q) {
             take_user(e, q);
             q->found = true;
         }
-        waiters_learn(l, q);
+        waiters_learn(e, l, q);
         cmd_wake(e, &l->waiters);
     }
     if (l->key.what == LOOK_SESSION && e->state == ENGINE_LOADING && e->loads_left) {
