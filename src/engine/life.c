@@ -434,6 +434,7 @@ void session_end(struct engine *e, struct session_entry *s, enum end_reason reas
     s->s.reason = reason;
     s->s.ended_at = e->now;
     s->ending = false;
+    session_row_put(e, s); /* ahead of whoever gets its key in the same batch */
     if (s->user) {
         user_session_of(s->user, s->s.id)->ended = true;
     }

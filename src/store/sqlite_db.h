@@ -150,7 +150,7 @@ bool column_session(sqlite3_stmt *st, struct arena *a, struct session_row *ret_r
 bool column_task(sqlite3_stmt *st, struct arena *a, struct task_row *ret_row);
 
 #define SESSION_COLUMNS \
-    "id,state,reason,gen,seq,gone_floor,user,key_hash,metadata,created_at,ended_at,active_at,idle_timeout,max_age,rotated_at,merged_into,due_at"
+    "id,state,reason,gen,seq,gone_floor,user,key_hash,metadata,created_at,ended_at,active_at,idle_timeout,max_age,rotated_at,merged_into,due_at,jwt_from,jwt_old_session"
 #define TASK_COLUMNS "id,session,state,version,due_at,kind,queue,body"
 
 #endif

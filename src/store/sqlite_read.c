@@ -20,7 +20,7 @@ static const char *const read_sql[READ_COUNT] = {
     [READ_TOMBSTONE] = "SELECT task, session, watch_gen, attempt, kind, state, ended_at, gone_at FROM tombstones WHERE task = ?",
     [READ_KEY] = "SELECT id FROM sessions WHERE key_hash = ? AND state = 0",
     [READ_OLD_KEY] = "SELECT key_hash, session, at, kept, expires_at FROM old_keys WHERE key_hash = ?",
-    [READ_USER] = "SELECT id FROM sessions WHERE user = ? AND (state = 0 OR EXISTS (SELECT 1 FROM tasks WHERE session = sessions.id)) ORDER BY id DESC",
+    [READ_USER] = "SELECT " SESSION_COLUMNS " FROM sessions WHERE user = ? AND (state = 0 OR EXISTS (SELECT 1 FROM tasks WHERE session = sessions.id)) ORDER BY id DESC",
     [READ_IDEMPOTENCY] = "SELECT scope, request, status, location, cookie, answer, expires_at FROM idempotency"
                          " WHERE scope = ? AND (expires_at = 0 OR expires_at > ?)",
     [READ_INPUT] = "SELECT data FROM inputs WHERE task = ?",
@@ -62,6 +62,8 @@ bool column_session(sqlite3_stmt *st, struct arena *a, struct session_row *ret_r
     ret_row->rotated_at = column_i64(&c);
     ret_row->merged_into = column_id(&c);
     ret_row->due_at = column_i64(&c);
+    ret_row->jwt_from_s = column_i64(&c);
+    ret_row->jwt_old_session = column_id(&c);
     return !c.failed;
 }
 
@@ -252,14 +254,12 @@ static int read_ids(struct store_query *q, struct binder *b) {
 static int read_find_user(struct reader *r, struct store_query *q) {
     struct binder b = bind_start(r->st[READ_USER]);
     bind_text(&b, q->data);
-    int rc = read_ids(q, &b);
-    if (rc != SQLITE_DONE) {
-        return rc;
-    }
-    q->task_counts = arena_alloc(&q->arena, q->ret_id_count * sizeof(*q->task_counts));
-    rc = q->task_counts ? SQLITE_DONE : SQLITE_NOMEM;
-    for (size_t i = 0; i < q->ret_id_count && rc == SQLITE_DONE; i++) {
-        rc = read_task_counts(r, &q->ret_ids[i], q->task_counts[i]);
+    int rc = b.rc == SQLITE_OK ? sqlite3_step(b.st) : b.rc;
+    for (; rc == SQLITE_ROW; rc = sqlite3_step(b.st)) {
+        struct session_row *row = rows_push(&q->arena, q->sessions, q->session_count);
+        if (!row || !column_session(b.st, &q->arena, row)) {
+            return SQLITE_NOMEM;
+        }
     }
     return rc;
 }

@@ -19,7 +19,7 @@ static const char *const schema_steps[] = {
     "  id BLOB NOT NULL PRIMARY KEY, state INTEGER NOT NULL, reason INTEGER NOT NULL, gen INTEGER NOT NULL, seq INTEGER NOT NULL,"
     "  gone_floor INTEGER NOT NULL, user TEXT, key_hash BLOB, metadata TEXT, created_at INTEGER NOT NULL, ended_at INTEGER NOT NULL,"
     "  active_at INTEGER NOT NULL, idle_timeout INTEGER NOT NULL, max_age INTEGER NOT NULL, rotated_at INTEGER NOT NULL, merged_into BLOB,"
-    "  due_at INTEGER NOT NULL"
+    "  due_at INTEGER NOT NULL, jwt_from INTEGER NOT NULL, jwt_old_session BLOB"
     ") STRICT;"
     "CREATE UNIQUE INDEX sessions_key ON sessions(key_hash) WHERE state = 0 AND key_hash IS NOT NULL;"
     "CREATE INDEX sessions_user ON sessions(user, id) WHERE user IS NOT NULL;"

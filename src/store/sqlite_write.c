@@ -22,11 +22,12 @@ static const char *const write_sql[WRITE_COUNT] = {
     [WRITE_BEGIN] = "BEGIN IMMEDIATE",
     [WRITE_COMMIT] = "COMMIT",
     [WRITE_ROLLBACK] = "ROLLBACK",
-    [WRITE_SESSION] = "INSERT INTO sessions(" SESSION_COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT(id) DO UPDATE SET"
+    [WRITE_SESSION] = "INSERT INTO sessions(" SESSION_COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT(id) DO UPDATE SET"
                       " state=excluded.state, reason=excluded.reason, gen=excluded.gen, seq=excluded.seq, gone_floor=excluded.gone_floor,"
                       " user=excluded.user, key_hash=excluded.key_hash, metadata=excluded.metadata, created_at=excluded.created_at,"
                       " ended_at=excluded.ended_at, active_at=excluded.active_at, idle_timeout=excluded.idle_timeout, max_age=excluded.max_age,"
-                      " rotated_at=excluded.rotated_at, merged_into=excluded.merged_into, due_at=excluded.due_at",
+                      " rotated_at=excluded.rotated_at, merged_into=excluded.merged_into, due_at=excluded.due_at,"
+                      " jwt_from=excluded.jwt_from, jwt_old_session=excluded.jwt_old_session",
     [WRITE_SESSION_DELETE] = "DELETE FROM sessions WHERE id = ?",
     /* Most changes of a task leave alone what is indexed; then no index is touched. Parameters as in WRITE_TASK. */
     [WRITE_TASK_CHANGE] = "UPDATE tasks SET version = ?4, body = ?8 WHERE id = ?1 AND session = ?2 AND state = ?3 AND due_at = ?5 AND kind IS ?6 AND queue IS ?7",
@@ -93,6 +94,8 @@ static int write_session(struct writer *w, const struct session_row *r) {
     bind_i64(&b, r->rotated_at);
     bind_optional_id(&b, &r->merged_into);
     bind_i64(&b, r->due_at);
+    bind_i64(&b, r->jwt_from_s);
+    bind_optional_id(&b, &r->jwt_old_session);
     return bind_run(&b);
 }
 

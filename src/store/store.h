@@ -39,6 +39,8 @@ struct session_row {
     struct str metadata; /* JSON text */
     int64_t created_at, ended_at, active_at, idle_timeout, max_age, rotated_at; /* idle_timeout and max_age: ms, 0 never */
     struct id merged_into; /* none unless reason is merged */
+    int64_t jwt_from_s;    /* JWTs for its key issued before this second are old; 0 none */
+    struct id jwt_old_session; /* and count as this session's; or none */
     int64_t due_at; /* when the engine wants to look at it again (expiry, forgetting); 0 never. Indexed */
 };
 
@@ -152,8 +154,8 @@ enum store_query_type {
     /* The whole of one session: session (found), tasks in order of version, gone in order of seq. */
     STORE_LOAD_SESSION,     /* by id */
     STORE_FIND_TASK,        /* by id: ret session id, or tombstone */
-    STORE_FIND_KEY,         /* by data = key hash: the active session with it (found, ret_id), and old_key if there is one */
-    STORE_FIND_USER,        /* by data = user: ids of its active sessions, and of ended ones that still hold tasks, whatever their state; newest first, with task_counts */
+    STORE_FIND_KEY,         /* by data = key hash: the active session with it (found, ret_id; a batch in which two would have it fails, so the old owner's row comes first), and old_key if there is one */
+    STORE_FIND_USER,        /* by data = user: its active sessions, and ended ones that still hold tasks, whatever their state; newest first */
     STORE_FIND_IDEMPOTENCY, /* by data = scope, time = now: found unless expired (expires_at 0 never is) */
     STORE_GET_INPUT,        /* by ids: blobs in the same order, STR_NONE for one that does not exist */
     STORE_GET_RESULT,       /* by id: found, and one blob (STR_NONE if there is none) */
@@ -202,7 +204,7 @@ struct store_query {
     struct kind_row *kinds;
     size_t kind_count;
     struct str clean, epoch;
-    /* with LIST_SESSIONS (as sessions) and FIND_USER (as ret_ids): unfinished and ended tasks of each */
+    /* with LIST_SESSIONS: unfinished and ended tasks of each */
     uint32_t (*task_counts)[2];
 
     struct arena arena;

@@ -349,6 +349,7 @@ static void credentials_and_roles(void **state) {
     expect("GET /v1/queues", W, NULL, 200, NULL);
     expect("GET /v1/queues", B, NULL, 403, NULL);
     expect("GET /metrics", B, NULL, 403, NULL);
+    expect("GET /metrics", S, NULL, 403, NULL);
     expect("GET /metrics", O, NULL, 200, "x 1\n# EOF\n");
     expect("GET /v1/tasks/nonsense", B, NULL, 404, NULL);
     expect("GET /v1/tasks/tsk_0000000000000000000000000%31", B, NULL, 200, NULL);

@@ -382,7 +382,7 @@ static void routes_and_methods(void **state) {
     assert_str(route_of("/v1/queues/a%2Eb/claim", HTTP_POST).queue, "a.b");
     assert_str(route_of("/v1/tasks/a%2Fb", HTTP_GET).task, "a%2Fb");
     assert_int_equal(route_of("/v1%2Ftasks", HTTP_GET).methods, 0);
-    assert_int_equal(route_of("/v1/tasks/", HTTP_GET).methods, route_of("/v1/tasks/x", HTTP_GET).methods);
+    assert_int_equal(route_of("/v1/tasks/", HTTP_GET).methods, 0);
     assert_int_equal(route_of("/v1/uploads", HTTP_POST).methods, 0);
     assert_int_equal(route_of("/v1/tasks/a/b/c", HTTP_GET).methods, 0);
     assert_int_equal(route_of("", HTTP_GET).methods, 0);

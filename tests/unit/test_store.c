@@ -197,11 +197,9 @@ static void user_has_active_sessions_and_ended_ones_with_tasks(struct harness *h
                            op_task(10, 3, 3, 1), op_task(11, 1, 1, 1), op_task(12, 1, 5, 2), op_task(13, 1, 2, 3)), STORE_OK);
     struct store_query q = {.type = STORE_FIND_USER, .data = STR("u")};
     ask(h, &q);
-    assert_int_equal(q.ret_id_count, 2);
-    assert_id(q.ret_ids[0], 3);
-    assert_id(q.ret_ids[1], 1);
-    assert_int_equal(q.task_counts[1][0], 2);
-    assert_int_equal(q.task_counts[1][1], 1);
+    assert_int_equal(q.session_count, 2);
+    assert_id(q.sessions[0].id, 3);
+    assert_id(q.sessions[1].id, 1);
     arena_fini(&q.arena);
 }
 

@@ -1,0 +1,93 @@
+#include "api/internal.h"
+
+#include "base/mem.h"
+
+static const struct {
+    const char *name;
+    enum role role;
+} roles[] = {{"backend", ROLE_BACKEND}, {"worker", ROLE_WORKER}, {"operator", ROLE_OPERATOR}};
+
+void api_shared_add_key(struct api_shared *s, const char *name, unsigned key_roles, struct str key) {
+    s->api_keys = mem_resize(s->api_keys, (s->api_key_count + 1) * sizeof *s->api_keys);
+    struct api_key *k = &s->api_keys[s->api_key_count++];
+    k->name = mem_strdup(str_of(name));
+    k->roles = key_roles;
+    crypto_sha256(key, k->hash);
+}
+
+/* "ROLE+ROLE" as bits, 0 if one is unknown. */
+static unsigned roles_read(struct str text) {
+    unsigned bits = 0;
+    struct str part;
+    while (list_next_by(&text, '+', &part)) {
+        unsigned bit = 0;
+        for (unsigned i = 0; i < sizeof roles / sizeof *roles; i++) {
+            bit |= str_eqz(part, roles[i].name) ? (unsigned) roles[i].role : 0;
+        }
+        if (!bit) {
+            return 0;
+        }
+        bits |= bit;
+    }
+    return bits;
+}
+
+static bool key_read(struct api_shared *s, struct str item) {
+    const char *first = memchr(item.p, ':', item.len), *end = item.p + item.len;
+    const char *second = first ? memchr(first + 1, ':', (size_t) (end - first - 1)) : NULL;
+    if (!second || first == item.p) {
+        return false;
+    }
+    unsigned bits = roles_read(str_n(first + 1, (size_t) (second - first - 1)));
+    struct str key = str_n(second + 1, (size_t) (end - second - 1));
+    if (!bits || key.len < 5 || !str_starts(key, "blk_")) {
+        return false;
+    }
+    char *name = mem_strdup(str_n(item.p, (size_t) (first - item.p)));
+    api_shared_add_key(s, name, bits, key);
+    mem_free(name);
+    return true;
+}
+
+static bool keys_read(struct api_shared *s, const char *list, struct buf *err) {
+    struct str rest = str_of(list), item;
+    for (unsigned n = 1; list_next(&rest, &item); n++) {
+        if (!key_read(s, item)) { /* never shown: it is a secret */
+            buf_printf(err, "api_keys: the %u. one must be NAME:ROLE+ROLE:blk_..., where a ROLE is backend, worker or operator", n);
+            return false;
+        }
+    }
+    return true;
+}
+
+int api_shared_init(struct api_shared *s, const struct options *o, const struct keyring *keys, struct buf *err) {
+    s->options = o;
+    s->keys = keys;
+    s->api_keys = NULL;
+    s->api_key_count = 0;
+    s->config = mem_alloc(sizeof *s->config);
+    if (!keys_read(s, o->api_keys, err) || origins_read(&s->config->origins, o, err) < 0 ||
+        jwt_keys_read(&s->config->jwt, o->jwt_secrets, o->jwt_public_keys, err) < 0 || session_kinds_read(&s->config->kinds, o, err) < 0) {
+        api_shared_fini(s);
+        return -1;
+    }
+    s->config->open_limit = limit_create(o->open_sessions_per_minute);
+    return 0;
+}
+
+void api_shared_fini(struct api_shared *s) {
+    for (unsigned i = 0; i < s->api_key_count; i++) {
+        mem_free(s->api_keys[i].name);
+    }
+    mem_free(s->api_keys);
+    s->api_keys = NULL;
+    s->api_key_count = 0;
+    if (s->config) {
+        origins_fini(&s->config->origins);
+        jwt_keys_fini(&s->config->jwt);
+        session_kinds_fini(&s->config->kinds);
+        limit_destroy(s->config->open_limit);
+        mem_free(s->config);
+        s->config = NULL;
+    }
+}

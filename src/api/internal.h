@@ -1,0 +1,135 @@
+/*
+ * internal.h: what the files of api/ share. A request's way: api.c (head) finds its route, credential and role; when the body is there it is decoded
+ * into a command (decode*.c); the answer comes back by mail and is written by encode.c. Streams of reports have stream_reports.c, watchers watch.c.
+ */
+#ifndef BOWLINE_API_INTERNAL_H
+#define BOWLINE_API_INTERNAL_H
+
+#include "api/api.h"
+#include "api/http_text.h"
+#include "api/jwt.h"
+#include "api/limit.h"
+#include "api/origin.h"
+#include "api/route.h"
+#include "base/wheel.h"
+
+/* Parsed options, shared by all loops and read-only but for the limit. */
+struct api_config {
+    struct origins origins;
+    struct jwt_keys jwt;
+    struct session_kinds kinds;
+    struct limit *open_limit;
+};
+
+struct api {
+    const struct api_shared *shared;
+    unsigned loop_index;
+    struct api_engine engine;
+    struct http_loop *loop;
+    struct channel *channels;
+    struct buf openapi; /* made when first asked for */
+    struct timer kick;  /* flushes what was sent outside of a turn */
+};
+
+/* Who a command's answer belongs to: cmd.owner points to one of these. */
+enum owner_kind { OWNER_CALL, OWNER_LINE };
+struct owner {
+    enum owner_kind kind;
+};
+
+enum cred_from { FROM_NOTHING, FROM_HEADER, FROM_QUERY, FROM_COOKIE };
+
+/* One request from its head to its answer. Lies in the request's arena. */
+struct call {
+    struct owner owner;
+    struct api *api;
+    struct http_request *r;
+    const struct route *route;
+    struct route_match match;
+    struct str path; /* decoded */
+    struct cred cred;
+    enum cred_from from;
+    struct query query;
+    struct problem early; /* the first thing found wrong */
+    bool early_is_role;   /* it comes before everything else */
+    struct str origin;    /* an allowed one, to be told so */
+    bool waits;           /* Prefer: wait is applied */
+    bool head_of_events;  /* HEAD of a stream: only the head is wanted */
+    bool sse;             /* which way of watching was chosen */
+    bool page;
+    bool bucket_taken; /* of the limit on open sessions */
+    struct etags etags;
+    struct cmd *cmd; /* with the engine */
+    struct report_stream *stream;
+};
+
+/* ---- api.c ---- */
+
+/* Sends a command to the engine; it comes back to c->owner. */
+void api_submit(struct api *a, struct cmd *c);
+/* The owner of a command is going. */
+void api_abandon(struct api *a, struct cmd *c);
+/* What was sent to the engine outside of a turn leaves soon. */
+void api_kick(struct api *a);
+/* A command for this call, with its credential, path and early problem; NULL when there is no memory. */
+struct cmd *call_command(struct call *call, enum cmd_type type) MUST_CHECK;
+/* True if what is wrong must wait until the engine has found the credential alive. */
+bool call_needs_engine(const struct call *call);
+
+/* ---- auth.c ---- */
+
+/* Finds the credential: fills call->cred and ->from. False: *p is the answer. */
+bool auth_read(struct call *call, struct problem *p) MUST_CHECK;
+/* For POST /v1/session: the session that the cookie names, if it is any good. */
+bool auth_read_cookie(struct call *call, struct problem *p) MUST_CHECK;
+/* May this credential use the route at all? */
+bool auth_role(const struct call *call);
+/* Requests with the cookie that change something, or upgrade, must come from a page of ours. */
+bool auth_origin(const struct call *call);
+
+/* ---- encode.c ---- */
+
+/* Headers that every answer has. */
+void headers_common(const struct call *call, struct buf *out);
+void headers_problem(const struct problem *p, struct buf *out);
+/* Each of these answers the request, which must not be touched afterwards. */
+void call_refuse(struct call *call, const struct problem *p, const char *more_headers);
+void call_refuse_err(struct call *call, enum err err);
+void call_answer(struct call *call, struct answer *a);
+void call_json(struct call *call, int status, struct buf *body);
+/* A body of ours that is no JSON. */
+void call_text(struct call *call, int status, const char *content_type, struct buf *body);
+
+/* ---- stream_reports.c ---- */
+
+/* Begins; the lines wait until the engine has said that this credential may report. */
+void stream_open(struct call *call);
+void stream_opened(struct call *call, struct answer *a);
+void stream_body(struct call *call, struct str piece);
+void stream_end(struct call *call);
+void stream_gone(struct call *call);
+struct line;
+void stream_answered(struct line *line, struct cmd *c);
+
+/* ---- watch.c ---- */
+
+void watch_attach(struct api *a, struct call *call, struct cmd *c); /* ANSWER_WATCH; call is NULL if the request is gone */
+void watch_rotated(struct call *call, struct answer *a);
+void watch_mail(struct api *a, struct mail *m);
+void watch_refilled(struct cmd *c);
+void watch_refill(void *arg, struct feed *f, struct watcher *w, uint64_t cursor, void *user);
+void watch_unwatched(void *arg, struct feed *f, void *user);
+void watch_destroy(struct api *a);
+
+/* ---- info.c, openapi.c, static.c ---- */
+
+void info_health(struct call *call);
+void info_ready(struct call *call);
+void info_metrics(struct call *call);
+void info_about(struct call *call);
+void info_openapi(struct call *call);
+void openapi_write(struct buf *out, struct str version);
+/* True if the path is the demo's and the request was answered. */
+bool static_serve(struct call *call) MUST_CHECK;
+
+#endif

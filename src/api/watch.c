@@ -1,0 +1,245 @@
+/* watch.c: feeds of this loop, by the channel's number, and those who watch them. */
+#include "api/internal.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+
+#include <uthash.h>
+
+/* The feed is made by the first answer that names the channel; mail that comes before it is kept. */
+struct channel {
+    uint64_t number;
+    struct feed *feed;
+    struct frame **early;
+    size_t early_count, early_cap;
+    uint64_t early_synced;
+    UT_hash_handle hh;
+};
+
+struct watching {
+    struct api *api;
+    uint64_t channel;
+    uint32_t tag;
+    struct watcher *watcher; /* that waits for `refill` */
+    struct cmd *refill;      /* with the engine */
+};
+
+static struct channel *channel_find(struct api *a, uint64_t number) {
+    struct channel *ch;
+    HASH_FIND(hh, a->channels, &number, sizeof number, ch);
+    return ch;
+}
+
+static struct channel *channel_get(struct api *a, uint64_t number) {
+    struct channel *ch = channel_find(a, number);
+    if (!ch) {
+        ch = mem_alloc(sizeof *ch);
+        ch->number = number;
+        HASH_ADD(hh, a->channels, number, sizeof ch->number, ch);
+    }
+    return ch;
+}
+
+static void channel_free(struct api *a, struct channel *ch) {
+    HASH_DEL(a->channels, ch);
+    for (size_t i = 0; i < ch->early_count; i++) {
+        frame_unref(ch->early[i]);
+    }
+    mem_free(ch->early);
+    if (ch->feed) {
+        feed_destroy(ch->feed);
+    }
+    mem_free(ch);
+}
+
+void watch_destroy(struct api *a) {
+    while (a->channels) {
+        channel_free(a, a->channels);
+    }
+}
+
+static void channel_open(struct api *a, struct channel *ch, const struct answer *answer) {
+    ch->feed = feed_create(a->loop, answer->log, answer->log_floor, answer->cursor_prefix, ch);
+    for (size_t i = 0; i < ch->early_count; i++) {
+        feed_publish(ch->feed, ch->early[i]);
+    }
+    if (ch->early_synced) {
+        feed_synced(ch->feed, ch->early_synced);
+    }
+    mem_free(ch->early);
+    ch->early = NULL;
+    ch->early_count = ch->early_cap = 0;
+}
+
+static void channel_publish(struct channel *ch, struct frame *f) {
+    if (ch->feed) {
+        feed_publish(ch->feed, f);
+        return;
+    }
+    if (ch->early_count == ch->early_cap) {
+        ch->early_cap = ch->early_cap ? ch->early_cap * 2 : 8;
+        ch->early = mem_resize(ch->early, ch->early_cap * sizeof *ch->early);
+    }
+    ch->early[ch->early_count++] = f;
+}
+
+static void channel_synced(struct channel *ch, uint64_t pos) {
+    if (ch->feed) {
+        feed_synced(ch->feed, pos);
+    } else {
+        ch->early_synced = pos;
+    }
+}
+
+static void channel_cut(struct channel *ch, const struct mail *m) {
+    static const enum cut_how hows[] = {
+        [MAIL_CUT_DRAINED] = CUT_DRAINED, [MAIL_CUT_AT_ONCE] = CUT_AT_ONCE, [MAIL_CUT_DEAD] = CUT_DEAD, [MAIL_CUT_FINISHED] = CUT_FINISHED};
+    if (ch->feed) {
+        feed_cut(ch->feed, m->mask, m->below, hows[m->how], str_of(m->event), m->data);
+    }
+}
+
+void watch_mail(struct api *a, struct mail *m) {
+    struct channel *ch = m->type == MAIL_FRAME || m->type == MAIL_SYNCED ? channel_get(a, m->channel) : channel_find(a, m->channel);
+    if (m->type == MAIL_FRAME) {
+        channel_publish(ch, m->frame);
+    } else if (m->type == MAIL_SYNCED) {
+        channel_synced(ch, m->pos);
+    } else if (m->type == MAIL_CUT && ch) {
+        channel_cut(ch, m);
+    } else if (m->type == MAIL_DROP && ch) {
+        channel_free(a, ch);
+    }
+    if (m->type == MAIL_CUT) {
+        mem_free((void *) m->data.p);
+    }
+}
+
+static void unwatch(struct api *a, uint64_t channel, uint32_t tag) {
+    a->engine.unwatch(a->engine.arg, channel, tag);
+    api_kick(a);
+}
+
+/* When the watcher is to be let go: a page when its waiting is over, others when the credential ends. 0: never, or for a page at once. */
+static int64_t until_of(const struct call *call, const struct cmd *c) {
+    int64_t now_ms = http_loop_now(call->api->loop), until_ms = c->answer.until_ms;
+    if (call->page) {
+        until_ms = c->wait_ms > 0 ? now_ms + c->wait_ms : 0;
+    }
+    if (c->cred.kind == CRED_JWT && (until_ms || !call->page)) {
+        int64_t left_ms = c->cred.exp_ms - clock_wall_ms();
+        int64_t exp_ms = now_ms + (left_ms > 0 ? left_ms : 1);
+        until_ms = !until_ms || exp_ms < until_ms ? exp_ms : until_ms;
+    }
+    return until_ms;
+}
+
+static void watcher_headers(const struct call *call, struct buf *out) {
+    struct buf all = {0};
+    headers_common(call, &all);
+    /* the stream's own head says the rest */
+    struct str rest = buf_view(&all);
+    while (rest.len) {
+        const char *end = memchr(rest.p, '\n', rest.len);
+        struct str line = str_n(rest.p, (size_t) (end - rest.p) + 1);
+        if (!str_starts(line, "Cache-Control:") && !str_starts(line, "X-Content-Type-Options:")) {
+            buf_str(out, line);
+        }
+        rest = str_from(rest, line.len);
+    }
+    buf_fini(&all);
+}
+
+void watch_attach(struct api *a, struct call *call, struct cmd *c) {
+    const struct answer *answer = &c->answer;
+    struct channel *ch = channel_get(a, answer->channel);
+    if (!ch->feed) {
+        channel_open(a, ch, answer);
+    }
+    if (!call) {
+        unwatch(a, answer->channel, answer->tag[0]);
+        return;
+    }
+    struct watching *w = mem_alloc(sizeof *w);
+    struct buf headers = {0};
+    *w = (struct watching){.api = a, .channel = answer->channel, .tag = answer->tag[0]};
+    watcher_headers(call, &headers);
+    struct watch_start start = {
+        .way = c->watch.websocket ? WATCH_WEBSOCKET
+               : c->watch.page    ? WATCH_PAGE
+                                  : WATCH_SSE,
+        .fresh = answer->fresh,
+        .reset = answer->reset,
+        .cursor = answer->cursor,
+        .live_seq = answer->live_seq,
+        .until_ms = until_of(call, c),
+        .tag = {answer->tag[0], answer->tag[1]},
+        .user = w,
+        .headers = buf_view(&headers),
+    };
+    if (!http_watch(call->r, ch->feed, &start)) {
+        mem_free(w);
+        unwatch(a, answer->channel, answer->tag[0]);
+    }
+    buf_fini(&headers);
+}
+
+/* Within the grace after a rotation: the stream says so and ends, so that EventSource comes back with the new cookie. */
+void watch_rotated(struct call *call, struct answer *a) {
+    struct buf body = {0};
+    struct str prefix = a->cursor_prefix;
+    unsigned long long cursor = a->cursor;
+    buf_printf(&body, "retry: 2000\nid: %.*s%llu\n\n", STR_FMT(prefix), cursor);
+    buf_printf(&body, "id: %.*s%llu\nevent: session\ndata: %.*s\n\n", STR_FMT(prefix), cursor, STR_FMT(buf_view(&a->body)));
+    struct buf headers = {0};
+    headers_common(call, &headers);
+    buf_puts(&headers, "Content-Type: text/event-stream\r\nX-Accel-Buffering: no\r\n");
+    http_respond(call->r, 200, &headers, &body, true);
+}
+
+/* ---- refills ---- */
+
+void watch_refill(void *arg, struct feed *f, struct watcher *watcher, uint64_t cursor, void *user) {
+    struct api *a = arg;
+    struct watching *w = user;
+    (void) f;
+    struct cmd *c = cmd_create(CMD_WATCH_REFILL, a->loop_index);
+    if (!c) {
+        watcher_refill(watcher, NULL, 0, cursor, true);
+        return;
+    }
+    c->channel = w->channel;
+    c->cursor = cursor;
+    c->watcher = w;
+    c->method = STR("");
+    c->path = c->body = STR("");
+    w->watcher = watcher;
+    w->refill = c;
+    api_submit(a, c);
+    api_kick(a);
+}
+
+void watch_refilled(struct cmd *c) {
+    struct watching *w = c->watcher;
+    struct answer *a = &c->answer;
+    if (!w) { /* it left meanwhile */
+        for (size_t i = 0; i < a->frame_count; i++) {
+            frame_unref(a->frames[i]);
+        }
+        return;
+    }
+    struct watcher *watcher = w->watcher;
+    w->refill = NULL;
+    w->watcher = NULL;
+    watcher_refill(watcher, a->frames, a->frame_count, a->upto, a->type != ANSWER_REFILL || a->failed);
+}
+
+void watch_unwatched(void *arg, struct feed *f, void *user) {
+    struct watching *w = user;
+    (void) f;
+    if (w->refill) {
+        w->refill->watcher = NULL;
+    }
+    unwatch(arg, w->channel, w->tag);
+    mem_free(w);
+}

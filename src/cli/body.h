@@ -1,0 +1,28 @@
+/* body.h: request bodies from flags and operands. Each gives 0, or an exit code after saying what is wrong. */
+#ifndef BOWLINE_CLI_BODY_H
+#define BOWLINE_CLI_BODY_H
+
+#include "base/buf.h"
+#include "cli/args.h"
+
+enum member_type { MEMBER_TEXT, MEMBER_NUMBER, MEMBER_JSON };
+
+struct member {
+    const char *flag; /* NULL ends a table */
+    const char *name; /* of the JSON member */
+    enum member_type type;
+};
+
+/* Begins another member: a comma if one is needed, and the name with its colon. */
+void body_name(struct buf *b, const char *name);
+void body_text(struct buf *b, const char *name, const char *value); /* nothing if value is NULL */
+/* Those of the table whose flags were given. */
+int body_members(struct buf *b, const struct args *a, const struct member *members) __attribute__((warn_unused_result));
+/* "session": the id of --session, or the object of --session-key and --user. Nothing if neither was given. */
+int body_session(struct buf *b, const struct args *a) __attribute__((warn_unused_result));
+/* A value as JSON: the text itself, @FILE, or - for standard input. `what` names it in messages. Appends exactly what was given, without white space around it. */
+int body_json(struct buf *b, const struct args *a, const char *what, const char *text) __attribute__((warn_unused_result));
+/* Everything that can be read from a file; "-" is standard input. */
+int file_read(const struct args *a, const char *path, struct buf *out) __attribute__((warn_unused_result));
+
+#endif

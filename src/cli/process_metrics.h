@@ -1,0 +1,9 @@
+/* process_metrics.h: what every exporter says of its process, as OpenMetrics text. */
+#ifndef BOWLINE_CLI_PROCESS_METRICS_H
+#define BOWLINE_CLI_PROCESS_METRICS_H
+
+#include "base/buf.h"
+
+void process_metrics(struct buf *out); /* any thread */
+
+#endif

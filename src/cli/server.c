@@ -1,0 +1,293 @@
+/*
+ * The happy path: a loop's api gathers commands of one turn (submit), posts them at the turn's end (flush) and rings the engine. The engine
+ * takes from each loop's box at most ROUND_MAX of them in turn and from the store's box everything, runs, and posts what it has to say once per
+ * loop and round, waking the loop if its box had been empty. Nothing is shared but boxes, the bell and a few atomic flags.
+ */
+#include "cli/server_internal.h"
+
+#include "base/clock.h"
+#include "base/mem.h"
+
+#include <assert.h>
+#include <stdio.h>
+#include <sys/eventfd.h>
+#include <unistd.h>
+
+#define ROUND_MAX 256
+
+void server_notice(struct server *s) {
+    uint64_t one = 1;
+    ssize_t n = write(s->notice_fd, &one, sizeof one);
+    (void) n; /* full means: noticed already */
+}
+
+/* ---- the store's threads ---- */
+
+static void store_post(struct server *s, const struct letter *what) {
+    struct letters one = {.letter_bytes = sizeof *what};
+    *(struct letter *) letters_add(&one) = *what;
+    if (mailbox_post(&s->store_inbox.box, &one)) {
+        bell_ring(&s->bell);
+    }
+    letters_fini(&one);
+}
+
+static void store_batch_done(void *arg, struct store_batch *b) {
+    store_post(arg, &(struct letter){.type = LETTER_BATCH, .u.batch = b});
+}
+
+static void store_query_done(void *arg, struct store_query *q) {
+    store_post(arg, &(struct letter){.type = LETTER_QUERY, .u.query = q});
+}
+
+struct store_sink server_sink(struct server *s) {
+    return (struct store_sink){store_batch_done, store_query_done, s};
+}
+
+/* ---- the engine's thread ---- */
+
+static void engine_mail(void *arg, unsigned loop, struct mail m) {
+    struct server *s = arg;
+    assert(loop < s->loop_count);
+    *(struct mail *) letters_add(&s->loops[loop].to_loop) = m;
+}
+
+static void server_post_mail(struct server *s) {
+    for (unsigned i = 0; i < s->loop_count; i++) {
+        struct loop *l = &s->loops[i];
+        if (mailbox_post(&l->mail, &l->to_loop)) {
+            http_loop_wake(l->http);
+        }
+    }
+}
+
+static void letter_open(struct engine *e, unsigned loop, const struct letter *letter) {
+    switch (letter->type) {
+    case LETTER_SUBMIT: engine_submit(e, letter->u.cmd); break;
+    case LETTER_ABANDON: engine_abandon(e, letter->u.cmd); break;
+    case LETTER_UNWATCH: engine_unwatch(e, loop, letter->channel, letter->tag); break;
+    case LETTER_BATCH: engine_batch_done(e, letter->u.batch); break;
+    case LETTER_QUERY: engine_query_done(e, letter->u.query); break;
+    }
+}
+
+/* Opens at most `most` letters; true if more are waiting. */
+static bool inbox_serve(struct engine *e, struct inbox *in, unsigned loop, size_t most) {
+    if (in->next == in->taken.count) {
+        letters_clear(&in->taken);
+        in->next = 0;
+        mailbox_take(&in->box, &in->taken);
+    }
+    size_t end = in->taken.count - in->next > most ? in->next + most : in->taken.count;
+    while (in->next < end) {
+        letter_open(e, loop, letters_at(&in->taken, in->next++));
+    }
+    return in->next < in->taken.count;
+}
+
+static bool server_serve_boxes(struct server *s) {
+    bool more = inbox_serve(s->engine, &s->store_inbox, 0, SIZE_MAX);
+    for (unsigned i = 0; i < s->loop_count; i++) {
+        more |= inbox_serve(s->engine, &s->loops[i].inbox, i, ROUND_MAX);
+    }
+    return more;
+}
+
+static void server_look_ready(struct server *s) {
+    if (!atomic_load(&s->ready) && !atomic_load(&s->draining) && engine_ready(s->engine)) {
+        atomic_store(&s->ready, true);
+        server_notice(s);
+    }
+}
+
+static void *engine_main(void *arg) {
+    struct server *s = arg;
+    bool stopping = false;
+    engine_start(s->engine, s->config.store);
+    for (;;) {
+        bool stop_wanted = atomic_load(&s->stop_wanted); /* before the boxes: no loop posts any more once it is set */
+        bool more = server_serve_boxes(s);
+        if (!stopping && !more && stop_wanted) {
+            stopping = true;
+            engine_stop(s->engine);
+        }
+        engine_run(s->engine, clock_ms());
+        server_post_mail(s);
+        server_metrics_give(s);
+        server_look_ready(s);
+        if (stopping && engine_stopped(s->engine)) {
+            break;
+        }
+        bell_wait(&s->bell, more ? 0 : engine_next(s->engine) - clock_ms());
+    }
+    server_metrics_close(s);
+    atomic_store(&s->stopped, true);
+    server_notice(s);
+    return NULL;
+}
+
+/* ---- the main thread ---- */
+
+void inbox_init(struct inbox *in) {
+    mailbox_init(&in->box, sizeof(struct letter));
+    in->taken.letter_bytes = sizeof(struct letter);
+}
+
+void inbox_fini(struct inbox *in) {
+    mailbox_fini(&in->box);
+    letters_fini(&in->taken);
+}
+
+static void server_init_lock(struct server *s) {
+    pthread_condattr_t attr;
+    int failed = pthread_condattr_init(&attr) | pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+    failed |= pthread_cond_init(&s->cond, &attr) | pthread_mutex_init(&s->lock, NULL);
+    assert(!failed);
+    (void) failed;
+    pthread_condattr_destroy(&attr);
+}
+
+struct server *server_create(unsigned loops) {
+    assert(loops > 0 && loops <= LOOPS_MAX);
+    struct server *s = mem_alloc(sizeof *s);
+    s->loop_count = loops;
+    s->loops = mem_alloc(loops * sizeof *s->loops);
+    for (unsigned i = 0; i < loops; i++) {
+        loop_init(&s->loops[i], s, i);
+    }
+    inbox_init(&s->store_inbox);
+    bell_init(&s->bell);
+    server_init_lock(s);
+    s->notice_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    return s;
+}
+
+static void server_make_engine(struct server *s) {
+    struct engine_config config = {
+        .options = s->config.options,
+        .keys = s->config.keys,
+        .loops = s->loop_count,
+        .mail = engine_mail,
+        .mail_arg = s,
+        .random = crypto_random,
+    };
+    s->engine = engine_create(&config, clock_ms());
+}
+
+/* Loops that run already end by themselves, so that server_destroy can join them. */
+static int server_give_up(struct server *s) {
+    server_drain(s, 0);
+    for (unsigned i = 0; i < s->loop_count; i++) {
+        struct loop *l = &s->loops[i];
+        if (l->listen_fd >= 0) {
+            close(l->listen_fd);
+            l->listen_fd = -1;
+        }
+    }
+    return -1;
+}
+
+int server_start(struct server *s, const struct server_config *config, struct buf *err) {
+    s->config = *config;
+    s->config.shared->ready = &s->ready;
+    s->config.shared->draining = &s->draining;
+    s->config.shared->metrics = server_metrics;
+    s->config.shared->metrics_arg = s;
+    for (unsigned i = 0; i < s->loop_count; i++) {
+        s->loops[i].listen_fd = config->listen_fds[i];
+    }
+    server_make_engine(s);
+    if (!s->engine) {
+        buf_puts(err, "there is too little memory");
+        return server_give_up(s);
+    }
+    for (unsigned i = 0; i < s->loop_count; i++) {
+        if (loop_start(&s->loops[i], err)) {
+            return server_give_up(s);
+        }
+    }
+    pthread_mutex_lock(&s->lock);
+    int failed = pthread_create(&s->engine_thread, NULL, engine_main, s);
+    s->has_engine_thread = !failed;
+    pthread_mutex_unlock(&s->lock);
+    if (failed) {
+        buf_printf(err, "a thread cannot be started: %s", strerror(failed));
+        return server_give_up(s);
+    }
+    return 0;
+}
+
+int server_notice_fd(const struct server *s) {
+    return s->notice_fd;
+}
+
+void server_notice_clear(struct server *s) {
+    uint64_t count;
+    ssize_t n = read(s->notice_fd, &count, sizeof count);
+    (void) n;
+}
+
+bool server_ready(const struct server *s) {
+    return atomic_load(&s->ready);
+}
+
+void server_drain(struct server *s, int64_t drain_ms) {
+    atomic_store(&s->drain_ms, drain_ms);
+    atomic_store(&s->draining, true);
+    atomic_store(&s->ready, false);
+    for (unsigned i = 0; i < s->loop_count; i++) {
+        if (atomic_load(&s->loops[i].state) == LOOP_RUNNING) {
+            http_loop_wake(s->loops[i].http);
+        }
+    }
+}
+
+bool server_drained(const struct server *s) {
+    for (unsigned i = 0; i < s->loop_count; i++) {
+        if (atomic_load(&s->loops[i].state) == LOOP_RUNNING) {
+            return false;
+        }
+    }
+    return true;
+}
+
+void server_stop(struct server *s) {
+    atomic_store(&s->stop_wanted, true);
+    bell_ring(&s->bell);
+}
+
+bool server_stopped(const struct server *s) {
+    return atomic_load(&s->stopped);
+}
+
+/* The store is waited for, and what it hands back belongs to the engine, before the engine goes. */
+static void server_end_engine(struct server *s) {
+    if (s->has_engine_thread) {
+        pthread_join(s->engine_thread, NULL);
+    }
+    store_destroy(s->config.store);
+    if (!s->engine) {
+        return;
+    }
+    server_serve_boxes(s);
+    engine_destroy(s->engine);
+}
+
+void server_destroy(struct server *s) {
+    for (unsigned i = 0; i < s->loop_count; i++) {
+        if (atomic_load(&s->loops[i].state) != LOOP_NONE) {
+            pthread_join(s->loops[i].thread, NULL);
+        }
+    }
+    server_end_engine(s);
+    for (unsigned i = 0; i < s->loop_count; i++) {
+        loop_end(&s->loops[i]);
+    }
+    inbox_fini(&s->store_inbox);
+    bell_fini(&s->bell);
+    pthread_cond_destroy(&s->cond);
+    pthread_mutex_destroy(&s->lock);
+    close(s->notice_fd);
+    mem_free(s->loops);
+    mem_free(s);
+}

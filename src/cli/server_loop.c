@@ -1,0 +1,165 @@
+/* server_loop.c: a loop's thread: its api's commands go out in one letter box per turn, the engine's mail comes in when it is woken. */
+#include "cli/server_internal.h"
+
+#include <stdio.h>
+#include <unistd.h>
+
+/* ---- what the api asks for; the loop's thread ---- */
+
+static void loop_submit(void *arg, struct cmd *c) {
+    struct loop *l = arg;
+    struct letter *letter = letters_add(&l->to_engine);
+    letter->type = LETTER_SUBMIT;
+    letter->u.cmd = c;
+}
+
+static void loop_abandon(void *arg, struct cmd *c) {
+    struct loop *l = arg;
+    struct letter *letter = letters_add(&l->to_engine);
+    letter->type = LETTER_ABANDON;
+    letter->u.cmd = c;
+}
+
+static void loop_unwatch(void *arg, uint64_t channel, uint32_t tag) {
+    struct loop *l = arg;
+    struct letter *letter = letters_add(&l->to_engine);
+    letter->type = LETTER_UNWATCH;
+    letter->channel = channel;
+    letter->tag = tag;
+}
+
+static void loop_flush(void *arg) {
+    struct loop *l = arg;
+    loop_counts_publish(l);
+    if (mailbox_post(&l->inbox.box, &l->to_engine)) {
+        bell_ring(&l->server->bell);
+    }
+}
+
+static void loop_read_mail(struct loop *l) {
+    if (!mailbox_take(&l->mail, &l->mail_taken)) {
+        return;
+    }
+    for (size_t i = 0; i < l->mail_taken.count; i++) {
+        api_mail(l->api, *(struct mail *) letters_at(&l->mail_taken, i));
+    }
+    letters_clear(&l->mail_taken);
+}
+
+static void loop_on_wake(void *arg) {
+    struct loop *l = arg;
+    loop_read_mail(l);
+    if (atomic_load(&l->server->draining) && !l->drains) {
+        l->drains = true;
+        http_loop_drain(l->http, atomic_load(&l->server->drain_ms));
+    }
+}
+
+static struct http_limits limits_of(const struct options *o, unsigned loops) {
+    int64_t connections = o->max_connections / loops;
+    return (struct http_limits){
+        .max_body = (size_t) o->max_body,
+        .max_header_block = (size_t) o->max_header_block,
+        .max_uri = (size_t) o->max_uri,
+        .max_connections = (unsigned) (connections > 0 ? connections : 1),
+        .header_ms = o->request_header_timeout,
+        .body_ms = o->body_timeout,
+        .idle_ms = o->idle_keepalive_timeout,
+        .keepalive_ms = o->keepalive,
+        .max_stream_age_ms = o->max_stream_age,
+        .stalled_reader_ms = o->stalled_reader_timeout,
+    };
+}
+
+static int loop_make(struct loop *l) {
+    struct server *s = l->server;
+    struct api_engine port = {loop_submit, loop_abandon, loop_unwatch, loop_flush, l};
+    l->api = api_create(s->config.shared, l->index, &port);
+    if (!l->api) {
+        return -1;
+    }
+    struct http_limits limits = limits_of(s->config.options, s->loop_count);
+    struct http_handler handler = api_handler(l->api);
+    l->http = http_loop_create(l->listen_fd, &limits, &handler);
+    if (!l->http) {
+        return -1;
+    }
+    l->listen_fd = -1;
+    api_attach(l->api, l->http);
+    http_loop_on_wake(l->http, loop_on_wake, l);
+    return 0;
+}
+
+static void loop_set_state(struct loop *l, enum loop_state state) {
+    struct server *s = l->server;
+    pthread_mutex_lock(&s->lock);
+    atomic_store(&l->state, state);
+    pthread_cond_broadcast(&s->cond);
+    pthread_mutex_unlock(&s->lock);
+}
+
+static void *loop_main(void *arg) {
+    struct loop *l = arg;
+    if (loop_make(l)) {
+        loop_set_state(l, LOOP_FAILED);
+        return NULL;
+    }
+    loop_set_state(l, LOOP_RUNNING);
+    http_loop_run(l->http);
+    loop_flush(l);
+    loop_set_state(l, LOOP_ENDED);
+    server_notice(l->server);
+    return NULL;
+}
+
+/* ---- its life; the main thread ---- */
+
+void loop_init(struct loop *l, struct server *s, unsigned index) {
+    l->server = s;
+    l->index = index;
+    l->listen_fd = -1;
+    atomic_init(&l->state, LOOP_NONE);
+    l->to_engine.letter_bytes = sizeof(struct letter);
+    l->to_loop.letter_bytes = l->mail_taken.letter_bytes = sizeof(struct mail);
+    mailbox_init(&l->mail, sizeof(struct mail));
+    inbox_init(&l->inbox);
+}
+
+int loop_start(struct loop *l, struct buf *err) {
+    atomic_store(&l->state, LOOP_STARTING);
+    int failed = pthread_create(&l->thread, NULL, loop_main, l);
+    if (failed) {
+        atomic_store(&l->state, LOOP_NONE);
+        buf_printf(err, "a thread cannot be started: %s", strerror(failed));
+        return -1;
+    }
+    pthread_mutex_lock(&l->server->lock);
+    while (atomic_load(&l->state) == LOOP_STARTING) {
+        pthread_cond_wait(&l->server->cond, &l->server->lock);
+    }
+    pthread_mutex_unlock(&l->server->lock);
+    if (atomic_load(&l->state) == LOOP_FAILED) {
+        buf_puts(err, "a loop cannot be started: there is too little memory or there are too few file descriptors");
+        return -1;
+    }
+    return 0;
+}
+
+void loop_end(struct loop *l) {
+    if (l->api) {
+        mailbox_post(&l->mail, &l->to_loop);
+        loop_read_mail(l);
+        api_destroy(l->api);
+    }
+    if (l->http) {
+        http_loop_destroy(l->http);
+    }
+    if (l->listen_fd >= 0) {
+        close(l->listen_fd);
+    }
+    letters_fini(&l->to_engine);
+    letters_fini(&l->to_loop);
+    letters_fini(&l->mail_taken);
+    mailbox_fini(&l->mail);
+    inbox_fini(&l->inbox);
+}

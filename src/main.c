@@ -1,0 +1,38 @@
+/* main.c: finds the command and hands over. */
+#include "cli/cli.h"
+#include "cli/exit.h"
+#include "cli/help.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const struct {
+    const char *name;
+    int (*run)(int argc, char **argv);
+} commands[] = {
+    {"serve", serve_main}, {"config", config_main},   {"session", session_main}, {"task", task_main},
+    {"watch", watch_main}, {"version", version_main}, {"help", help_main},       {"--version", version_main},
+    {"-V", version_main},  {"--help", help_main},     {"-h", help_main},
+};
+
+/* Output that could not be written (a full disk, say) must not look like success. */
+static int finish(int code) {
+    if (fflush(stdout) == 0 && !ferror(stdout)) {
+        return code;
+    }
+    perror("bowline: standard output");
+    return code ? code : BOWLINE_EXIT_FAILED;
+}
+
+int main(int argc, char **argv) {
+    if (argc < 2) {
+        fputs("bowline: which command?\n  `bowline help` shows what there is; `bowline serve` runs the server\n", stderr);
+        return BOWLINE_EXIT_USAGE;
+    }
+    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+        if (strcmp(argv[1], commands[i].name) == 0) {
+            return finish(commands[i].run(argc - 2, argv + 2));
+        }
+    }
+    return help_unknown_command(argv[1]);
+}

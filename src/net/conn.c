@@ -1,0 +1,283 @@
+/*
+ * The life of a connection. The happy path: bytes are read into the loop's buffer and parsed in place; each request becomes an exchange at the
+ * tail; answers leave from the front, all that are ready in one sendmsg. It ends by the peer (end of input and nothing left to say, an error),
+ * by an answer that closes, or by a timer. Behind the last answer the sending side is shut and what still comes is thrown away for a while, so
+ * that the peer can read the answer before it sees a reset.
+ */
+#include "base/mem.h"
+#include "net/conn.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+static void conn_on_poll(uv_poll_t *poll, int status, int events);
+static void conn_on_timer(struct timer *t, int64_t now_ms, void *arg);
+
+/* ---- birth, states, death ---- */
+
+void conn_create(struct http_loop *l, int fd, const char *peer) {
+    struct http_conn *c = mem_alloc(sizeof(*c));
+    c->loop = l;
+    c->fd = fd;
+    c->in_ms = c->out_ms = l->now_ms;
+    TAILQ_INIT(&c->exchanges);
+    memcpy(c->peer, peer, sizeof(c->peer));
+    if (uv_poll_init(&l->uv, &c->poll, fd)) {
+        close(fd);
+        mem_free(c);
+        return;
+    }
+    LIST_INSERT_HEAD(&l->conns, c, link);
+    l->counts.connections++;
+    l->counts.accepted++;
+    conn_read(c); /* what came with the connection; also arms */
+}
+
+void conn_move(struct http_conn *c, enum conn_state to) {
+    static const uint8_t allowed[] = {
+        [CONN_HTTP] = 1 << CONN_LAST | 1 << CONN_WATCH | 1 << CONN_LINGER | 1 << CONN_CLOSED,
+        [CONN_LAST] = 1 << CONN_WATCH | 1 << CONN_LINGER | 1 << CONN_CLOSED,
+        [CONN_WATCH] = 1 << CONN_LINGER | 1 << CONN_CLOSED,
+        [CONN_LINGER] = 1 << CONN_CLOSED,
+        [CONN_CLOSED] = 0,
+    };
+    assert(allowed[c->state] & 1 << to);
+    c->state = (uint8_t) to;
+    if (to == CONN_LINGER) {
+        c->out_ms = c->loop->now_ms;
+        c->blocked = false;
+        shutdown(c->fd, SHUT_WR);
+    }
+}
+
+static void conn_on_closed(uv_handle_t *handle) {
+    mem_free((char *) handle - offsetof(struct http_conn, poll));
+}
+
+void conn_close(struct http_conn *c) {
+    struct http_loop *l = c->loop;
+    if (c->state == CONN_CLOSED) {
+        return;
+    }
+    conn_move(c, CONN_CLOSED);
+    while (!TAILQ_EMPTY(&c->exchanges)) {
+        exchange_destroy(TAILQ_FIRST(&c->exchanges));
+    }
+    if (c->watch) {
+        watcher_destroy(c->watch);
+    }
+    wheel_cancel(&l->wheel, &c->timer);
+    if (c->dirty) {
+        TAILQ_REMOVE(&l->dirty, c, dirty_link);
+    }
+    if (c->waiting) {
+        TAILQ_REMOVE(&l->waiting, c, waiting_link);
+    }
+    c->dirty = c->waiting = false;
+    buf_fini(&c->in);
+    LIST_REMOVE(c, link);
+    uv_close((uv_handle_t *) &c->poll, conn_on_closed);
+    close(c->fd);
+    loop_conn_gone(l);
+}
+
+/* Everything has been said. */
+static void conn_finish(struct http_conn *c) {
+    if (c->eof) {
+        conn_close(c);
+    } else {
+        conn_move(c, CONN_LINGER);
+    }
+}
+
+bool conn_is_idle(const struct http_conn *c) {
+    return c->state == CONN_HTTP && TAILQ_EMPTY(&c->exchanges) && http1_idle(&c->parser) && !c->in.len;
+}
+
+void conn_mark(struct http_conn *c) {
+    if (!c->dirty && c->state != CONN_CLOSED) {
+        c->dirty = true;
+        TAILQ_INSERT_TAIL(&c->loop->dirty, c, dirty_link);
+    }
+}
+
+void conn_wait(struct http_conn *c) {
+    if (!c->waiting && c->state != CONN_CLOSED) {
+        c->waiting = true;
+        TAILQ_INSERT_TAIL(&c->loop->waiting, c, waiting_link);
+    }
+}
+
+/* ---- timers ---- */
+
+enum due { DUE_NONE, DUE_STALLED, DUE_HEAD, DUE_BODY, DUE_IDLE, DUE_PROBE, DUE_KEEPALIVE, DUE_PONG, DUE_LINGER };
+
+static void sooner(int64_t at, enum due what, int64_t *at_ms, enum due *due) {
+    if (at < *at_ms) {
+        *at_ms = at;
+        *due = what;
+    }
+}
+
+bool conn_paused(const struct http_conn *c) {
+    return c->input && c->input->paused;
+}
+
+static void conn_due_http(const struct http_conn *c, int64_t *at_ms, enum due *due) {
+    const struct http_limits *limits = &c->loop->limits;
+    if (c->head_ms) {
+        sooner(c->head_ms + limits->header_ms, DUE_HEAD, at_ms, due);
+    } else if (http1_in_body(&c->parser)) {
+        if (!conn_paused(c)) {
+            sooner(c->in_ms + limits->body_ms, DUE_BODY, at_ms, due);
+        }
+    } else if (TAILQ_EMPTY(&c->exchanges)) {
+        sooner((c->in_ms > c->out_ms ? c->in_ms : c->out_ms) + limits->idle_ms, DUE_IDLE, at_ms, due);
+    }
+}
+
+static enum due conn_due(const struct http_conn *c, int64_t *ret_at_ms) {
+    const struct http_limits *limits = &c->loop->limits;
+    enum due due = DUE_NONE;
+    *ret_at_ms = INT64_MAX;
+    if (c->blocked) {
+        sooner(c->out_ms + limits->stalled_reader_ms, DUE_STALLED, ret_at_ms, &due);
+    }
+    switch (c->state) {
+    case CONN_HTTP: conn_due_http(c, ret_at_ms, &due); break;
+    case CONN_LAST:
+        if (c->eof && !c->probed) {
+            sooner(c->in_ms + PROBE_MS, DUE_PROBE, ret_at_ms, &due);
+        }
+        break;
+    case CONN_WATCH:
+        if (!c->blocked && TAILQ_EMPTY(&c->exchanges)) {
+            sooner(c->out_ms + limits->keepalive_ms, DUE_KEEPALIVE, ret_at_ms, &due);
+        }
+        if (c->watch->ping_ms) {
+            sooner(c->watch->ping_ms + limits->stalled_reader_ms, DUE_PONG, ret_at_ms, &due);
+        }
+        break;
+    case CONN_LINGER: sooner(c->out_ms + LINGER_MS, DUE_LINGER, ret_at_ms, &due); break;
+    default: break;
+    }
+    return due;
+}
+
+static void conn_set_timer(struct http_conn *c) {
+    int64_t at_ms;
+    if (conn_due(c, &at_ms) != DUE_NONE && (!c->timer.at_ms || at_ms < c->timer.at_ms)) {
+        wheel_set(&c->loop->wheel, &c->timer, at_ms, conn_on_timer);
+    }
+}
+
+/* The peer has ended its side while a request still waits. A peer that is really gone answers an interim response with a reset. */
+static void conn_probe(struct http_conn *c) {
+    struct exchange *x = TAILQ_FIRST(&c->exchanges);
+    c->probed = true;
+    if (x) {
+        exchange_interim(x);
+    }
+}
+
+static void conn_on_timer(struct timer *t, int64_t now_ms, void *arg) {
+    struct http_conn *c = (struct http_conn *) (void *) ((char *) t - offsetof(struct http_conn, timer));
+    int64_t at_ms;
+    enum due due = conn_due(c, &at_ms);
+    (void) arg;
+    if (at_ms <= now_ms) {
+        switch (due) {
+        case DUE_HEAD: conn_refuse(c, ERR_REQUEST_TIMEOUT, "The header block did not arrive in time"); break;
+        case DUE_BODY: conn_refuse(c, ERR_REQUEST_TIMEOUT, "The body stopped arriving"); break;
+        case DUE_PROBE: conn_probe(c); break;
+        case DUE_KEEPALIVE: watcher_keepalive(c->watch); break;
+        default: conn_close(c); return;
+        }
+        conn_mark(c);
+    }
+    conn_set_timer(c);
+}
+
+/* ---- what the poll is asked for ---- */
+
+static bool conn_wants_input(const struct http_conn *c) {
+    switch (c->state) {
+    case CONN_HTTP: return !c->eof && conn_may_parse(c);
+    case CONN_LAST: return !c->eof;
+    case CONN_WATCH: return c->watch->control.len < CONTROL_MAX && !c->in.len;
+    default: return c->state == CONN_LINGER;
+    }
+}
+
+/* Reads from now on only what says that the peer is gone for good, when there is nothing else to wait for. */
+static void conn_arm(struct http_conn *c) {
+    int want = (conn_wants_input(c) ? UV_READABLE : 0) | (c->blocked ? UV_WRITABLE : 0);
+    want = want ? want : UV_PRIORITIZED;
+    if (c->armed != want) {
+        c->armed = (uint8_t) want;
+        uv_poll_start(&c->poll, want, conn_on_poll);
+    }
+}
+
+void conn_settle(struct http_conn *c) {
+    if ((c->state == CONN_LAST && TAILQ_EMPTY(&c->exchanges)) || (c->loop->draining && conn_is_idle(c))) {
+        conn_finish(c);
+    }
+    if (c->state != CONN_CLOSED) {
+        conn_arm(c);
+        conn_set_timer(c);
+    }
+}
+
+/* Nothing was asked of the poll but errors: a reset, or urgent data, which is thrown away. */
+static void conn_on_error_event(struct http_conn *c) {
+    int err = 0;
+    socklen_t len = sizeof(err);
+    char urgent;
+    if (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &err, &len) || err) {
+        conn_close(c);
+    } else if (recv(c->fd, &urgent, 1, MSG_OOB) < 0 && c->eof) {
+        conn_close(c); /* hung up on both sides */
+    }
+}
+
+static void conn_on_poll(uv_poll_t *poll, int status, int events) {
+    struct http_conn *c = (struct http_conn *) (void *) ((char *) poll - offsetof(struct http_conn, poll));
+    loop_refresh(c->loop);
+    if (status < 0) {
+        conn_close(c);
+        return;
+    }
+    if (events & UV_WRITABLE) {
+        c->blocked = false;
+        conn_mark(c);
+    }
+    if (events & UV_READABLE) {
+        conn_read(c);
+    }
+    if (events == UV_PRIORITIZED) {
+        conn_on_error_event(c);
+    }
+}
+
+void conn_drain(struct http_conn *c) {
+    if (conn_is_idle(c)) {
+        conn_read(c); /* a request may be there already */
+    }
+    if (c->state == CONN_WATCH) {
+        watcher_drain(c->watch);
+    } else if (conn_is_idle(c)) {
+        conn_finish(c);
+    }
+    struct exchange *x;
+    TAILQ_FOREACH(x, &c->exchanges, link) {
+        if (x->page) {
+            watcher_drain(x->page);
+        }
+    }
+    if (c->state != CONN_CLOSED) {
+        conn_settle(c);
+    }
+}

@@ -1,0 +1,280 @@
+/*
+ * conn.h: what the files of net/ know of each other: a loop owns connections, a connection owns its exchanges (a request and its answer) or the watcher it
+ * has become, a feed knows its watchers. All of it belongs to the loop's thread.
+ *
+ * A turn of the loop: sockets are read (requests are handed up, nothing is written), mail is taken, timers fire, input that had to wait goes on, the
+ * handler's `turn`; then feeds with something new mark their watchers, and every marked connection is flushed once. Sockets are only closed and exchanges
+ * only freed while reading, by a timer or while flushing, so that no call of the handler pulls the ground from under its caller.
+ */
+#ifndef BOWLINE_NET_CONN_H
+#define BOWLINE_NET_CONN_H
+
+#include "base/wheel.h"
+#include "net/http.h"
+#include "net/http1.h"
+#include "net/wsframe.h"
+
+#include <sys/queue.h>
+#include <sys/uio.h>
+#include <uv.h>
+
+#define READ_BYTES (64 * 1024)
+#define LINGER_MS 1000       /* how long what a peer still sends is read and thrown away after the last answer */
+#define PROBE_MS 50          /* how long after the peer's end of input a waiting request is asked for a sign of life */
+#define CUT_MS 100           /* how long a cut watcher may take to be flushed */
+#define SMALL_REST (64 * 1024) /* of a body nobody wants any more: read to keep the connection */
+#define CONTROL_MAX (16 * 1024) /* answers to a WebSocket peer that wait to be sent before it is no longer read */
+
+/* ---- exchanges ---- */
+
+enum reply { REPLY_NONE, REPLY_STREAMING, REPLY_COMPLETE };
+
+struct exchange {
+    struct http_request r; /* first: a request is its exchange */
+    TAILQ_ENTRY(exchange) link;
+    struct watcher *page;  /* answers it, or NULL */
+    uint8_t reply;         /* enum reply */
+    uint8_t pre_len;
+    bool told; /* the handler knows of it */
+    bool http10, keep_alive, close, chunked, expects_continue, invited, stream_body, paused;
+    struct buf gathered;   /* a body of which not all is here */
+    char *whole;           /* or: in the arena, big enough for all of it */
+    uint64_t whole_len, arrived;
+    /* pre, headers and body go out in this order; sent of them are gone */
+    char pre[228];
+    struct buf headers, body;
+    size_t sent;
+};
+TAILQ_HEAD(exchange_list, exchange);
+
+struct exchange *exchange_create(struct http_conn *c); /* at the tail of the connection's */
+void exchange_destroy(struct exchange *x);             /* calls `gone` if it is still unanswered */
+/* Tells the handler that the request is over without its answer. At most once, and nothing if it was answered. */
+void exchange_gone(struct exchange *x);
+size_t exchange_pending(const struct exchange *x);
+unsigned exchange_gather(const struct exchange *x, struct iovec *iov);
+/* "100 Continue", if nothing of the answer stands there yet. */
+void exchange_interim(struct exchange *x);
+/* Answers with a problem made by the handler; extra: more header lines. */
+void exchange_problem(struct exchange *x, enum err err, const char *detail, struct str extra, bool close);
+
+/* ---- connections ---- */
+
+enum conn_state {
+    CONN_HTTP,   /* requests come in, answers go out */
+    CONN_LAST,   /* no more requests are taken; what has been taken is answered */
+    CONN_WATCH,  /* a stream of events or a WebSocket */
+    CONN_LINGER, /* all is said; what the peer still sends is thrown away */
+    CONN_CLOSED
+};
+
+struct http_conn {
+    uv_poll_t poll;
+    int fd;
+    uint8_t state; /* enum conn_state */
+    uint8_t armed; /* uv poll events */
+    bool polling, blocked, eof, dirty, waiting, probed, hold;
+    struct http_loop *loop;
+    LIST_ENTRY(http_conn) link;
+    TAILQ_ENTRY(http_conn) dirty_link, waiting_link;
+    struct exchange_list exchanges;
+    unsigned exchange_count;
+    struct http1 parser;
+    struct exchange *input; /* whose body is arriving; NULL: nobody wants it */
+    struct buf in;          /* input that had to wait, or an incomplete head */
+    struct watcher *watch;
+    struct timer timer;
+    int64_t in_ms, out_ms, head_ms; /* last byte in, last byte out, first byte of the present head (0: none) */
+    char peer[46];
+};
+LIST_HEAD(conn_list, http_conn);
+TAILQ_HEAD(conn_queue, http_conn);
+
+void conn_create(struct http_loop *l, int fd, const char *peer);
+/* Frees all it has, telling the handler; the memory itself goes at the end of the turn. */
+void conn_close(struct http_conn *c);
+/* The one place where a connection changes its state. */
+void conn_move(struct http_conn *c, enum conn_state to);
+void conn_mark(struct http_conn *c);  /* to be flushed in this turn */
+void conn_wait(struct http_conn *c);  /* its waiting input is to be looked at again, before the next flush */
+void conn_resume(struct http_conn *c);
+void conn_flush(struct http_conn *c);
+void conn_read(struct http_conn *c);
+void conn_drain(struct http_conn *c);
+/* One sendmsg. Bytes taken, 0 with `blocked` set if the socket is full; -1: the connection is dead. A short write sets `blocked` too. */
+ssize_t conn_send(struct http_conn *c, struct iovec *iov, unsigned count, size_t total);
+bool conn_is_idle(const struct http_conn *c);
+bool conn_paused(const struct http_conn *c);    /* the handler has asked for a pause of the body */
+bool conn_may_parse(const struct http_conn *c); /* the next thing, not before what it would have to wait for */
+/* Refuses what is arriving, and everything behind it. */
+void conn_refuse(struct http_conn *c, enum err err, const char *detail);
+/* Behind every piece of work: ends what is over, asks the poll for what is wanted now, sets the timer. */
+void conn_settle(struct http_conn *c);
+
+/* ---- feeds ---- */
+
+#define FEED_GONE_MAX 8192
+
+struct feed_entry {
+    uint64_t seq;
+    struct frame *frame; /* NULL: replaced or dropped */
+};
+
+LIST_HEAD(watcher_list, watcher);
+
+struct feed {
+    struct http_loop *loop;
+    void *user;
+    struct str cursor_prefix;
+    bool log, dirty, doomed;
+    unsigned busy; /* somebody walks over the watchers */
+    TAILQ_ENTRY(feed) dirty_link;
+    struct watcher_list watchers;
+    unsigned watcher_count;
+    uint64_t last_seq, synced;
+    uint64_t log_floor;  /* seq of the last log frame dropped */
+    uint64_t gone_floor; /* seq of the last GONE frame dropped */
+    struct feed_entry *entries; /* in order of seq */
+    size_t count, cap, dead;
+    uint32_t *slots; /* open addressing: index of the newest frame of a key, plus one */
+    size_t slot_count, keyed, gone_count;
+    size_t log_at, log_bytes; /* no log frame stands before entries[log_at] */
+};
+TAILQ_HEAD(feed_list, feed);
+
+/* Index of the first entry with a greater seq; feed->count if there is none. Constant at the tail, logarithmic elsewhere. */
+size_t feed_after(const struct feed *f, uint64_t seq);
+void feed_mark(struct feed *f);
+void feed_flush(struct feed *f); /* marks the connections of its watchers */
+void feed_hold(struct feed *f);  /* not freed until feed_release */
+void feed_release(struct feed *f);
+
+/* ---- watchers ---- */
+
+struct refill {
+    size_t count, at;
+    uint64_t upto;
+    struct frame *frames[];
+};
+
+struct page {
+    struct buf extra, events; /* header lines from above; events so far, separated by commas */
+    unsigned count;
+    uint64_t cursor; /* what the answer's cursor will be */
+    bool due;        /* its time is up: answer with nothing, too */
+};
+
+struct watcher {
+    LIST_ENTRY(watcher) link;
+    struct feed *feed; /* NULL once it has left it */
+    struct http_conn *conn;
+    struct exchange *x; /* WATCH_PAGE */
+    void *user;
+    uint64_t cursor, live_seq, cut_seq;
+    struct frame *partial; /* of which partial_sent bytes are gone */
+    size_t partial_sent;
+    struct frame *last; /* event and data to be sent when a cut has drained, or NULL */
+    struct refill *refill;
+    struct buf control; /* small things that go before the next frame */
+    struct timer timer;
+    struct page *page;
+    struct ws_decoder *ws;
+    int64_t ping_ms; /* when the oldest unanswered ping was sent; 0 none */
+    uint32_t tag[2];
+    uint8_t way; /* enum watch_way */
+    bool fresh, live_sent, refilling, refill_failed, until, cutting, draining, ending;
+};
+
+/* Where the next frame comes from. */
+struct source {
+    struct watcher *w;
+    size_t at;
+};
+enum source_state { SOURCE_READY, SOURCE_ASKED, SOURCE_BEHIND, SOURCE_FAILED };
+
+/*
+ * SOURCE_ASKED: a refill has been asked for, come back when it is here. SOURCE_BEHIND: the feed no longer knows what lies behind the cursor;
+ * watcher_restart is called for. SOURCE_FAILED: the refill did.
+ */
+enum source_state source_open(struct source *s, struct watcher *w);
+/* The frame that comes next, NULL if there is none now. Those that a fresh watcher is not given are passed over. */
+struct frame *source_peek(struct source *s);
+void source_take(struct source *s);
+/* Everything up to seq has been seen once source_peek finds nothing. */
+bool source_covers(const struct source *s, uint64_t seq);
+/* The refill is used up: the cursor moves to its end. False if it was no refill. */
+bool watcher_refill_done(struct watcher *w);
+void watcher_restart(struct watcher *w); /* from the front: fresh again; the event is the caller's */
+void watcher_leave(struct watcher *w);   /* leaves its feed; calls `unwatched` */
+void watcher_destroy(struct watcher *w);
+void watcher_flush(struct watcher *w);   /* streams */
+void watcher_keepalive(struct watcher *w);
+/* Nothing more but what stands in control and the rest of a frame; then the connection ends. */
+void watcher_end(struct watcher *w);
+/* Ends a stream that may come back: with retry, or a close code. */
+void watcher_send_away(struct watcher *w, unsigned code);
+/* Drains with the loop: sent away at a random time before the loop's own. */
+/* As feed_cut says; last: the event to end with, or NULL. */
+void watcher_cut(struct watcher *w, enum cut_how how, struct frame *last);
+void watcher_cut_now(struct watcher *w); /* what was to come before the end has come */
+void watcher_drain(struct watcher *w);
+void watcher_put_number(const struct watcher *w, struct buf *out, uint64_t number); /* a cursor */
+/* One event of our own, dressed for the watcher's way. */
+void watcher_put_event(const struct watcher *w, struct buf *out, uint64_t number, struct str event, struct str data);
+
+/* {"id":...,"event":...,"data":...} */
+void watcher_put_json(const struct watcher *w, struct buf *out, uint64_t number, struct str event, struct str data);
+
+void sse_open(struct watcher *w, const struct watch_start *start);
+
+/* False: refused, answered already. */
+bool websocket_check(struct http_request *r, const struct watch_start *start);
+void websocket_open(struct watcher *w, const struct http_request *r, const struct watch_start *start);
+/* How much of it was used: all, unless the connection has ended or must first send. */
+size_t websocket_input(struct watcher *w, const char *data, size_t len);
+/* The pieces of a frame as a WebSocket message, without the first skip bytes. header must live as long as the pieces. */
+unsigned websocket_frame(const struct frame *f, uint8_t header[WS_HEADER_MAX], size_t skip, struct iovec *iov, size_t *ret_len);
+
+void page_open(struct watcher *w, const struct watch_start *start);
+void page_flush(struct watcher *w); /* answers, if it can: then the watcher is no more */
+void page_time_up(struct watcher *w);
+void page_answer(struct watcher *w); /* with what there is */
+void page_cut(struct watcher *w, enum cut_how how, struct frame *last);
+
+/* ---- the loop ---- */
+
+struct http_loop {
+    uv_loop_t uv;
+    uv_poll_t listener;
+    uv_async_t async;
+    uv_check_t check;
+    uv_prepare_t prepare;
+    uv_timer_t alarm;
+    int listen_fd; /* -1 once closed */
+    bool now_fresh, listening, accept_failed, draining, more;
+    struct http_limits limits;
+    struct http1_limits parser_limits;
+    struct http_handler handler;
+    void (*on_wake)(void *arg);
+    void *on_wake_arg;
+    int64_t now_ms, drain_until_ms;
+    uint64_t alarm_at, random;
+    struct wheel wheel;
+    struct timer accept_timer, drain_timer;
+    struct conn_list conns;
+    struct conn_queue dirty, waiting;
+    struct feed_list dirty_feeds;
+    struct exchange_list spare;
+    unsigned spare_count;
+    struct http_counts counts;
+    int64_t date_s;
+    char date[40]; /* "Date: ...\r\n" */
+    char read_bytes[READ_BYTES];
+};
+
+void loop_refresh(struct http_loop *l); /* reads the clock, once per turn */
+uint64_t loop_random(struct http_loop *l, uint64_t below);
+const char *loop_date(struct http_loop *l);
+void loop_conn_gone(struct http_loop *l); /* one connection less: perhaps more can be accepted */
+
+#endif

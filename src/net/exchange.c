@@ -1,0 +1,102 @@
+/* Exchanges: a request and the bytes of its answer. */
+#include "base/mem.h"
+#include "net/conn.h"
+
+#define SPARE_MAX 128
+#define CONTINUE "HTTP/1.1 100 Continue\r\n\r\n"
+
+struct exchange *exchange_create(struct http_conn *c) {
+    struct http_loop *l = c->loop;
+    struct exchange *x = TAILQ_FIRST(&l->spare);
+    if (x) {
+        TAILQ_REMOVE(&l->spare, x, link);
+        l->spare_count--;
+        memset(x, 0, sizeof(*x));
+    } else {
+        x = mem_alloc(sizeof(*x));
+    }
+    x->r.conn = c;
+    memcpy(x->r.peer, c->peer, sizeof(x->r.peer));
+    TAILQ_INSERT_TAIL(&c->exchanges, x, link);
+    c->exchange_count++;
+    return x;
+}
+
+void exchange_gone(struct exchange *x) {
+    struct http_loop *l = x->r.conn->loop;
+    if (x->page) {
+        watcher_destroy(x->page);
+        x->reply = REPLY_COMPLETE;
+        return;
+    }
+    if (x->reply != REPLY_COMPLETE) {
+        x->reply = REPLY_COMPLETE;
+        if (x->told && l->handler.gone) {
+            l->handler.gone(l->handler.arg, &x->r);
+        }
+    }
+}
+
+void exchange_destroy(struct exchange *x) {
+    struct http_conn *c = x->r.conn;
+    struct http_loop *l = c->loop;
+    exchange_gone(x);
+    TAILQ_REMOVE(&c->exchanges, x, link);
+    c->exchange_count--;
+    if (c->input == x) {
+        c->input = NULL;
+    }
+    arena_fini(&x->r.arena);
+    buf_fini(&x->gathered);
+    buf_fini(&x->headers);
+    buf_fini(&x->body);
+    if (l->spare_count < SPARE_MAX) {
+        TAILQ_INSERT_HEAD(&l->spare, x, link);
+        l->spare_count++;
+    } else {
+        mem_free(x);
+    }
+}
+
+size_t exchange_pending(const struct exchange *x) {
+    return x->pre_len + x->headers.len + x->body.len - x->sent;
+}
+
+static unsigned add_piece(struct iovec *iov, const char *p, size_t len, size_t *skip) {
+    if (*skip >= len) {
+        *skip -= len;
+        return 0;
+    }
+    *iov = (struct iovec){(char *) p + *skip, len - *skip};
+    *skip = 0;
+    return 1;
+}
+
+unsigned exchange_gather(const struct exchange *x, struct iovec *iov) {
+    size_t skip = x->sent;
+    unsigned n = add_piece(iov, x->pre, x->pre_len, &skip);
+    n += add_piece(iov + n, x->headers.data, x->headers.len, &skip);
+    n += add_piece(iov + n, x->body.data, x->body.len, &skip);
+    return n;
+}
+
+void exchange_interim(struct exchange *x) {
+    if (x->reply == REPLY_NONE && !x->http10 && !x->pre_len) {
+        memcpy(x->pre, CONTINUE, sizeof(CONTINUE) - 1);
+        x->pre_len = sizeof(CONTINUE) - 1;
+        x->sent = 0;
+        x->invited = true;
+        conn_mark(x->r.conn);
+    }
+}
+
+void exchange_problem(struct exchange *x, enum err err, const char *detail, struct str extra, bool close) {
+    struct http_loop *l = x->r.conn->loop;
+    struct problem p = {.err = err, .detail = str_of(detail)};
+    struct buf headers = {0}, body = {0};
+    l->handler.problem(l->handler.arg, &p, &headers, &body);
+    buf_str(&headers, extra);
+    http_respond(&x->r, err_status(err), &headers, &body, close);
+    buf_fini(&headers);
+    buf_fini(&body);
+}

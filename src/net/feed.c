@@ -1,0 +1,261 @@
+/*
+ * A feed: frames in order of seq. They stand in an array that only grows at its end; a frame that is replaced leaves a hole, and when half of
+ * it is holes the array is closed up. So the next frame after a number is found by a search that gallops from the tail, and watchers hold
+ * nothing but a number. A hash table knows where the newest frame of each key stands.
+ */
+#include "base/mem.h"
+#include "net/conn.h"
+
+#include <assert.h>
+
+#define DEAD_MIN 32
+
+struct feed *feed_create(struct http_loop *loop, bool log, uint64_t log_floor, struct str cursor_prefix, void *user) {
+    struct feed *f = mem_alloc(sizeof(*f));
+    f->loop = loop;
+    f->log = log;
+    f->log_floor = log_floor;
+    f->cursor_prefix = str_n(mem_dup(cursor_prefix.p, cursor_prefix.len), cursor_prefix.len);
+    f->user = user;
+    LIST_INIT(&f->watchers);
+    return f;
+}
+
+void *feed_user(struct feed *f) {
+    return f->user;
+}
+
+unsigned feed_watchers(const struct feed *f) {
+    return f->watcher_count;
+}
+
+static void feed_free(struct feed *f) {
+    for (size_t i = 0; i < f->count; i++) {
+        frame_unref(f->entries[i].frame);
+    }
+    if (f->dirty) {
+        TAILQ_REMOVE(&f->loop->dirty_feeds, f, dirty_link);
+    }
+    mem_free(f->entries);
+    mem_free(f->slots);
+    mem_free((char *) (uintptr_t) f->cursor_prefix.p);
+    mem_free(f);
+}
+
+void feed_destroy(struct feed *f) {
+    if (!f) {
+        return;
+    }
+    assert(f->watcher_count == 0);
+    f->doomed = true;
+    if (!f->busy) {
+        feed_free(f);
+    }
+}
+
+void feed_hold(struct feed *f) {
+    f->busy++;
+}
+
+void feed_release(struct feed *f) {
+    if (--f->busy == 0 && f->doomed) {
+        feed_free(f);
+    }
+}
+
+/* ---- keys ---- */
+
+static size_t key_slot(const struct feed *f, const uint8_t key[16]) {
+    uint64_t a, b;
+    memcpy(&a, key, 8);
+    memcpy(&b, key + 8, 8);
+    uint64_t h = (a ^ (b << 29 | b >> 35)) * 0x9e3779b97f4a7c15u;
+    size_t mask = f->slot_count - 1, i = (size_t) (h >> 32) & mask;
+    while (f->slots[i] && memcmp(f->entries[f->slots[i] - 1].frame->key, key, 16) != 0) {
+        i = (i + 1) & mask;
+    }
+    return i;
+}
+
+/* Fills the table anew from the entries. */
+static void keys_rebuild(struct feed *f, size_t slot_count) {
+    mem_free(f->slots);
+    f->slots = mem_alloc(slot_count * sizeof(*f->slots));
+    f->slot_count = slot_count;
+    f->keyed = 0;
+    for (size_t i = 0; i < f->count; i++) {
+        struct frame *frame = f->entries[i].frame;
+        if (frame && frame->kind != FRAME_LOG) {
+            f->slots[key_slot(f, frame->key)] = (uint32_t) i + 1;
+            f->keyed++;
+        }
+    }
+}
+
+/* ---- entries ---- */
+
+static void entry_drop(struct feed *f, size_t i) {
+    struct frame *frame = f->entries[i].frame;
+    if (frame->kind == FRAME_GONE) {
+        f->gone_count--;
+    } else if (frame->kind == FRAME_LOG) {
+        f->log_bytes -= frame_sse(frame).len;
+    }
+    f->entries[i].frame = NULL;
+    f->dead++;
+    frame_unref(frame);
+}
+
+static void entries_close_up(struct feed *f) {
+    size_t to = 0;
+    for (size_t i = 0; i < f->count; i++) {
+        if (i == f->log_at) {
+            f->log_at = to;
+        }
+        if (f->entries[i].frame) {
+            f->entries[to++] = f->entries[i];
+        }
+    }
+    f->log_at = f->log_at < to ? f->log_at : to;
+    f->count = to;
+    f->dead = 0;
+    keys_rebuild(f, f->slot_count ? f->slot_count : 16);
+}
+
+static void entry_append(struct feed *f, struct frame *frame) {
+    if (f->dead > DEAD_MIN && f->dead > f->count / 2) {
+        entries_close_up(f);
+    }
+    if (f->count == f->cap) {
+        f->cap = f->cap ? f->cap * 2 : 8;
+        f->entries = mem_resize(f->entries, f->cap * sizeof(*f->entries));
+    }
+    f->entries[f->count++] = (struct feed_entry){frame->seq, frame};
+}
+
+/* The frame is the newest of its key: the older one goes. */
+static void entry_replace(struct feed *f, const struct frame *frame) {
+    if ((f->keyed + 1) * 4 > f->slot_count * 3) {
+        keys_rebuild(f, f->slot_count ? f->slot_count * 2 : 16);
+    }
+    size_t slot = key_slot(f, frame->key);
+    if (f->slots[slot]) {
+        size_t old = f->slots[slot] - 1;
+        f->slots[slot] = (uint32_t) f->count + 1;
+        entry_drop(f, old);
+    } else {
+        f->slots[slot] = (uint32_t) f->count + 1;
+        f->keyed++;
+    }
+}
+
+/* ---- what a feed does not keep for ever ---- */
+
+static void trim_log(struct feed *f) {
+    while (f->log_bytes > FEED_LOG_BYTES && f->log_at < f->count) {
+        struct feed_entry *e = &f->entries[f->log_at];
+        if (e->frame && e->frame->kind == FRAME_LOG) {
+            f->log_floor = e->seq;
+            entry_drop(f, f->log_at);
+        }
+        f->log_at++;
+    }
+}
+
+/* Forgets the older half of those that are gone. A watcher that has not seen them yet starts anew. */
+static void trim_gone(struct feed *f) {
+    size_t drop = f->gone_count > FEED_GONE_MAX ? f->gone_count / 2 : 0;
+    for (size_t i = 0; drop && i < f->count; i++) {
+        struct feed_entry *e = &f->entries[i];
+        if (e->frame && e->frame->kind == FRAME_GONE) {
+            f->gone_floor = e->seq;
+            entry_drop(f, i);
+            if (--drop == 0) {
+                entries_close_up(f);
+            }
+        }
+    }
+}
+
+void feed_mark(struct feed *f) {
+    if (!f->dirty) {
+        f->dirty = true;
+        TAILQ_INSERT_TAIL(&f->loop->dirty_feeds, f, dirty_link);
+    }
+}
+
+void feed_publish(struct feed *f, struct frame *frame) {
+    if (frame->seq < f->last_seq || (frame->kind == FRAME_LOG && !f->log)) {
+        frame_unref(frame);
+        return;
+    }
+    f->last_seq = frame->seq;
+    entry_append(f, frame);
+    if (frame->kind == FRAME_LOG) {
+        f->log_bytes += frame_sse(frame).len;
+        trim_log(f);
+    } else {
+        f->count--; /* the table must not find it before its older one is gone */
+        entry_replace(f, frame);
+        f->count++;
+        if (frame->kind == FRAME_GONE) {
+            f->gone_count++;
+            trim_gone(f);
+        }
+    }
+    feed_mark(f);
+}
+
+void feed_synced(struct feed *f, uint64_t pos) {
+    if (pos > f->synced) {
+        f->synced = pos;
+        feed_mark(f);
+    }
+}
+
+size_t feed_after(const struct feed *f, uint64_t seq) {
+    size_t n = f->count, step = 1;
+    if (n == 0 || f->entries[n - 1].seq <= seq) {
+        return n;
+    }
+    size_t high = n - 1; /* the entry here is greater */
+    while (step <= high && f->entries[high - step].seq > seq) {
+        high -= step;
+        step *= 2;
+    }
+    size_t low = step <= high ? high - step + 1 : 0; /* and everything before here is not */
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (f->entries[middle].seq > seq) {
+            high = middle;
+        } else {
+            low = middle + 1;
+        }
+    }
+    return high;
+}
+
+void feed_flush(struct feed *f) {
+    struct watcher *w;
+    f->dirty = false;
+    TAILQ_REMOVE(&f->loop->dirty_feeds, f, dirty_link);
+    LIST_FOREACH(w, &f->watchers, link) {
+        if (!w->conn->blocked) {
+            conn_mark(w->conn);
+        }
+    }
+}
+
+void feed_cut(struct feed *f, uint32_t mask0, uint32_t below, enum cut_how how, struct str event, struct str data) {
+    struct frame *last = event.p && how != CUT_DEAD ? frame_create(FRAME_LOG, 0, NULL, STR(""), event, data) : NULL;
+    struct watcher *w, *next;
+    feed_hold(f);
+    for (w = LIST_FIRST(&f->watchers); w; w = next) {
+        next = LIST_NEXT(w, link);
+        if ((w->tag[0] & mask0) != 0 && w->tag[1] < below) {
+            watcher_cut(w, how, last);
+        }
+    }
+    feed_release(f);
+    frame_unref(last);
+}

@@ -1,0 +1,151 @@
+/* One page of a feed as a JSON document: the events behind the cursor as soon as there are any, or none when time is up. */
+#include "base/mem.h"
+#include "net/conn.h"
+
+#define PAGE_EVENTS 1000
+
+static void add_own(struct watcher *w, uint64_t number, struct str event, struct str data) {
+    struct page *page = w->page;
+    if (page->count++) {
+        buf_char(&page->events, ',');
+    }
+    watcher_put_json(w, &page->events, number, event, data);
+}
+
+static void add_frame(struct watcher *w, const struct frame *frame) {
+    struct page *page = w->page;
+    if (page->count++) {
+        buf_char(&page->events, ',');
+    }
+    buf_str(&page->events, frame_json_prefix(frame));
+    buf_str(&page->events, frame_data(frame));
+    buf_char(&page->events, '}');
+    w->cursor = page->cursor = frame->seq;
+}
+
+void page_open(struct watcher *w, const struct watch_start *start) {
+    w->page = mem_alloc(sizeof(*w->page));
+    buf_str(&w->page->extra, start->headers);
+    w->page->cursor = w->fresh ? start->live_seq : start->cursor;
+    if (start->reset) {
+        add_own(w, 0, STR("reset"), STR("{}"));
+    }
+}
+
+void page_answer(struct watcher *w) {
+    struct http_request *r = &w->x->r;
+    struct buf headers = {0}, body = {0};
+    buf_puts(&headers, "Content-Type: application/json\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n");
+    buf_str(&headers, buf_view(&w->page->extra));
+    buf_puts(&body, "{\"events\":[");
+    buf_str(&body, buf_view(&w->page->events));
+    buf_puts(&body, "],\"cursor\":\"");
+    watcher_put_number(w, &body, w->page->cursor);
+    buf_puts(&body, "\"}");
+    body.failed |= w->page->events.failed;
+    watcher_destroy(w);
+    http_respond(r, 200, &headers, &body, false);
+}
+
+static void page_unavailable(struct watcher *w) {
+    struct exchange *x = w->x;
+    struct buf extra = w->page->extra;
+    w->page->extra = (struct buf){0};
+    watcher_destroy(w);
+    exchange_problem(x, ERR_UNAVAILABLE, NULL, buf_view(&extra), false);
+    buf_fini(&extra);
+}
+
+static void page_answer_last(struct watcher *w, const struct frame *last) {
+    if (last) {
+        add_own(w, w->cursor, frame_event(last), frame_data(last));
+    }
+    page_answer(w);
+}
+
+enum pulled { PULLED_ALL, PULLED_FULL, PULLED_WAITS, PULLED_FAILED };
+
+/* Moves events from the feed to the page. */
+static enum pulled page_pull(struct watcher *w) {
+    struct page *page = w->page;
+    struct source s;
+    do {
+        enum source_state state = source_open(&s, w);
+        if (state == SOURCE_BEHIND) {
+            if (page->count) {
+                return PULLED_FULL; /* the next page begins anew */
+            }
+            watcher_restart(w);
+            page->cursor = w->live_seq;
+            add_own(w, 0, STR("reset"), STR("{}"));
+            state = source_open(&s, w);
+        }
+        if (state != SOURCE_READY) {
+            return state == SOURCE_ASKED ? PULLED_WAITS : PULLED_FAILED;
+        }
+        for (struct frame *frame = source_peek(&s); frame && page->count < PAGE_EVENTS; frame = source_peek(&s)) {
+            add_frame(w, frame);
+            source_take(&s);
+        }
+        if (page->count >= PAGE_EVENTS) {
+            return PULLED_FULL;
+        }
+    } while (watcher_refill_done(w));
+    return PULLED_ALL;
+}
+
+void page_flush(struct watcher *w) {
+    struct page *page = w->page;
+    if (w->feed->synced < w->live_seq && w->cursor < w->live_seq) {
+        return;
+    }
+    switch (page_pull(w)) {
+    case PULLED_WAITS: return;
+    case PULLED_FAILED: page_unavailable(w); return;
+    case PULLED_FULL: page_answer(w); return;
+    case PULLED_ALL: break;
+    }
+    if (page->count || page->due || w->cutting) {
+        page_answer_last(w, w->last);
+    }
+}
+
+void page_time_up(struct watcher *w) {
+    w->page->due = true;
+    if (w->draining) {
+        page_answer(w);
+    } else {
+        conn_mark(w->conn);
+    }
+}
+
+static void page_unauthenticated(struct watcher *w) {
+    struct buf headers = {0}, body = {0};
+    struct problem p = {.err = ERR_UNAUTHENTICATED};
+    struct http_handler *handler = &w->conn->loop->handler;
+    struct http_request *r = &w->x->r;
+    handler->problem(handler->arg, &p, &headers, &body);
+    if (!memmem(headers.data ? headers.data : "", headers.len, "WWW-Authenticate:", 17)) {
+        buf_puts(&headers, "WWW-Authenticate: Bearer\r\n");
+    }
+    buf_str(&headers, buf_view(&w->page->extra));
+    watcher_destroy(w);
+    http_respond(r, 401, &headers, &body, false);
+}
+
+void page_cut(struct watcher *w, enum cut_how how, struct frame *last) {
+    switch (how) {
+    case CUT_DRAINED:
+        page_pull(w);
+        page_answer_last(w, last);
+        break;
+    case CUT_FINISHED:
+        if (!w->cutting) {
+            w->cutting = true;
+            w->last = last ? frame_ref(last) : NULL;
+        }
+        page_flush(w);
+        break;
+    default: page_unauthenticated(w); break;
+    }
+}

@@ -1,0 +1,192 @@
+/* Answers: their head, whole or streamed, and what they mean for the connection. */
+#include "net/conn.h"
+
+#include <stdio.h>
+
+struct str http_header(const struct http_request *r, const char *name) {
+    for (unsigned i = 0; i < r->header_count; i++) {
+        if (str_ieqz(r->headers[i].name, name)) {
+            return r->headers[i].value;
+        }
+    }
+    return STR_NONE;
+}
+
+unsigned http_header_count(const struct http_request *r, const char *name) {
+    unsigned n = 0;
+    for (unsigned i = 0; i < r->header_count; i++) {
+        n += str_ieqz(r->headers[i].name, name);
+    }
+    return n;
+}
+
+static struct exchange *exchange_of(const struct http_request *r) {
+    return (struct exchange *) (uintptr_t) r;
+}
+
+static const char *reason_of(int status) {
+    static const struct {
+        int status;
+        const char *text;
+    } reasons[] = {
+        {200, "OK"}, {201, "Created"}, {202, "Accepted"}, {204, "No Content"}, {206, "Partial Content"}, {301, "Moved Permanently"}, {302, "Found"},
+        {303, "See Other"}, {304, "Not Modified"}, {307, "Temporary Redirect"}, {308, "Permanent Redirect"}, {400, "Bad Request"}, {401, "Unauthorized"},
+        {403, "Forbidden"}, {404, "Not Found"}, {405, "Method Not Allowed"}, {406, "Not Acceptable"}, {408, "Request Timeout"}, {409, "Conflict"},
+        {410, "Gone"}, {411, "Length Required"}, {412, "Precondition Failed"}, {413, "Content Too Large"}, {414, "URI Too Long"},
+        {415, "Unsupported Media Type"}, {416, "Range Not Satisfiable"}, {417, "Expectation Failed"}, {421, "Misdirected Request"},
+        {422, "Unprocessable Content"}, {426, "Upgrade Required"}, {428, "Precondition Required"}, {429, "Too Many Requests"},
+        {431, "Request Header Fields Too Large"}, {500, "Internal Server Error"}, {501, "Not Implemented"}, {503, "Service Unavailable"},
+    };
+    for (size_t i = 0; i < sizeof(reasons) / sizeof(reasons[0]); i++) {
+        if (reasons[i].status == status) {
+            return reasons[i].text;
+        }
+    }
+    return "Unknown";
+}
+
+/*
+ * The answer comes before the body has: it is no longer wanted. A small rest is read over; otherwise the connection ends behind the answer, also when
+ * the peer waits for permission to send.
+ */
+static void give_up_input(struct exchange *x) {
+    struct http_conn *c = x->r.conn;
+    if (c->input != x) {
+        return;
+    }
+    c->input = NULL;
+    if (http1_body_left(&c->parser) > SMALL_REST || (x->expects_continue && !x->invited && !x->arrived)) {
+        x->close = true;
+    }
+    conn_wait(c);
+}
+
+static void write_pre(struct exchange *x, int status, bool has_length, size_t length) {
+    struct http_conn *c = x->r.conn;
+    size_t at = x->pre_len;
+    if (x->sent == 0) {
+        at = 0;
+    }
+    const char *connection = x->close ? "Connection: close\r\n" : x->http10 ? "Connection: keep-alive\r\n" : "";
+    const char *chunked = x->chunked ? "Transfer-Encoding: chunked\r\n" : "";
+    int n = snprintf(x->pre + at, sizeof(x->pre) - at, "HTTP/1.1 %03d %s\r\n%s%s%s", status, reason_of(status), loop_date(c->loop), connection, chunked);
+    at += (size_t) n;
+    if (has_length) {
+        at += (size_t) snprintf(x->pre + at, sizeof(x->pre) - at, "Content-Length: %zu\r\n", length);
+    }
+    x->pre_len = (uint8_t) at;
+}
+
+/* No request of this connection comes behind it. */
+static bool is_last(const struct exchange *x) {
+    const struct http_conn *c = x->r.conn;
+    return !x->keep_alive || ((c->loop->draining || c->eof) && !TAILQ_NEXT(x, link));
+}
+
+/* What every answer does first: the body still coming in, and whether the connection goes on. */
+static void begin(struct exchange *x, bool close) {
+    struct http_conn *c = x->r.conn;
+    x->close |= close || is_last(x);
+    give_up_input(x);
+    if (x->close && c->state == CONN_HTTP) {
+        conn_move(c, CONN_LAST);
+    }
+}
+
+static void done(struct exchange *x) {
+    x->reply = REPLY_COMPLETE;
+    buf_fini(&x->gathered);
+    if (x->r.upgrade_websocket) {
+        x->r.conn->hold = false;
+        conn_wait(x->r.conn);
+    }
+    conn_mark(x->r.conn);
+}
+
+/* Memory ran out while the answer was made: say so with what needs none. */
+static void fall_back(struct exchange *x) {
+    buf_fini(&x->headers);
+    buf_fini(&x->body);
+    x->close = true;
+    write_pre(x, 503, true, 0);
+    memcpy(x->pre + x->pre_len, "\r\n", 2);
+    x->pre_len += 2;
+    if (x->r.conn->state == CONN_HTTP) {
+        conn_move(x->r.conn, CONN_LAST);
+    }
+}
+
+static struct buf take(struct buf *b) {
+    struct buf taken = *b;
+    *b = (struct buf){0};
+    return taken;
+}
+
+void http_respond(struct http_request *r, int status, struct buf *headers, struct buf *body, bool close) {
+    struct exchange *x = exchange_of(r);
+    struct http_conn *c = r->conn;
+    bool bodiless = status == 204 || status == 304;
+    begin(x, close);
+    x->headers = take(headers);
+    x->body = take(body);
+    write_pre(x, status, !bodiless, x->body.len);
+    buf_put(&x->headers, "\r\n", 2);
+    if (x->headers.failed || x->body.failed) {
+        fall_back(x);
+    } else if (bodiless || r->method == HTTP_HEAD) {
+        buf_fini(&x->body);
+    }
+    c->loop->counts.requests++;
+    done(x);
+}
+
+void http_start(struct http_request *r, int status, struct buf *headers) {
+    struct exchange *x = exchange_of(r);
+    struct http_conn *c = r->conn;
+    x->close |= x->http10 || is_last(x);
+    x->chunked = !x->http10;
+    x->headers = take(headers);
+    write_pre(x, status, false, 0);
+    buf_put(&x->headers, "\r\n", 2);
+    x->reply = REPLY_STREAMING;
+    c->loop->counts.requests++;
+    conn_mark(c);
+}
+
+void http_write(struct http_request *r, struct str data) {
+    struct exchange *x = exchange_of(r);
+    if (!data.len || r->method == HTTP_HEAD) {
+        return;
+    }
+    if (x->chunked) {
+        char size[20];
+        buf_put(&x->body, size, (size_t) snprintf(size, sizeof(size), "%zx\r\n", data.len));
+        buf_str(&x->body, data);
+        buf_put(&x->body, "\r\n", 2);
+    } else {
+        buf_str(&x->body, data);
+    }
+    conn_mark(r->conn);
+}
+
+void http_finish(struct http_request *r) {
+    struct exchange *x = exchange_of(r);
+    if (x->chunked && r->method != HTTP_HEAD) {
+        buf_puts(&x->body, "0\r\n\r\n");
+    }
+    begin(x, false);
+    done(x);
+}
+
+size_t http_unsent(const struct http_request *r) {
+    return exchange_pending(exchange_of(r));
+}
+
+void http_body_pause(struct http_request *r) {
+    exchange_of(r)->paused = true;
+}
+
+void http_body_resume(struct http_request *r) {
+    exchange_of(r)->paused = false;
+    conn_wait(r->conn);
+}

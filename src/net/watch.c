@@ -1,0 +1,361 @@
+/*
+ * Watchers. A watcher is a cursor into a feed: when its socket takes bytes, the frames behind the cursor are gathered into one sendmsg and the
+ * cursor moves to the last one that went. A socket that is full leaves the cursor where it is; what is held meanwhile is at most the frame
+ * that was cut in the middle, and a few bytes of our own that go before the next one (the head, `live`, comments, pongs). Everything that ends
+ * a stream puts its last words there, leaves the feed, and lets the socket drain.
+ */
+#include "base/mem.h"
+#include "net/conn.h"
+
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#define NOTSENT_BYTES (16 * 1024)
+
+static void watcher_on_timer(struct timer *t, int64_t now_ms, void *arg);
+
+/* ---- where frames come from ---- */
+
+enum source_state source_open(struct source *s, struct watcher *w) {
+    struct feed *f = w->feed;
+    s->w = w;
+    for (;;) {
+        if (w->refilling || w->refill_failed) {
+            return w->refilling ? SOURCE_ASKED : SOURCE_FAILED;
+        }
+        if (w->refill) {
+            s->at = w->refill->at;
+            return SOURCE_READY;
+        }
+        if (w->cursor < f->gone_floor && !(w->fresh && f->gone_floor <= w->live_seq)) {
+            return SOURCE_BEHIND;
+        }
+        if (!f->log || w->cursor >= f->log_floor) {
+            s->at = feed_after(f, w->cursor);
+            return SOURCE_READY;
+        }
+        w->refilling = true;
+        f->loop->handler.refill(f->loop->handler.arg, f, w, w->cursor, w->user);
+    }
+}
+
+static struct frame *source_at(const struct source *s) {
+    const struct refill *refill = s->w->refill;
+    return refill ? refill->frames[s->at] : s->w->feed->entries[s->at].frame;
+}
+
+struct frame *source_peek(struct source *s) {
+    const struct watcher *w = s->w;
+    size_t count = w->refill ? w->refill->count : w->feed->count;
+    for (; s->at < count; s->at++) {
+        struct frame *frame = source_at(s);
+        if (frame && !(w->fresh && frame->kind == FRAME_GONE && frame->seq <= w->live_seq)) {
+            return frame;
+        }
+    }
+    return NULL;
+}
+
+void source_take(struct source *s) {
+    s->at++;
+}
+
+bool source_covers(const struct source *s, uint64_t seq) {
+    const struct watcher *w = s->w;
+    return w->cursor >= seq || (w->refill ? w->refill->upto : w->feed->synced) >= seq;
+}
+
+static void refill_free(struct watcher *w) {
+    if (w->refill) {
+        for (size_t i = w->refill->at; i < w->refill->count; i++) {
+            frame_unref(w->refill->frames[i]);
+        }
+        mem_free(w->refill);
+        w->refill = NULL;
+    }
+}
+
+bool watcher_refill_done(struct watcher *w) {
+    if (!w->refill) {
+        return false;
+    }
+    bool useless = w->refill->count == 0 && w->refill->upto <= w->cursor;
+    if (w->refill->upto > w->cursor) {
+        w->cursor = w->refill->upto;
+    }
+    refill_free(w);
+    w->refill_failed = useless; /* asking again would bring the same */
+    return true;
+}
+
+void watcher_refill(struct watcher *w, struct frame **frames, size_t count, uint64_t upto, bool failed) {
+    w->refilling = false;
+    w->refill_failed = failed;
+    w->refill = mem_alloc(sizeof(*w->refill) + count * sizeof(struct frame *));
+    w->refill->count = count;
+    w->refill->upto = upto;
+    for (size_t i = 0; i < count; i++) {
+        w->refill->frames[i] = frames[i];
+    }
+    if (failed) {
+        refill_free(w);
+    }
+    conn_mark(w->conn);
+}
+
+void watcher_restart(struct watcher *w) {
+    refill_free(w);
+    w->cursor = 0;
+    w->fresh = true;
+    w->live_sent = false;
+    w->live_seq = w->feed->last_seq > w->feed->synced ? w->feed->last_seq : w->feed->synced;
+}
+
+/* ---- our own words ---- */
+
+void watcher_put_number(const struct watcher *w, struct buf *out, uint64_t number) {
+    buf_str(out, w->feed->cursor_prefix);
+    buf_u64(out, number);
+}
+
+void watcher_put_json(const struct watcher *w, struct buf *out, uint64_t number, struct str event, struct str data) {
+    buf_puts(out, "{\"id\":\"");
+    watcher_put_number(w, out, number);
+    buf_puts(out, "\",\"event\":\"");
+    buf_str(out, event);
+    buf_puts(out, "\",\"data\":");
+    buf_str(out, data);
+    buf_char(out, '}');
+}
+
+void watcher_put_event(const struct watcher *w, struct buf *out, uint64_t number, struct str event, struct str data) {
+    if (w->way == WATCH_WEBSOCKET) {
+        struct buf json = {0};
+        watcher_put_json(w, &json, number, event, data);
+        ws_put(out, WS_TEXT, buf_view(&json));
+        buf_fini(&json);
+        return;
+    }
+    buf_puts(out, "id: ");
+    watcher_put_number(w, out, number);
+    buf_puts(out, "\nevent: ");
+    buf_str(out, event);
+    buf_puts(out, "\ndata: ");
+    buf_str(out, data);
+    buf_puts(out, "\n\n");
+}
+
+void watcher_keepalive(struct watcher *w) {
+    if (w->way == WATCH_WEBSOCKET) {
+        ws_put(&w->control, WS_PING, STR(""));
+        w->ping_ms = w->ping_ms ? w->ping_ms : w->conn->loop->now_ms;
+    } else {
+        buf_puts(&w->control, ":\n\n");
+    }
+}
+
+/* ---- coming and going ---- */
+
+/* The request has become a stream: it, and what was sent behind it, is no longer an exchange. */
+static void take_connection(struct watcher *w, struct exchange *x) {
+    struct http_conn *c = w->conn;
+    int bytes = NOTSENT_BYTES;
+    x->reply = REPLY_COMPLETE;
+    while (TAILQ_LAST(&c->exchanges, exchange_list) != x) {
+        exchange_destroy(TAILQ_LAST(&c->exchanges, exchange_list));
+    }
+    exchange_destroy(x);
+    c->watch = w;
+    c->hold = false;
+    c->head_ms = 0;
+    conn_move(c, CONN_WATCH);
+    setsockopt(c->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, sizeof(bytes));
+    conn_wait(c);
+}
+
+static void set_end(struct watcher *w, int64_t until_ms) {
+    struct http_loop *l = w->conn->loop;
+    int64_t age = l->limits.max_stream_age_ms;
+    int64_t at = l->now_ms + age - (int64_t) loop_random(l, (uint64_t) age / 10 + 1);
+    w->until = until_ms && until_ms < at;
+    wheel_set(&l->wheel, &w->timer, w->until ? until_ms : at, watcher_on_timer);
+}
+
+static struct watcher *watcher_create(struct http_conn *c, struct feed *f, const struct watch_start *start) {
+    struct watcher *w = mem_alloc(sizeof(*w));
+    w->conn = c;
+    w->feed = f;
+    w->user = start->user;
+    w->way = (uint8_t) start->way;
+    w->fresh = start->fresh || start->reset;
+    w->cursor = w->fresh ? 0 : start->cursor;
+    w->live_seq = start->live_seq;
+    w->tag[0] = start->tag[0];
+    w->tag[1] = start->tag[1];
+    LIST_INSERT_HEAD(&f->watchers, w, link);
+    f->watcher_count++;
+    c->loop->counts.watchers++;
+    c->loop->counts.requests++;
+    return w;
+}
+
+bool http_watch(struct http_request *r, struct feed *f, const struct watch_start *start) {
+    struct exchange *x = (struct exchange *) r;
+    struct http_conn *c = r->conn;
+    if (start->way == WATCH_WEBSOCKET && !websocket_check(r, start)) {
+        return false;
+    }
+    struct watcher *w = watcher_create(c, f, start);
+    if (start->way == WATCH_PAGE) {
+        w->x = x;
+        x->page = w;
+        page_open(w, start);
+        wheel_set(&c->loop->wheel, &w->timer, start->until_ms, watcher_on_timer);
+    } else {
+        if (start->way == WATCH_SSE) {
+            sse_open(w, start);
+        } else {
+            websocket_open(w, r, start);
+        }
+        take_connection(w, x);
+        set_end(w, start->until_ms);
+    }
+    if (c->loop->draining) {
+        watcher_drain(w);
+    }
+    conn_mark(c);
+    return true;
+}
+
+void watcher_leave(struct watcher *w) {
+    struct feed *f = w->feed;
+    if (f) {
+        struct http_loop *l = f->loop;
+        LIST_REMOVE(w, link);
+        f->watcher_count--;
+        w->feed = NULL;
+        refill_free(w);
+        l->counts.watchers--;
+        l->handler.unwatched(l->handler.arg, f, w->user);
+    }
+}
+
+void watcher_destroy(struct watcher *w) {
+    watcher_leave(w);
+    wheel_cancel(&w->conn->loop->wheel, &w->timer);
+    if (w->x) {
+        w->x->page = NULL;
+    } else {
+        w->conn->watch = NULL;
+    }
+    if (w->page) {
+        buf_fini(&w->page->extra);
+        buf_fini(&w->page->events);
+        mem_free(w->page);
+    }
+    frame_unref(w->partial);
+    frame_unref(w->last);
+    buf_fini(&w->control);
+    mem_free(w->ws);
+    mem_free(w);
+}
+
+void watcher_end(struct watcher *w) {
+    w->ending = true;
+    wheel_cancel(&w->conn->loop->wheel, &w->timer);
+    watcher_leave(w);
+    conn_mark(w->conn);
+}
+
+void watcher_send_away(struct watcher *w, unsigned code) {
+    if (w->way == WATCH_WEBSOCKET) {
+        ws_put_close(&w->control, code);
+    } else {
+        buf_printf(&w->control, "retry: %u\n\n", 1000 + (unsigned) loop_random(w->conn->loop, 4001));
+    }
+    watcher_end(w);
+}
+
+void watcher_drain(struct watcher *w) {
+    struct http_loop *l = w->conn->loop;
+    int64_t left = l->drain_until_ms - l->now_ms;
+    int64_t at = l->now_ms + (left > 0 ? (int64_t) loop_random(l, (uint64_t) left) : 0);
+    if (!w->ending && !w->cutting && (!w->timer.at_ms || at < w->timer.at_ms)) {
+        w->draining = true;
+        wheel_set(&l->wheel, &w->timer, at, watcher_on_timer);
+    }
+}
+
+/* ---- cuts ---- */
+
+static void cut_timer(struct watcher *w) {
+    struct http_loop *l = w->conn->loop;
+    wheel_set(&l->wheel, &w->timer, l->now_ms + CUT_MS, watcher_on_timer);
+}
+
+/* The last event, if there is one, and the end. */
+static void cut_now(struct watcher *w, const struct frame *last) {
+    if (last) {
+        watcher_put_event(w, &w->control, w->cursor, frame_event(last), frame_data(last));
+    }
+    if (w->way == WATCH_WEBSOCKET) {
+        ws_put_close(&w->control, 1000);
+    }
+    watcher_end(w);
+    cut_timer(w);
+}
+
+void watcher_cut_now(struct watcher *w) {
+    cut_now(w, w->last);
+}
+
+/* Ends once what the feed has now is through; with a limit to how long that may take, or none. */
+static void cut_drained(struct watcher *w, struct frame *last, bool limited) {
+    if (!w->cutting) {
+        w->cutting = true;
+        w->cut_seq = w->feed->last_seq > w->feed->synced ? w->feed->last_seq : w->feed->synced;
+        w->cut_seq = w->cut_seq > w->live_seq ? w->cut_seq : w->live_seq;
+        w->last = last ? frame_ref(last) : NULL;
+    }
+    if (limited) {
+        cut_timer(w);
+    }
+}
+
+void watcher_cut(struct watcher *w, enum cut_how how, struct frame *last) {
+    if (w->x) {
+        page_cut(w, how, last);
+        return;
+    }
+    switch (how) {
+    case CUT_DRAINED: cut_drained(w, last, true); break;
+    case CUT_FINISHED: cut_drained(w, last, false); break;
+    case CUT_AT_ONCE: cut_now(w, last); break;
+    case CUT_DEAD:
+        if (w->way == WATCH_WEBSOCKET) {
+            ws_put_close(&w->control, 1008);
+        } else {
+            buf_puts(&w->control, "retry: 2000\n\n");
+        }
+        watcher_end(w);
+        cut_timer(w);
+        break;
+    }
+    conn_mark(w->conn);
+}
+
+static void watcher_on_timer(struct timer *t, int64_t now_ms, void *arg) {
+    struct watcher *w = (struct watcher *) (void *) ((char *) t - offsetof(struct watcher, timer));
+    (void) now_ms;
+    (void) arg;
+    if (w->x) {
+        page_time_up(w);
+    } else if (w->ending || (w->cutting && (w->conn->blocked || w->partial))) {
+        conn_close(w->conn);
+    } else if (w->cutting) {
+        watcher_cut_now(w); /* what is missing cannot be had in time */
+    } else {
+        watcher_send_away(w, w->until && !w->draining ? 1008 : 1001);
+    }
+}

@@ -1,0 +1,151 @@
+/* WebSockets (RFC 6455): the handshake, frames out, and the little that is heard from the client. */
+#include "base/crypto.h"
+#include "base/mem.h"
+#include "net/conn.h"
+
+#include <openssl/sha.h>
+
+#define GUID "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+#define SUBPROTOCOL "bowline.v1"
+
+bool websocket_check(struct http_request *r, const struct watch_start *start) {
+    struct exchange *x = (struct exchange *) r;
+    if (!r->upgrade_websocket) {
+        exchange_problem(x, ERR_INVALID_REQUEST, "This is not a WebSocket handshake", start->headers, false);
+        return false;
+    }
+    if (http_header_count(r, "sec-websocket-version") == 1 && str_eqz(http_header(r, "sec-websocket-version"), "13")) {
+        return true;
+    }
+    struct buf extra = {0};
+    buf_puts(&extra, "Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n");
+    buf_str(&extra, start->headers);
+    exchange_problem(x, ERR_UPGRADE_REQUIRED, "The version of the WebSocket protocol spoken here is 13", buf_view(&extra), false);
+    buf_fini(&extra);
+    return false;
+}
+
+static struct str trim(struct str s) {
+    while (s.len && (s.p[0] == ' ' || s.p[0] == '\t')) {
+        s = str_n(s.p + 1, s.len - 1);
+    }
+    while (s.len && (s.p[s.len - 1] == ' ' || s.p[s.len - 1] == '\t')) {
+        s.len--;
+    }
+    return s;
+}
+
+static bool offers(struct str list, const char *name) {
+    while (list.len) {
+        const char *comma = memchr(list.p, ',', list.len);
+        size_t len = comma ? (size_t) (comma - list.p) : list.len;
+        if (str_eqz(trim(str_n(list.p, len)), name)) {
+            return true;
+        }
+        list = str_from(list, comma ? len + 1 : len);
+    }
+    return false;
+}
+
+static bool offers_subprotocol(const struct http_request *r) {
+    for (unsigned i = 0; i < r->header_count; i++) {
+        if (str_ieqz(r->headers[i].name, "sec-websocket-protocol") && offers(r->headers[i].value, SUBPROTOCOL)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static void put_accept(struct buf *out, struct str key) {
+    struct buf text = {0};
+    unsigned char digest[SHA_DIGEST_LENGTH] = {0};
+    buf_str(&text, key);
+    buf_puts(&text, GUID);
+    SHA1((const unsigned char *) buf_z(&text), text.len, digest);
+    buf_base64(out, digest, sizeof(digest));
+    buf_fini(&text);
+}
+
+void websocket_open(struct watcher *w, const struct http_request *r, const struct watch_start *start) {
+    struct buf *out = &w->control;
+    buf_puts(out, "HTTP/1.1 101 Switching Protocols\r\n");
+    buf_puts(out, loop_date(w->conn->loop));
+    buf_puts(out, "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ");
+    put_accept(out, http_header(r, "sec-websocket-key"));
+    buf_puts(out, "\r\n");
+    if (offers_subprotocol(r)) {
+        buf_puts(out, "Sec-WebSocket-Protocol: " SUBPROTOCOL "\r\n");
+    }
+    buf_str(out, start->headers);
+    buf_puts(out, "\r\n");
+    if (start->reset) {
+        watcher_put_event(w, out, 0, STR("reset"), STR("{}"));
+    }
+}
+
+unsigned websocket_frame(const struct frame *f, uint8_t header[WS_HEADER_MAX], size_t skip, struct iovec *iov, size_t *ret_len) {
+    struct str prefix = frame_json_prefix(f), data = frame_data(f);
+    unsigned header_len = ws_header(header, WS_TEXT, prefix.len + data.len + 1);
+    const struct str parts[] = {{(const char *) header, header_len}, prefix, data, {"}", 1}};
+    unsigned n = 0;
+    *ret_len = 0;
+    for (unsigned i = 0; i < 4; i++) {
+        struct str rest = str_from(parts[i], skip);
+        skip -= skip < parts[i].len ? skip : parts[i].len;
+        if (rest.len) {
+            iov[n++] = (struct iovec){(char *) (uintptr_t) rest.p, rest.len};
+            *ret_len += rest.len;
+        }
+    }
+    return n;
+}
+
+/* A stream is for reading only; the message is answered and changes nothing. */
+static void answer_message(struct watcher *w) {
+    struct problem p = {.err = ERR_INVALID_REQUEST, .detail = STR("This connection is for reading only")};
+    struct buf data = {0};
+    problem_render(&p, &data);
+    watcher_put_event(w, &w->control, w->cursor, STR("problem"), buf_view(&data));
+    buf_fini(&data);
+}
+
+/* False when it was the last thing heard. */
+static bool on_event(struct watcher *w, enum ws_event ev) {
+    const struct ws_decoder *d = w->ws;
+    switch (ev) {
+    case WS_GOT_PING: ws_put(&w->control, WS_PONG, str_n((const char *) d->control, d->control_len)); return true;
+    case WS_MESSAGE: answer_message(w); return true;
+    case WS_GOT_CLOSE:
+    case WS_ERROR:
+        ws_put_close(&w->control, d->code);
+        watcher_end(w);
+        return false;
+    default: return true;
+    }
+}
+
+size_t websocket_input(struct watcher *w, const char *data, size_t len) {
+    size_t used = 0;
+    if (w->ending) {
+        return len;
+    }
+    w->ws = w->ws ? w->ws : mem_alloc(sizeof(*w->ws));
+    while (w->control.len < CONTROL_MAX) {
+        size_t n;
+        enum ws_event ev = ws_decode(w->ws, data + used, len - used, &n);
+        used += n;
+        if (ev == WS_MORE) {
+            break;
+        }
+        if (!on_event(w, ev)) {
+            used = len;
+            break;
+        }
+    }
+    if (w->ending || ws_decoder_idle(w->ws)) {
+        mem_free(w->ws);
+        w->ws = NULL;
+    }
+    conn_mark(w->conn);
+    return used;
+}
