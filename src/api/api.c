@@ -161,6 +161,7 @@ static void read_headers(struct call *call, struct cmd *c) {
         c->etag = call->etags.newest;
     }
     call->waits = (call->route->flags & ROUTE_WAITS) && c->wait_ms >= 0 && (call->route->produce != PRODUCE_EVENTS || call->page);
+    call->r->needs_peer = call->waits && c->wait_ms > 0 && (call->page || c->type == CMD_QUEUE_CLAIM); /* what is claimed for nobody would be lost for a lease */
 }
 
 static void read_body(struct call *call, struct cmd *c) {
@@ -360,7 +361,7 @@ static bool head_route(struct call *call) {
         call_refuse_err(call, ERR_MISDIRECTED);
     } else if (str_eqz(r->path, "*") && r->method == HTTP_OPTIONS) {
         answer_options(call);
-    } else if (!call->match.methods) {
+    } else if (!call->match.methods || call->match.off) {
         if (!static_serve(call)) {
             call_refuse_err(call, ERR_NOT_FOUND);
         }

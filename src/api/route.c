@@ -157,7 +157,11 @@ void route_find(struct str path, enum http_method method, bool open_sessions, st
     }
     for (unsigned i = 0; i < route_count; i++) {
         const struct route *r = &routes[i];
-        if (((r->flags & ROUTE_OPEN_SESSIONS) && !open_sessions) || !path_split(str_of(r->pattern), &want) || !pattern_fits(&want, &have, ret)) {
+        if (!path_split(str_of(r->pattern), &want) || !pattern_fits(&want, &have, ret)) {
+            continue;
+        }
+        if ((r->flags & ROUTE_OPEN_SESSIONS) && !open_sessions) {
+            ret->off |= r->method == method;
             continue;
         }
         ret->methods |= 1u << r->method | (r->method == HTTP_GET ? 1u << HTTP_HEAD : 0);

@@ -62,9 +62,10 @@ bool path_split(struct str path, struct segments *ret) MUST_CHECK;
 struct route_match {
     const struct route *route;       /* NULL: none for this method */
     unsigned methods;                /* bits of enum http_method that the path knows; 0: there is no such path */
+    bool off;                        /* the option that this route needs is not set: as if there were no such path */
     struct str session, task, queue; /* what stands in the path, none if nothing does */
 };
-/* HEAD is answered wherever GET is. open_sessions: the option. */
+/* HEAD is answered wherever GET is. Without the option open_sessions its route is not found. */
 void route_find(struct str path, enum http_method method, bool open_sessions, struct route_match *ret);
 /* "GET, HEAD, POST" */
 void methods_write(unsigned methods, struct buf *out);

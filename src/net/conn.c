@@ -112,7 +112,7 @@ void conn_wait(struct http_conn *c) {
 
 /* ---- timers ---- */
 
-enum due { DUE_NONE, DUE_STALLED, DUE_HEAD, DUE_BODY, DUE_IDLE, DUE_PROBE, DUE_KEEPALIVE, DUE_PONG, DUE_LINGER };
+enum due { DUE_NONE, DUE_STALLED, DUE_HEAD, DUE_BODY, DUE_IDLE, DUE_KEEPALIVE, DUE_PONG, DUE_LINGER };
 
 static void sooner(int64_t at, enum due what, int64_t *at_ms, enum due *due) {
     if (at < *at_ms) {
@@ -147,11 +147,6 @@ static enum due conn_due(const struct http_conn *c, int64_t *ret_at_ms) {
     }
     switch (c->state) {
     case CONN_HTTP: conn_due_http(c, ret_at_ms, &due); break;
-    case CONN_LAST:
-        if (c->eof && !c->probed) {
-            sooner(c->in_ms + PROBE_MS, DUE_PROBE, ret_at_ms, &due);
-        }
-        break;
     case CONN_WATCH:
         if (!c->blocked && TAILQ_EMPTY(&c->exchanges)) {
             sooner(c->out_ms + limits->keepalive_ms, DUE_KEEPALIVE, ret_at_ms, &due);
@@ -173,15 +168,6 @@ static void conn_set_timer(struct http_conn *c) {
     }
 }
 
-/* The peer has ended its side while a request still waits. A peer that is really gone answers an interim response with a reset. */
-static void conn_probe(struct http_conn *c) {
-    struct exchange *x = TAILQ_FIRST(&c->exchanges);
-    c->probed = true;
-    if (x) {
-        exchange_interim(x);
-    }
-}
-
 static void conn_on_timer(struct timer *t, int64_t now_ms, void *arg) {
     struct http_conn *c = (struct http_conn *) (void *) ((char *) t - offsetof(struct http_conn, timer));
     int64_t at_ms;
@@ -191,7 +177,6 @@ static void conn_on_timer(struct timer *t, int64_t now_ms, void *arg) {
         switch (due) {
         case DUE_HEAD: conn_refuse(c, ERR_REQUEST_TIMEOUT, "The header block did not arrive in time"); break;
         case DUE_BODY: conn_refuse(c, ERR_REQUEST_TIMEOUT, "The body stopped arriving"); break;
-        case DUE_PROBE: conn_probe(c); break;
         case DUE_KEEPALIVE: watcher_keepalive(c->watch); break;
         default: conn_close(c); return;
         }

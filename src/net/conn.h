@@ -20,7 +20,6 @@
 
 #define READ_BYTES (64 * 1024)
 #define LINGER_MS 1000       /* how long what a peer still sends is read and thrown away after the last answer */
-#define PROBE_MS 50          /* how long after the peer's end of input a waiting request is asked for a sign of life */
 #define CUT_MS 100           /* how long a cut watcher may take to be flushed */
 #define SMALL_REST (64 * 1024) /* of a body nobody wants any more: read to keep the connection */
 #define CONTROL_MAX (16 * 1024) /* answers to a WebSocket peer that wait to be sent before it is no longer read */
@@ -73,7 +72,7 @@ struct http_conn {
     int fd;
     uint8_t state; /* enum conn_state */
     uint8_t armed; /* uv poll events */
-    bool polling, blocked, eof, dirty, waiting, probed, hold;
+    bool polling, blocked, eof, dirty, waiting, hold;
     struct http_loop *loop;
     LIST_ENTRY(http_conn) link;
     TAILQ_ENTRY(http_conn) dirty_link, waiting_link;

@@ -228,12 +228,22 @@ static void conn_input(struct http_conn *c, const char *data, size_t len) {
     c->in = in;
 }
 
-/* The peer has ended its side. Requests that are complete still get their answers. */
+static bool conn_needs_peer(const struct http_conn *c) {
+    const struct exchange *x;
+    TAILQ_FOREACH(x, &c->exchanges, link) {
+        if (x->reply != REPLY_COMPLETE && (x->r.needs_peer || x->page)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The peer has ended its side. Requests that are complete still get their answers, except those that need a peer who is there. */
 static void conn_end_of_input(struct http_conn *c) {
     c->eof = true;
     c->in_ms = c->loop->now_ms;
     bool incomplete = c->state == CONN_HTTP && c->input && !conn_paused(c);
-    if (c->state == CONN_WATCH || c->state == CONN_LINGER || incomplete || TAILQ_EMPTY(&c->exchanges)) {
+    if (c->state == CONN_WATCH || c->state == CONN_LINGER || incomplete || TAILQ_EMPTY(&c->exchanges) || conn_needs_peer(c)) {
         conn_close(c);
     } else if (c->state == CONN_HTTP && !c->in.len) {
         conn_move(c, CONN_LAST);

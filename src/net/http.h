@@ -45,6 +45,7 @@ struct http_request {
     char peer[46];     /* address of the peer as text, for limits per address */
     struct arena arena; /* dies with the request; headers, path, query and body lie in it */
     void *user;        /* the handler's affair; NULL at first */
+    bool needs_peer;   /* set by the handler: of no use to a peer that has ended its side, so that counts as gone (what waits for long, or hands something out) */
     struct http_conn *conn; /* opaque */
 };
 

@@ -64,6 +64,7 @@ static void on_request(void *arg, struct http_request *r) {
         }
     }
     if (str_starts(r->path, "/late")) {
+        r->needs_peer = str_eqz(r->path, "/late-for-somebody");
         server.late[server.late_count++] = r;
     } else if (str_eqz(r->path, "/stream")) {
         http_finish(r);

@@ -387,6 +387,8 @@ static void routes_and_methods(void **state) {
     assert_int_equal(route_of("/v1/tasks/a/b/c", HTTP_GET).methods, 0);
     assert_int_equal(route_of("", HTTP_GET).methods, 0);
     assert_null(route_of("/v1/tasks", HTTP_PUT).route);
+    assert_true(route_of("/v1/session", HTTP_POST).off);
+    assert_false(route_of("/v1/session", HTTP_GET).off);
     struct buf allow = {0};
     methods_write(route_of("/v1/tasks", HTTP_PUT).methods, &allow);
     assert_buf(&allow, "GET, HEAD, POST");

@@ -235,9 +235,9 @@ static void peers_that_are_gone_are_noticed(void **state) {
     (void) state;
     server_start(NULL);
     struct client c = client_open();
-    client_send(&c, GET("/late") GET("/late"));
+    client_send(&c, GET("/late") GET("/late-for-somebody"));
     wait_for(&server.late_count, 2);
-    client_close(&c); /* ends in order: only a sign of life tells it from a half-closed one */
+    client_close(&c); /* ends in order: one of the requests is of no use to a half-closed peer */
     wait_for(&server.gone, 2);
     c = client_open();
     client_send(&c, GET("/late"));
