@@ -161,7 +161,8 @@ static void read_headers(struct call *call, struct cmd *c) {
         c->etag = call->etags.newest;
     }
     call->waits = (call->route->flags & ROUTE_WAITS) && c->wait_ms >= 0 && (call->route->produce != PRODUCE_EVENTS || call->page);
-    call->r->needs_peer = call->waits && c->wait_ms > 0 && (call->page || c->type == CMD_QUEUE_CLAIM); /* what is claimed for nobody would be lost for a lease */
+    call->r->needs_peer =
+        call->waits && c->wait_ms > 0 && (call->page || c->type == CMD_QUEUE_CLAIM); /* what is claimed for nobody would be lost for a lease */
 }
 
 static void read_body(struct call *call, struct cmd *c) {

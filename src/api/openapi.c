@@ -88,7 +88,7 @@ static const struct {
                       "\"version\":{\"type\":\"integer\"},\"progress\":" REF(
                           "Progress") ",\"cancel_requested\":{\"type\":\"boolean\"},"
                                       "\"cancel_reason\":" NULLABLE_TEXT ",\"stalled\":{\"type\":\"boolean\"},\"attempt\":{\"type\":\"integer\"},"
-                                                                         "\"max_attempts\":{\"type\":\"integer\"},"
+                                      "\"max_attempts\":{\"type\":\"integer\"},"
                                       "\"on_session_end\":{\"enum\":[\"keep\",\"cancel\",\"handover\"]},\"queue\":" NULLABLE_TEXT ","
                                       "\"created_at\":{\"type\":\"string\",\"format\":\"date-time\"},\"started_at\":" NULLABLE_TIME
                                       ",\"updated_at\":" NULLABLE_TIME ","

@@ -163,6 +163,12 @@ void task_write_body(const struct task *t, struct buf *out) {
     if (t->progress.has_total) {
         put_num(out, ",\"total\":", true, t->progress.total);
     }
+    if (t->estimate.rate > 0) {
+        put_num(out, ",\"rate\":", true, t->estimate.rate);
+    }
+    if (t->eta_s >= 0) {
+        put_num(out, ",\"eta\":", true, t->eta_s);
+    }
     if (t->final_attempt) {
         static const char hex[] = "0123456789abcdef";
         buf_puts(out, ",\"final_hash\":\"");
@@ -202,6 +208,10 @@ static void read_member(struct task *t, const struct json *m) {
         t->progress.current = m->num;
     } else if (str_eqz(m->name, "total")) {
         t->progress.total = m->num;
+    } else if (str_eqz(m->name, "rate")) {
+        t->estimate.rate = m->num;
+    } else if (str_eqz(m->name, "eta")) {
+        t->eta_s = m->num;
     } else if (str_eqz(m->name, "final_hash")) {
         read_hash(t, m->string);
     }

@@ -70,7 +70,9 @@ static bool task_from_row(struct engine *e, struct session_entry *s, const struc
     t.queue = mem_strdup(row->queue);
     if (t.state == TASK_RUNNING) {
         t.heard_at = e->now; /* leases start anew, so that workers can come back */
+        double rate = t.estimate.rate; /* as of the last change, which stands; new ground has to be found for the next */
         estimate_reset(&t.estimate, e->now);
+        t.estimate.rate = rate;
     }
     task_entry_create(e, s, &t);
     return true;
