@@ -15,3 +15,28 @@ need_file() {
         [ -e "$file" ] || { echo "$file is missing" >&2; exit 1; }
     done
 }
+
+install_node_modules() {
+    need_file tests/package-lock.json
+    if [ ! -d tests/node_modules ] || [ tests/package-lock.json -nt tests/node_modules/.package-lock.json ]; then
+        npm ci --prefix tests --no-audit --no-fund --silent
+    fi
+}
+
+run_node_tests() { # files
+    local tap status=0 passed failed
+    need_file "$@"
+    install_node_modules
+    tap=$(mktemp)
+    node --test --test-reporter=spec --test-reporter-destination=stdout --test-reporter=tap --test-reporter-destination="$tap" "$@" || status=$?
+    passed=$(tap_count pass "$tap") failed=$(($(tap_count fail "$tap") + $(tap_count cancelled "$tap")))
+    rm -f "$tap"
+    if [ "$status" -ne 0 ] && [ "$failed" -eq 0 ]; then
+        failed=1
+    fi
+    counts "$passed" "$failed"
+}
+
+tap_count() { # name of a line at the end of the TAP text, file
+    awk -v name="$1" '$1 == "#" && $2 == name { n = $3 } END { print n + 0 }' "$2"
+}
