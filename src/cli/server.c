@@ -106,6 +106,7 @@ static void *engine_main(void *arg) {
     engine_start(s->engine, s->config.store);
     for (;;) {
         bool stop_wanted = atomic_load(&s->stop_wanted); /* before the boxes: no loop posts any more once it is set */
+        engine_at(s->engine, clock_ms());
         bool more = server_serve_boxes(s);
         if (!stopping && !more && stop_wanted) {
             stopping = true;

@@ -94,7 +94,6 @@ void task_init(struct task *t, struct id id, struct id session, const struct tas
                        .session = session,
                        .state = TASK_QUEUED,
                        .on_session_end = n->on_session_end,
-                       .watch_gen = 1,
                        .max_attempts = n->max_attempts,
                        .kind = mem_strdup(n->kind),
                        .title = mem_strdup(n->title),

@@ -49,7 +49,7 @@ struct task {
     uint64_t change_seq; /* number of the last change other than output */
     uint64_t output_seq; /* number of the last output; 0 none */
     uint64_t moved_seq;  /* number of the move into its session; 0 if it was made there */
-    uint32_t watch_gen;
+    uint32_t watch_base; /* its watch tokens have the number watch_base + the session's generation (modulo 2^32), so that a rotation raises those of all tasks at once */
     uint32_t attempt;       /* 0 until a worker has it */
     uint32_t attempts_used; /* failed, timed out or lost */
     uint32_t given_back;    /* ended without any report and not counted */

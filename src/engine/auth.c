@@ -151,7 +151,7 @@ static enum found by_task_token(struct engine *e, struct cmd *c) {
         return !counts ? dead(e, c) : FOUND;
     }
     uint32_t newest = t->t.attempt ? t->t.attempt : t->t.queue ? 0 : 1;
-    return (watch ? c->cred.gen == t->t.watch_gen : c->cred.gen <= newest) ? FOUND : dead(e, c);
+    return (watch ? c->cred.gen == task_watch_gen(t) : c->cred.gen <= newest) ? FOUND : dead(e, c);
 }
 
 enum found authenticate(struct engine *e, struct cmd *c) {

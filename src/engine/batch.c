@@ -171,9 +171,10 @@ void engine_post(struct engine *e, uint64_t needs, unsigned loop, struct mail m)
 
 enum found cmd_until_durable(struct engine *e, struct cmd *c, uint64_t needs) {
     struct batch *b = batch_numbered(e, needs);
-    if (!b) {
-        return FOUND;
+    if (!b || c->e.waited_durable) {
+        return FOUND; /* once is enough: what came after is not what it asks for */
     }
+    c->e.waited_durable = true;
     struct effect *f = mem_alloc(sizeof(*f));
     f->resume = c;
     c->e.in_effects = true;

@@ -288,6 +288,7 @@ void task_entry_free(struct engine *e, struct task_entry *t) {
         struct channel *ch = LIST_FIRST(&t->channels);
         LIST_REMOVE(ch, of_object);
         ch->t = NULL;
+        e->detached++;
     }
     queue_leave(e, t);
     cmd_wake(e, &t->waiters);
@@ -304,7 +305,7 @@ static void tombstone_put(struct engine *e, struct task_entry *t) {
     dead->batch = e->open->b.number;
     dead->row = (struct tombstone_row){.task = t->t.id,
                                        .session = t->t.session,
-                                       .watch_gen = t->t.watch_gen,
+                                       .watch_gen = task_watch_gen(t),
                                        .attempt = t->t.attempt,
                                        .kind = str_of(dead->kind),
                                        .state = (uint8_t) t->t.state,

@@ -161,7 +161,6 @@ struct cmd {
     void *owner;          /* the loop's affair: the request; NULL once it is gone */
     struct cred cred;
     struct problem early; /* err is ERR_NONE when all is well */
-    bool early_forbidden_first; /* unused by most: 403 for the role comes before everything but the credential */
     /* idempotency: none if there is no key */
     struct str idempotency_key, method, path; /* path as decoded, with query */
     struct str body;      /* the request's body, byte for byte */
@@ -194,8 +193,8 @@ struct cmd {
 
     /* ---- the engine's own ---- */
     struct cmd_engine {
-        int stage;
-        bool authenticated, timed_out, abandoned;
+        bool timed_out, abandoned;
+        bool waited_durable;         /* what it reads of the store has been committed */
         bool internal;               /* made by the engine itself: freed instead of mailed */
         int reason;                  /* internal ends: enum end_reason */
         uint64_t needs;              /* batch that must be durable before the answer may leave */

@@ -115,6 +115,7 @@ void cmd_task_list(struct engine *e, struct cmd *c) {
             return;
         }
         c->list.session = s->s.id;
+        s->unwatched_since = e->now;
     }
     if (ask(e, c, STORE_LIST_TASKS)) {
         return;

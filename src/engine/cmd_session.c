@@ -80,11 +80,10 @@ void cmd_session_touch(struct engine *e, struct cmd *c) {
 
 /* ---- login ---- */
 
-static void reissue_watch_tokens(struct engine *e, struct session_entry *s) {
+/* The session's new generation has raised them; what was opened with the old ones is cut. */
+static void cut_watch_tokens(struct engine *e, struct session_entry *s) {
     struct task_entry *t;
     TAILQ_FOREACH(t, &s->by_version, by_version) {
-        t->t.watch_gen++;
-        task_dirty(e, t);
         channels_cut(e, &t->channels, s->pending, WATCHER_WATCH, CUT_ANY_GEN, MAIL_CUT_DEAD, NULL, STR_NONE);
     }
 }
@@ -108,7 +107,7 @@ static void rotate(struct engine *e, struct cmd *c, struct session_entry *s, str
     s->s.rotated_at = e->now;
     session_touch(e, s, true);
     session_dirty(e, s);
-    reissue_watch_tokens(e, s);
+    cut_watch_tokens(e, s);
     if (u) {
         s->s.user = mem_strdup(n->user);
         user_add(e, s);

@@ -62,6 +62,7 @@ static struct task_entry *create_in(struct engine *e, struct cmd *c, struct sess
     struct task t;
     const struct task_new *n = &c->task_new;
     task_init(&t, id_make(&e->ids, e->now), s->s.id, n, e->now);
+    t.watch_base = 1 - s->s.gen;
     if (n->input.p) {
         struct store_op *op = batch_op(e, STORE_PUT_INPUT);
         op->id = t.id;
@@ -76,7 +77,7 @@ static void answer_created(struct engine *e, struct cmd *c, struct task_entry *t
     struct buf *out = cmd_json(c, 202);
     task_write(&t->t, with_tokens, out);
     if (with_tokens) {
-        token_member(e, out, "token", TOKEN_WATCH, &t->t, t->t.watch_gen);
+        token_member(e, out, "token", TOKEN_WATCH, &t->t, task_watch_gen(t));
         if (!t->t.queue) {
             token_member(e, out, "worker_token", TOKEN_WORKER, &t->t, 1);
         }
@@ -306,7 +307,7 @@ void cmd_task_seen(struct engine *e, struct cmd *c) {
 static void answer_bound(struct engine *e, struct cmd *c, struct task_entry *t) {
     struct buf *out = cmd_json(c, 200);
     task_write(&t->t, true, out);
-    token_member(e, out, "token", TOKEN_WATCH, &t->t, t->t.watch_gen);
+    token_member(e, out, "token", TOKEN_WATCH, &t->t, task_watch_gen(t));
     buf_char(out, '}');
     c->answer.etag = t->t.version;
     cmd_answer(e, c, t->s->pending);
@@ -339,7 +340,7 @@ void cmd_task_token(struct engine *e, struct cmd *c) {
     }
     struct buf *out = cmd_json(c, 200);
     buf_puts(out, "{\"token\":\"");
-    token_write(e->config.keys, (struct token){TOKEN_WATCH, t->t.id, t->t.watch_gen}, out);
+    token_write(e->config.keys, (struct token){TOKEN_WATCH, t->t.id, task_watch_gen(t)}, out);
     buf_puts(out, "\"}");
     cmd_answer(e, c, t->s->pending);
 }

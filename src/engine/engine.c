@@ -245,8 +245,12 @@ static void engine_check_stopped(struct engine *e) {
     }
 }
 
-void engine_run(struct engine *e, int64_t now_ms) {
+void engine_at(struct engine *e, int64_t now_ms) {
     e->now = now_ms > e->now ? now_ms : e->now;
+}
+
+void engine_run(struct engine *e, int64_t now_ms) {
+    engine_at(e, now_ms);
     wheel_run(&e->wheel, e->now, 256, e);
     run_ready(e);
     run_behind(e);
@@ -397,6 +401,9 @@ static void started(struct engine *e, struct store_query *q) {
 
 static void due_found(struct engine *e, struct store_query *q) {
     e->due_under_way = false;
+    if (q->ret_id_count == ENGINE_DUE_LIMIT || q->task_count == ENGINE_DUE_LIMIT) {
+        wheel_set(&e->wheel, &e->due_timer, e->now + ENGINE_DUE_MORE_MS, due_is_due); /* there is more */
+    }
     for (size_t i = 0; q->result == STORE_OK && i < q->ret_id_count + q->task_count; i++) {
         struct id id = i < q->ret_id_count ? q->ret_ids[i] : q->tasks[i - q->ret_id_count].session;
         struct session_entry *s = session_resident(e, id);

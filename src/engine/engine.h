@@ -27,6 +27,8 @@ struct engine *engine_create(const struct engine_config *config, int64_t now_ms)
 /* Gives it its store and begins to load what is unfinished. Commands may be given from now on; they wait. */
 void engine_start(struct engine *e, struct store *store);
 bool engine_ready(const struct engine *e);
+/* The time of what is given to it next, in Unix milliseconds; never runs backwards. To be called before each round of the following. */
+void engine_at(struct engine *e, int64_t now_ms);
 /* One command; it comes back by mail. */
 void engine_submit(struct engine *e, struct cmd *c);
 /*

@@ -301,6 +301,8 @@ void channel_close(struct engine *e, struct channel *ch) {
     channel_not_behind(e, ch);
     if (ch->s || ch->t) {
         LIST_REMOVE(ch, of_object);
+    } else {
+        e->detached--;
     }
     engine_post(e, 0, ch->loop, (struct mail){.type = MAIL_DROP, .channel = ch->number});
     HASH_DELETE(hh, e->channels, ch);
@@ -312,12 +314,14 @@ void channel_reattach(struct engine *e, struct channel *ch) {
     struct session_entry *s = ch->kind != CHANNEL_TASK && !ch->s ? session_resident(e, ch->id) : NULL;
     if (t) {
         ch->t = t;
+        e->detached--;
         t->people += ch->people;
         t->s->watchers += ch->watchers;
         LIST_INSERT_HEAD(&t->channels, ch, of_object);
         channel_fall_behind(e, ch, ch->sent);
     } else if (s) {
         ch->s = s;
+        e->detached--;
         s->people += ch->people;
         s->watchers += ch->watchers;
         LIST_INSERT_HEAD(&s->channels, ch, of_object);

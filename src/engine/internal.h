@@ -28,6 +28,7 @@
 #define ENGINE_SOFT_MS 100           /* progress and touches reach the open batch within */
 #define ENGINE_DUE_MS 500            /* pause between two looks at what is due among what is not in memory */
 #define ENGINE_DUE_LIMIT 50
+#define ENGINE_DUE_MORE_MS 20        /* the pause when there was more than that */
 #define ENGINE_EVICT_MS 15000        /* a session that nobody needs stays this long */
 #define ENGINE_PUMP 64               /* frames per step to a channel that is catching up */
 #define ENGINE_OUTPUT_SHOW_MS 1000   /* a task event for output at most this often */
@@ -119,6 +120,11 @@ struct session_entry {
     UT_hash_handle hh, hh_key;
 };
 TAILQ_HEAD(session_list, session_entry);
+
+/* The generation that counts of a task's watch tokens. */
+static inline uint32_t task_watch_gen(const struct task_entry *t) {
+    return t->t.watch_base + t->s->s.gen;
+}
 
 struct user {
     char *name;
@@ -239,6 +245,7 @@ struct engine {
     struct load *loads;
     struct channel *channels;
     uint64_t channel_numbers;
+    unsigned detached; /* channels whose session was thrown away and is being loaded again */
     struct behind_list behind;
 
     struct batch *open, *inflight;
@@ -280,7 +287,7 @@ void session_pend(struct engine *e, struct session_entry *s); /* the open batch 
 void entry_clean_task(struct engine *e, struct task_entry *t); /* takes it off the lists of what must be written */
 void entry_clean_session(struct engine *e, struct session_entry *s);
 void engine_post(struct engine *e, uint64_t needs, unsigned loop, struct mail m);
-enum found cmd_until_durable(struct engine *e, struct cmd *c, uint64_t needs); /* FOUND, or PARKED */
+enum found cmd_until_durable(struct engine *e, struct cmd *c, uint64_t needs); /* FOUND, or PARKED (at most once for a command) */
 void engine_flush(struct engine *e); /* gives the open batch to the store if that is idle */
 
 /* answers (engine.c) */

@@ -158,7 +158,7 @@ void user_take_waiting(struct engine *e, struct user *u, struct session_entry *i
 void task_move_to(struct engine *e, struct task_entry *t, struct session_entry *to) {
     struct session_entry *from = t->s;
     struct buf gone = {0};
-    t->t.watch_gen++;
+    uint32_t watch_gen = task_watch_gen(t) + 1;
     gone_add(e, from, t->t.id, GONE_MOVED);
     gone_event(TAILQ_LAST(&from->gone, gone_list) ? TAILQ_LAST(&from->gone, gone_list) : &(struct gone_entry){.seq = from->seq, .task = t->t.id, .reason = GONE_MOVED}, &gone);
     channels_cut(e, &t->channels, from->pending, WATCHER_SESSION, CUT_ANY_GEN, MAIL_CUT_DRAINED, "task", buf_view(&gone));
@@ -180,6 +180,7 @@ void task_move_to(struct engine *e, struct task_entry *t, struct session_entry *
     TAILQ_INSERT_TAIL(&to->by_change, t, by_change);
     t->s = to;
     t->t.session = to->s.id;
+    t->t.watch_base = watch_gen - to->s.gen;
     session_pend(e, from);
     t->t.moved_seq = (to->seq > t->t.version ? to->seq : t->t.version) + 1;
     task_changed(e, t, LASTING);

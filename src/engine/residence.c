@@ -304,6 +304,7 @@ void session_drop(struct engine *e, struct session_entry *s) {
         LIST_REMOVE(ch, of_object);
         ch->s = NULL;
         ch->at = NULL;
+        e->detached++;
     }
     entry_clean_session(e, s);
     wheel_cancel(&e->wheel, &s->timer);

@@ -124,13 +124,14 @@ struct session_entry *session_from_rows(struct engine *e, const struct store_que
     gone_from_rows(se, q);
     user_add(e, se);
     struct channel *ch;
-    for (ch = e->channels; ch; ch = ch->hh.next) {
+    for (ch = e->detached ? e->channels : NULL; ch; ch = ch->hh.next) {
         channel_reattach(e, ch);
     }
     struct task_entry *t, *next, *last = TAILQ_LAST(&se->by_version, task_list);
     for (t = TAILQ_FIRST(&se->by_version); t; t = next) {
         next = t == last ? NULL : TAILQ_NEXT(t, by_version);
-        if (reload && !task_is_ended(&t->t)) {
+        if ((reload && !task_is_ended(&t->t)) || t->t.stalled) {
+            t->t.stalled = false;
             task_changed(e, t, PASSING); /* what was shown of it may have been more than what was kept */
         } else {
             task_rearm(e, t);
