@@ -27,7 +27,7 @@ static const char *const schema_steps[] = {
 
     "CREATE TABLE tasks("
     "  id BLOB NOT NULL PRIMARY KEY, session BLOB NOT NULL, state INTEGER NOT NULL, version INTEGER NOT NULL, due_at INTEGER NOT NULL,"
-    "  kind TEXT, queue TEXT, body BLOB"
+    "  kind TEXT, queue TEXT, body TEXT"
     ") STRICT;"
     "CREATE INDEX tasks_session ON tasks(session, id, state);"
     "CREATE INDEX tasks_unfinished ON tasks(session) WHERE state < 3;"
@@ -63,7 +63,7 @@ static const char *const schema_steps[] = {
     ") STRICT, WITHOUT ROWID;"
     "CREATE INDEX old_keys_expires ON old_keys(expires_at, key_hash) WHERE expires_at > 0;"
 
-    "CREATE TABLE kinds(kind TEXT NOT NULL PRIMARY KEY, body BLOB) STRICT;",
+    "CREATE TABLE kinds(kind TEXT NOT NULL PRIMARY KEY, body TEXT) STRICT;",
 };
 
 #define SCHEMA_VERSION ((int) (sizeof(schema_steps) / sizeof(schema_steps[0])))

@@ -113,7 +113,7 @@ static int write_task_with(struct writer *w, enum write_statement which, const s
     bind_i64(&b, r->due_at);
     bind_text(&b, r->kind);
     bind_text(&b, r->queue);
-    bind_blob(&b, r->body);
+    bind_text(&b, r->body);
     return bind_run(&b);
 }
 
@@ -191,7 +191,7 @@ static int write_old_key(struct writer *w, const struct old_key_row *r) {
 static int write_kind(struct writer *w, const struct kind_row *r) {
     struct binder b = bind_start(w->st[WRITE_KIND]);
     bind_text(&b, r->kind);
-    bind_blob(&b, r->body);
+    bind_text(&b, r->body);
     return bind_run(&b);
 }
 
