@@ -641,7 +641,8 @@ test('while tasks move about, no feed shows a task that is not of its session', 
     const tasks = await Promise.all(Array.from({ length: 16 }, (_, n) => move(n)));
     for (const [i, e] of feeds.entries()) {
         const mine = (await Promise.all(tasks.map((t) => app.look(t)))).filter((t) => t.session === all[i].id);
-        await e.when(() => mine.every((t) => e.items.some((x) => x.data.task?.id === t.id && x.data.task.version >= t.version - 1)), 'the last states');
+        const shown = (t) => e.items.findLast((x) => (x.data.task?.id ?? x.data.gone) === t.id)?.data.task?.progress.message;
+        await e.when(() => mine.every((t) => shown(t) === t.progress.message), 'the last states');
         e.close();
         for (const x of e.items) {
             if (x.data.task?.session) {

@@ -260,6 +260,19 @@ describe('kill -9', () => {
         assert.equal((await s.api().ended(v)).cancel_reason, 'session-ended');
     });
 
+    test('many sessions whose time came while it was down end, each with what it asked for', async () => {
+        const s = await fresh();
+        const made = await Promise.all(Array.from({ length: 600 }, () => s.api().session({ max_age: 2 })));
+        const tasks = await Promise.all(made.map((a) => s.api().task(a, { on_session_end: 'cancel', queue: 'down' })));
+        await s.kill();
+        await pause(2200);
+        await s.restart();
+        await until(async () => ok(await s.api().get('/v1/sessions?state=active'), 200).json.items.length === 0, 'the end of all sessions', 10000);
+        for (const t of tasks) {
+            assert.equal((await s.api().ended(t)).cancel_reason, 'session-ended');
+        }
+    });
+
     test('a waiting handover still finds its next session', async () => {
         const s = await fresh();
         const a = await s.api().session({ user: 'hand' });

@@ -28,7 +28,7 @@ run_node_tests() { # files
     need_file "$@"
     install_node_modules
     tap=$(mktemp)
-    node --test --test-reporter=spec --test-reporter-destination=stdout --test-reporter=tap --test-reporter-destination="$tap" "$@" || status=$?
+    node --test --test-concurrency=3 --test-reporter=spec --test-reporter-destination=stdout --test-reporter=tap --test-reporter-destination="$tap" "$@" || status=$?
     passed=$(tap_count pass "$tap") failed=$(($(tap_count fail "$tap") + $(tap_count cancelled "$tap")))
     rm -f "$tap"
     if [ "$status" -ne 0 ] && [ "$failed" -eq 0 ]; then
