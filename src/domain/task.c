@@ -153,6 +153,7 @@ void task_ask(struct task *t, struct str prompt, struct str schema, int64_t now_
     replace(&t->question_id, str_n(id, len));
     replace(&t->question_prompt, prompt);
     replace(&t->question_schema, schema);
+    estimate_pause(&t->estimate, now_ms);
     if (first && t->timeout_at) {
         t->timeout_at = t->timeout_at > now_ms ? t->timeout_at - now_ms : 1; /* stands still from here */
     }
@@ -171,6 +172,7 @@ void task_answer(struct task *t, struct str value, int64_t now_ms) {
     replace(&t->answer_request, str_of(t->question_id));
     replace(&t->answer_value, value);
     task_resume_clocks(t, now_ms);
+    estimate_go(&t->estimate, now_ms);
     task_move(t, TASK_EV_ANSWER, now_ms);
 }
 
@@ -295,6 +297,7 @@ bool task_progress(struct task *t, const struct report *r, int64_t now_ms) {
     differs |= take_number(r->has_total, r->total, &t->progress.has_total, &t->progress.total);
     differs |= take_text(r->has_unit, r->unit, &t->progress.unit);
     differs |= take_text(r->has_message, r->message, &t->progress.message);
+    estimate_set_total(&t->estimate, t->progress.has_total ? t->progress.total : 0);
     if (moved && t->progress.has_current) {
         estimate_add(&t->estimate, t->progress.current, now_ms);
     }

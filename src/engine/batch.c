@@ -148,7 +148,7 @@ static void mail_send(struct engine *e, unsigned loop, struct mail m) {
 }
 
 static struct batch *batch_numbered(struct engine *e, uint64_t needs) {
-    if (needs <= e->durable) {
+    if (needs <= e->durable || e->dead) { /* nothing is written any more: what is in memory is what was last committed */
         return NULL;
     }
     return e->inflight && needs <= e->inflight->b.number ? e->inflight : e->open;
@@ -197,6 +197,16 @@ static void effect_abandoned(struct engine *e, struct cmd *c) {
     mail_send(e, c->loop, (struct mail){.type = MAIL_ABANDONED, .cmd = c});
 }
 
+/* What a loop would get of a channel that was closed meanwhile would be kept there for ever. */
+static bool mail_is_late(struct engine *e, const struct mail *m) {
+    struct channel *ch = NULL;
+    bool of_channel = m->type == MAIL_FRAME || m->type == MAIL_SYNCED || m->type == MAIL_CUT;
+    if (of_channel) {
+        HASH_FIND(hh, e->channels, &m->channel, sizeof(m->channel), ch);
+    }
+    return of_channel && !ch;
+}
+
 static void effects_release(struct engine *e, struct effect_list *effects) {
     while (!TAILQ_EMPTY(effects)) {
         struct effect *f = TAILQ_FIRST(effects);
@@ -209,6 +219,8 @@ static void effects_release(struct engine *e, struct effect_list *effects) {
             effect_abandoned(e, c);
         } else if (f->resume) {
             cmd_park(c, &e->ready);
+        } else if (mail_is_late(e, &f->mail)) {
+            mail_fini(&f->mail);
         } else {
             mail_send(e, f->loop, f->mail);
         }
@@ -281,7 +293,7 @@ static void write_dirty(struct engine *e) {
     }
     for (size_t i = 0; i < e->open->touched_count; i++) {
         struct session_entry *s = session_resident(e, e->open->touched[i].session);
-        e->open->touched[i].reserved = s ? s->reserved_pending : 0;
+        e->open->touched[i].reserved = s ? s->reserved_written : 0;
     }
 }
 
@@ -336,6 +348,9 @@ static void batch_failed(struct engine *e, struct batch *b, enum store_result wh
     idempotency_drop_pending(e);
     tombstones_drop_pending(e);
     old_keys_durable(e, UINT64_MAX);
+    if (e->marked >= b->b.number) {
+        engine_mark(e);
+    }
     throw_away(e, b);
     throw_away(e, built);
     effects_fail(e, &b->effects);

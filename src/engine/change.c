@@ -41,11 +41,14 @@ static void estimate(struct engine *e, struct task *t) {
     if (t->state != TASK_RUNNING) {
         return;
     }
-    if (t->progress.has_current && t->progress.has_total) {
-        t->eta_s = estimate_eta_s(&t->estimate, t->progress.current, t->progress.total);
+    const struct kind_durations *k = &kind_of(e, t->kind)->durations;
+    bool both = t->progress.has_current && t->progress.has_total;
+    if (both) {
+        t->eta_s = estimate_eta_s(&t->estimate, k, e->now);
     }
-    if (t->eta_s < 0 && !(t->progress.has_current && t->progress.has_total && t->estimate.rate > 0)) {
-        t->eta_s = kind_eta_s(&kind_of(e, t->kind)->durations, e->now - t->started_at);
+    if (t->eta_s < 0 && !(both && t->estimate.rate > 0)) {
+        int64_t elapsed = estimate_elapsed_ms(&t->estimate, e->now);
+        t->eta_s = kind_eta_s(k, elapsed < 0 ? e->now - t->started_at : elapsed);
     }
 }
 
@@ -69,8 +72,12 @@ static void to_the_end(struct engine *e, struct task_entry *t, bool output_only)
     }
 }
 
-static void enforce_kept(struct engine *e, struct session_entry *s) {
-    while ((int64_t) s->unfinished + s->ended > e->o->max_tasks_per_session && s->ended) {
+bool session_is_crowded(const struct engine *e, const struct session_entry *s) {
+    return s->ended && (int64_t) s->unfinished + s->ended > e->o->max_tasks_per_session;
+}
+
+void session_thin_out(struct engine *e, struct session_entry *s) {
+    while (session_is_crowded(e, s)) {
         struct task_entry *t = TAILQ_FIRST(&s->by_version);
         while (!task_is_ended(&t->t)) {
             t = TAILQ_NEXT(t, by_version);
@@ -79,12 +86,22 @@ static void enforce_kept(struct engine *e, struct session_entry *s) {
     }
 }
 
+/* How long it took is known where the whole attempt was seen, or where nothing but work can have happened since its start. */
+static void learn(struct engine *e, const struct task *t) {
+    struct kind *k = kind_of(e, t->kind);
+    int64_t took = estimate_elapsed_ms(&t->estimate, t->ended_at);
+    if (took < 0 && (t->attempt > 1 || t->questions)) {
+        return;
+    }
+    kind_add(&k->durations, took < 0 ? t->ended_at - t->started_at : took);
+    kind_add_shape(&k->durations, &t->estimate, t->ended_at);
+    k->dirty = e->kinds_dirty = true; /* written with the next batch */
+}
+
 static void task_just_ended(struct engine *e, struct task_entry *t) {
     e->counts.ended[t->t.state]++;
     if (t->t.state == TASK_SUCCEEDED && t->t.started_at) {
-        struct kind *k = kind_of(e, t->t.kind);
-        kind_add(&k->durations, t->t.ended_at - t->t.started_at);
-        k->dirty = e->kinds_dirty = true; /* written with the next batch */
+        learn(e, &t->t);
     }
     uint64_t needs = t->s->pending;
     channels_cut(e, &t->channels, needs, CUT_ANYBODY, CUT_ANY_GEN, MAIL_CUT_FINISHED, NULL, STR_NONE);
@@ -112,7 +129,6 @@ void task_changed(struct engine *e, struct task_entry *t, enum how_lasting how) 
     task_rearm(e, t);
     if (just_ended) {
         task_just_ended(e, t);
-        enforce_kept(e, s);
         session_rearm(e, s);
     }
 }
@@ -255,6 +271,7 @@ void task_rearm(struct engine *e, struct task_entry *t) {
 static void gone_forget_first(struct engine *e, struct session_entry *s) {
     struct gone_entry *g = TAILQ_FIRST(&s->gone);
     s->gone_floor = g->seq; /* cursors before it cannot be told any more */
+    feed_gone_forgotten(e, s, g->seq);
     struct store_op *op = batch_op(e, STORE_DELETE_GONE);
     op->id = s->s.id;
     op->number = g->seq;

@@ -218,6 +218,7 @@ struct cmd {
         struct old_key_row *old_key;         /* what a look-up of a key found as well; in the arena */
         struct idempotency_row *kept;        /* the first answer to its idempotency key; in the arena */
         struct id *claimed;          /* tasks given to a claim, to be given back if its peer is gone; in the arena */
+        uint32_t *claimed_attempts;  /* and the attempt that each was given for */
         size_t claimed_count;
     } e;
 

@@ -108,6 +108,17 @@ static void write_task_row(const struct task_row *row, struct buf *out) {
     task_fini(&t);
 }
 
+/* Rows of sessions that were thrown away may be older than what was shown of them: the page waits until they are back. */
+static bool page_waits(struct engine *e, struct cmd *c) {
+    const struct store_query *q = c->e.query;
+    for (size_t i = 0; i < q->task_count; i++) {
+        if (!task_resident(e, q->tasks[i].id) && session_reloading(e, c, q->tasks[i].session)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void cmd_task_list(struct engine *e, struct cmd *c) {
     if (c->list.own_session) {
         struct session_entry *s;
@@ -117,7 +128,7 @@ void cmd_task_list(struct engine *e, struct cmd *c) {
         c->list.session = s->s.id;
         s->unwatched_since = e->now;
     }
-    if (ask(e, c, STORE_LIST_TASKS)) {
+    if (ask(e, c, STORE_LIST_TASKS) || page_waits(e, c)) {
         return;
     }
     struct store_query *q = c->e.query;

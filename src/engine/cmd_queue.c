@@ -6,18 +6,26 @@
 
 static void claim_take(struct engine *e, struct cmd *c, struct queue *q) {
     c->e.claimed = arena_alloc(&c->arena, c->max * sizeof(struct id));
+    c->e.claimed_attempts = arena_alloc(&c->arena, c->max * sizeof(uint32_t));
     struct task_entry *t;
-    while (c->e.claimed && c->e.claimed_count < c->max && (t = queue_take(e, q))) {
+    while (c->e.claimed && c->e.claimed_attempts && c->e.claimed_count < c->max && (t = queue_take(e, q))) {
         task_start(&t->t, c->lease_ms, e->now);
         task_changed(e, t, LASTING);
+        c->e.claimed_attempts[c->e.claimed_count] = t->t.attempt;
         c->e.claimed[c->e.claimed_count++] = t->t.id;
     }
 }
 
+/* One of the tasks that a claim was given; NULL if it has ended since, or was lost and perhaps claimed by another. */
+static struct task_entry *claimed_task(struct engine *e, const struct cmd *c, size_t i) {
+    struct task_entry *t = task_resident(e, c->e.claimed[i]);
+    return t && t->t.state == TASK_RUNNING && t->t.attempt == c->e.claimed_attempts[i] ? t : NULL;
+}
+
 void claims_give_back(struct engine *e, struct cmd *c) {
-    for (size_t i = 0; i < c->e.claimed_count; i++) {
-        struct task_entry *t = task_resident(e, c->e.claimed[i]);
-        if (t && t->t.state == TASK_RUNNING && !t->t.heard) {
+    for (size_t i = 0; i < c->e.claimed_count && !e->dead; i++) {
+        struct task_entry *t = claimed_task(e, c, i);
+        if (t && !t->t.heard) {
             task_attempt_over(&t->t, ATTEMPT_RELEASED, NULL, e->now);
             task_changed(e, t, LASTING);
         }
@@ -30,8 +38,8 @@ static void write_claimed(struct engine *e, struct cmd *c, struct buf *out) {
     bool first = true;
     buf_puts(out, "{\"tasks\":[");
     for (size_t i = 0; i < c->e.claimed_count; i++) {
-        struct task_entry *t = task_resident(e, c->e.claimed[i]);
-        if (!t || t->t.state != TASK_RUNNING) {
+        struct task_entry *t = claimed_task(e, c, i);
+        if (!t) {
             continue; /* it ended while its input was fetched */
         }
         struct str input = q && i < q->blob_count ? q->blobs[i] : STR_NONE;

@@ -152,21 +152,13 @@ static void apply_all(struct engine *e, struct cmd *c, struct task_entry *t) {
         apply(e, t, &c->reports[i], &a);
     }
     const struct report *last = &c->reports[c->report_count - 1];
-    struct session_entry *s = t->s;
-    struct id id = t->t.id;
     flush_change(e, t, &a);
-    t = task_resident(e, id); /* a limit on what is kept may have taken it at once */
-    if (!t) {
-        buf_puts(cmd_json(c, 200), "null");
-        cmd_answer(e, c, s->pending);
-        return;
-    }
     task_rearm(e, t);
     task_write_report_answer(&t->t, cmd_json(c, 200));
     if (report_is_final(last)) {
         keep_final(e, t, last, attempt_of(c), buf_view(&c->answer.body));
     }
-    cmd_answer(e, c, s->pending);
+    cmd_answer(e, c, t->s->pending);
 }
 
 static bool refuse_key_for_queue(struct engine *e, struct cmd *c, struct task_entry *t) {

@@ -269,7 +269,8 @@ void cmd_watch_refill(struct engine *e, struct cmd *c) {
     struct channel *ch;
     HASH_FIND(hh, e->channels, &c->channel, sizeof(c->channel), ch);
     struct session_entry *s = !ch ? NULL : ch->t ? ch->t->s : ch->s;
-    if (!s || (c->e.query && c->e.query->result != STORE_OK)) {
+    bool forgotten = s && !ch->t && c->cursor && c->cursor < s->gone_floor; /* it comes back with its cursor, and is told to begin anew */
+    if (!s || forgotten || (c->e.query && c->e.query->result != STORE_OK)) {
         refill_failed(e, c);
         return;
     }

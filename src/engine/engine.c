@@ -59,8 +59,10 @@ static void cmd_time_is_up(struct timer *t, int64_t now_ms, void *arg) {
     struct cmd *c = (struct cmd *) ((char *) t - offsetof(struct cmd, e.timer));
     (void) now_ms;
     c->e.timed_out = true;
-    cmd_unpark(c);
-    cmd_park(c, &e->ready);
+    if (c->e.list) { /* else it waits for the store, and finds out then */
+        cmd_unpark(c);
+        cmd_park(c, &e->ready);
+    }
 }
 
 enum found cmd_wait(struct engine *e, struct cmd *c, struct cmd_list *list) {
@@ -361,6 +363,12 @@ static void put_meta(struct engine *e, const char *name, const char *value) {
     op->data = batch_text(e, str_of(value));
 }
 
+void engine_mark(struct engine *e) {
+    e->marked = e->open->b.number;
+    put_meta(e, "epoch", e->epoch);
+    put_meta(e, "clean", "0");
+}
+
 static void engine_serve(struct engine *e) {
     e->state = ENGINE_SERVING;
     wheel_set(&e->wheel, &e->due_timer, e->now + ENGINE_DUE_MS, due_is_due);
@@ -369,6 +377,9 @@ static void engine_serve(struct engine *e) {
 }
 
 static void started(struct engine *e, struct store_query *q) {
+    if (e->state != ENGINE_LOADING) {
+        return; /* it was stopped before it began */
+    }
     if (q->result != STORE_OK) {
         log_error("start.failed", "reason=\"the store cannot be read\"");
         e->state = ENGINE_STOPPED;
@@ -384,9 +395,8 @@ static void started(struct engine *e, struct store_query *q) {
         for (int i = 0; i < 8; i++) {
             e->epoch[i] = digits[random[i] & 31];
         }
-        put_meta(e, "epoch", e->epoch);
     }
-    put_meta(e, "clean", "0");
+    engine_mark(e);
     for (size_t i = 0; i < q->kind_count; i++) {
         kind_from_row(e, &q->kinds[i]);
     }
@@ -471,10 +481,11 @@ bool engine_stopped(const struct engine *e) {
     return e->state == ENGINE_STOPPED;
 }
 
-static void free_list(struct cmd_list *list) {
+static void free_list(struct engine *e, struct cmd_list *list) {
     while (!TAILQ_EMPTY(list)) {
         struct cmd *c = TAILQ_FIRST(list);
         cmd_unpark(c);
+        wheel_cancel(&e->wheel, &c->e.timer);
         query_free(c->e.query);
         cmd_free(c);
     }
@@ -484,23 +495,23 @@ void engine_destroy(struct engine *e) {
     if (!e) {
         return;
     }
-    free_list(&e->ready);
-    free_list(&e->held);
+    free_list(e, &e->ready);
+    free_list(e, &e->held);
     struct load *l, *l2;
     HASH_ITER(hh, e->loads, l, l2) {
-        free_list(&l->waiters);
+        free_list(e, &l->waiters);
         HASH_DELETE(hh, e->loads, l);
         mem_free(l);
     }
     struct idempotency *i, *i2;
     HASH_ITER(hh, e->idempotency, i, i2) {
-        free_list(&i->waiters);
+        free_list(e, &i->waiters);
     }
     struct session_entry *s, *s2;
     HASH_ITER(hh, e->sessions, s, s2) {
         struct task_entry *t;
         TAILQ_FOREACH(t, &s->by_version, by_version) {
-            free_list(&t->waiters);
+            free_list(e, &t->waiters);
         }
         session_drop(e, s);
     }
@@ -511,7 +522,8 @@ void engine_destroy(struct engine *e) {
     }
     struct queue *q, *q2;
     HASH_ITER(hh, e->queues, q, q2) {
-        free_list(&q->waiters);
+        free_list(e, &q->waiters);
+        wheel_cancel(&e->wheel, &q->timer);
         HASH_DELETE(hh, e->queues, q);
         mem_free(q->heap);
         mem_free(q->name);
@@ -523,9 +535,10 @@ void engine_destroy(struct engine *e) {
         mem_free(k->name);
         mem_free(k);
     }
-    idempotency_drop_pending(e);
+    idempotency_drop_all(e);
     tombstones_drop_pending(e);
     old_keys_durable(e, UINT64_MAX);
+    users_drop(e);
     batch_destroy(e->open);
     batch_destroy(e->inflight);
     buf_fini(&e->scratch);

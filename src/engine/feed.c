@@ -174,6 +174,15 @@ void feed_gone(struct engine *e, struct session_entry *s, const struct gone_entr
     buf_fini(&text);
 }
 
+void feed_gone_forgotten(struct engine *e, struct session_entry *s, uint64_t seq) {
+    struct channel *ch;
+    LIST_FOREACH(ch, &s->channels, of_object) {
+        if (ch->behind && ch->sent < seq) { /* their watchers come back with their cursors */
+            engine_post(e, s->pending, ch->loop, (struct mail){.type = MAIL_CUT, .channel = ch->number, .mask = CUT_ANYBODY, .below = CUT_ANY_GEN, .how = MAIL_CUT_DEAD});
+        }
+    }
+}
+
 /* ---- channels ---- */
 
 void feed_task_unlink(struct engine *e, struct task_entry *t) {
@@ -304,7 +313,7 @@ void channel_close(struct engine *e, struct channel *ch) {
     } else {
         e->detached--;
     }
-    engine_post(e, 0, ch->loop, (struct mail){.type = MAIL_DROP, .channel = ch->number});
+    engine_post(e, 0, ch->loop, (struct mail){.type = MAIL_DROP, .channel = ch->number}); /* what still waits for it is thrown away */
     HASH_DELETE(hh, e->channels, ch);
     mem_free(ch);
 }
@@ -324,6 +333,7 @@ void channel_reattach(struct engine *e, struct channel *ch) {
         e->detached--;
         s->people += ch->people;
         s->watchers += ch->watchers;
+        ch->sent = ch->sent < s->seq ? ch->sent : s->seq; /* what was numbered above it has never left */
         LIST_INSERT_HEAD(&s->channels, ch, of_object);
         channel_fall_behind(e, ch, ch->sent);
     }

@@ -128,3 +128,10 @@ void idempotency_drop_pending(struct engine *e) {
         }
     }
 }
+
+void idempotency_drop_all(struct engine *e) {
+    struct idempotency *i, *next;
+    HASH_ITER(hh, e->idempotency, i, next) {
+        free_entry(e, i);
+    }
+}

@@ -24,17 +24,26 @@
 
 #include <uthash.h>
 
+#ifdef ENGINE_TINY /* the simulation: every edge is near */
+#define ENGINE_RESERVE 24
+#define ENGINE_DUE_LIMIT 4
+#define ENGINE_PUMP 2
+#define ENGINE_OUTPUT_NUMBER 32
+#define ENGINE_REFILL_BYTES 128
+#define ENGINE_REFILL_EVENTS 3
+#else
 #define ENGINE_RESERVE 4096          /* numbers a session reserves ahead in storage */
-#define ENGINE_SOFT_MS 100           /* progress and touches reach the open batch within */
-#define ENGINE_DUE_MS 500            /* pause between two looks at what is due among what is not in memory */
 #define ENGINE_DUE_LIMIT 50
-#define ENGINE_DUE_MORE_MS 20        /* the pause when there was more than that */
-#define ENGINE_EVICT_MS 15000        /* a session that nobody needs stays this long */
 #define ENGINE_PUMP 64               /* frames per step to a channel that is catching up */
-#define ENGINE_OUTPUT_SHOW_MS 1000   /* a task event for output at most this often */
 #define ENGINE_OUTPUT_NUMBER 65536   /* bytes of output that share a number */
 #define ENGINE_REFILL_BYTES 65536
 #define ENGINE_REFILL_EVENTS 256
+#endif
+#define ENGINE_SOFT_MS 100           /* progress and touches reach the open batch within */
+#define ENGINE_DUE_MS 500            /* pause between two looks at what is due among what is not in memory */
+#define ENGINE_DUE_MORE_MS 20        /* the pause when there was more than that */
+#define ENGINE_EVICT_MS 15000        /* a session that nobody needs stays this long */
+#define ENGINE_OUTPUT_SHOW_MS 1000   /* a task event for output at most this often */
 #define ENGINE_FORGET_MS 60000
 
 struct task_entry;
@@ -100,6 +109,7 @@ struct session_entry {
     uint64_t seq;
     uint64_t reserved;         /* durable: numbers up to it may be given out */
     uint64_t reserved_pending; /* will be, once the batch that says so is */
+    uint64_t reserved_written; /* as its row says that was last put into a batch */
     uint64_t gone_floor;
     uint64_t pending;          /* newest batch that holds a durable change of this session */
     struct task_list by_version, by_change;
@@ -250,6 +260,7 @@ struct engine {
 
     struct batch *open, *inflight;
     uint64_t durable;
+    uint64_t marked; /* the batch that names the epoch and says that this run has not stopped cleanly */
     uint64_t evictions;
     unsigned queries; /* with the store */
     struct task_list dirty_tasks, soft_tasks;
@@ -268,6 +279,7 @@ struct engine {
 
 /* engine.c */
 void engine_command(struct engine *e, struct cmd *c); /* runs it until it is answered or parked */
+void engine_mark(struct engine *e); /* puts both into the open batch */
 void cmd_park(struct cmd *c, struct cmd_list *list);
 void cmd_unpark(struct cmd *c);
 void cmd_wake(struct engine *e, struct cmd_list *list); /* all of them run again in this pass */
@@ -305,6 +317,7 @@ enum found look_up(struct engine *e, struct cmd *c, enum look_up what, const voi
 struct session_entry *session_resident(struct engine *e, struct id id);
 struct task_entry *task_resident(struct engine *e, struct id id);
 void session_load(struct engine *e, struct id id, bool reload);
+bool session_reloading(struct engine *e, struct cmd *c, struct id id); /* it was thrown away and is not back yet: the command waits for it */
 void engine_loaded(struct engine *e, struct store_query *q);
 void session_drop(struct engine *e, struct session_entry *s); /* out of memory, whatever its state; channels stay */
 void session_maybe_evict(struct engine *e, struct session_entry *s);
@@ -331,6 +344,8 @@ enum how_lasting { LASTING, PASSING };
 void task_changed(struct engine *e, struct task_entry *t, enum how_lasting how);
 void task_output(struct engine *e, struct task_entry *t, struct str data);
 void task_rearm(struct engine *e, struct task_entry *t);
+bool session_is_crowded(const struct engine *e, const struct session_entry *s); /* holds more tasks than may be kept */
+void session_thin_out(struct engine *e, struct session_entry *s);                /* the oldest ended ones expire; by the session's timer only */
 void task_count(struct task_entry *t);
 void task_remove(struct engine *e, struct task_entry *t, enum gone_reason reason); /* forgets it: gone entry, tombstone, rows */
 void task_entry_free(struct engine *e, struct task_entry *t); /* out of all lists, without a trace in the store */
@@ -357,6 +372,7 @@ void user_take_waiting(struct engine *e, struct user *u, struct session_entry *i
 void user_add(struct engine *e, struct session_entry *s);
 void user_forget_session(struct engine *e, struct session_entry *s); /* leaves memory */
 struct user_session *user_session_of(struct user *u, struct id id);
+void users_drop(struct engine *e); /* the engine is going */
 enum found session_create(struct engine *e, struct cmd *c, const struct session_new *n, struct session_entry **ret);
 bool handover_due(const struct task *t);
 void session_set_key(struct engine *e, struct session_entry *s, struct str key);
@@ -369,6 +385,7 @@ enum cursor_is cursor_parse(const struct engine *e, enum id_kind kind, struct id
 void feed_task_changed(struct engine *e, struct task_entry *t, bool output_only);
 void feed_output(struct engine *e, struct task_entry *t, uint64_t seq, uint64_t offset, struct str data);
 void feed_gone(struct engine *e, struct session_entry *s, const struct gone_entry *g);
+void feed_gone_forgotten(struct engine *e, struct session_entry *s, uint64_t seq); /* channels that it has not been sent to lose it */
 void feed_task_unlink(struct engine *e, struct task_entry *t); /* it leaves its session's lists: channels catching up step over it */
 struct channel *channel_open(struct engine *e, unsigned loop, enum channel_kind kind, struct session_entry *s, struct task_entry *t);
 void channel_close(struct engine *e, struct channel *ch);
@@ -402,6 +419,7 @@ enum found idempotency_begin(struct engine *e, struct cmd *c);
 uint64_t idempotency_answered(struct engine *e, struct cmd *c, uint64_t needs);
 void idempotency_durable(struct engine *e, uint64_t batch);
 void idempotency_drop_pending(struct engine *e);
+void idempotency_drop_all(struct engine *e); /* the engine is going */
 void tombstones_durable(struct engine *e, uint64_t batch);
 void tombstones_drop_pending(struct engine *e);
 

@@ -38,6 +38,13 @@ void user_add(struct engine *e, struct session_entry *s) {
     }
 }
 
+static void user_free(struct engine *e, struct user *u) {
+    HASH_DELETE(hh, e->users, u);
+    mem_free(u->sessions);
+    mem_free(u->name);
+    mem_free(u);
+}
+
 void user_forget_session(struct engine *e, struct session_entry *s) {
     struct user *u = s->user;
     if (!u) {
@@ -46,10 +53,14 @@ void user_forget_session(struct engine *e, struct session_entry *s) {
     user_session_of(u, s->s.id)->active_at = s->s.active_at;
     s->user = NULL;
     if (--u->resident == 0) {
-        HASH_DELETE(hh, e->users, u);
-        mem_free(u->sessions);
-        mem_free(u->name);
-        mem_free(u);
+        user_free(e, u);
+    }
+}
+
+void users_drop(struct engine *e) {
+    struct user *u, *next;
+    HASH_ITER(hh, e->users, u, next) { /* those looked up for a session that was never made */
+        user_free(e, u);
     }
 }
 
@@ -332,9 +343,14 @@ static void session_timer(struct timer *t, int64_t now_ms, void *arg) {
     struct engine *e = arg;
     struct session_entry *s = (struct session_entry *) ((char *) t - offsetof(struct session_entry, timer));
     enum end_reason reason;
-    if (e->dead || e->state != ENGINE_SERVING) {
+    if (e->dead || e->state > ENGINE_SERVING) {
         return;
     }
+    if (e->state < ENGINE_SERVING) { /* its time came while the server was down: once all are loaded */
+        session_rearm(e, s);
+        return;
+    }
+    session_thin_out(e, s);
     if (s->s.state == SESSION_ACTIVE) {
         if (e->o->watching_keeps_alive && s->people) {
             session_touch(e, s, false);
@@ -370,6 +386,9 @@ void session_rearm(struct engine *e, struct session_entry *s) {
     }
     if (!at || look < at) {
         at = look;
+    }
+    if (session_is_crowded(e, s)) {
+        at = e->now + 1;
     }
     wheel_set(&e->wheel, &s->timer, at, session_timer);
 }

@@ -179,6 +179,17 @@ void session_load(struct engine *e, struct id id, bool reload) {
     l->reload |= reload;
 }
 
+bool session_reloading(struct engine *e, struct cmd *c, struct id id) {
+    struct load_key k = load_key_of(LOOK_SESSION, &id, sizeof(id));
+    struct load *l;
+    HASH_FIND(hh, e->loads, &k, sizeof(k), l);
+    if (!l || !l->reload) {
+        return false;
+    }
+    cmd_park(c, &l->waiters);
+    return true;
+}
+
 static void *copy_into(struct cmd *c, const void *p, size_t bytes) {
     void *copy = arena_alloc(&c->arena, bytes);
     if (copy) {

@@ -70,9 +70,11 @@ static bool task_from_row(struct engine *e, struct session_entry *s, const struc
     t.queue = mem_strdup(row->queue);
     if (t.state == TASK_RUNNING) {
         t.heard_at = e->now; /* leases start anew, so that workers can come back */
-        double rate = t.estimate.rate; /* as of the last change, which stands; new ground has to be found for the next */
-        estimate_reset(&t.estimate, e->now);
-        t.estimate.rate = rate;
+    }
+    estimate_resume(&t.estimate, t.progress.current, e->now); /* rate and eta stand as of the last change; new ground has to be found for the next */
+    estimate_set_total(&t.estimate, t.progress.has_total ? t.progress.total : 0);
+    if (t.state == TASK_INPUT_REQUIRED) {
+        estimate_pause(&t.estimate, e->now);
     }
     task_entry_create(e, s, &t);
     return true;
@@ -109,11 +111,19 @@ static void gone_from_rows(struct session_entry *se, const struct store_query *q
     }
 }
 
+static uint64_t newest_number(const struct session_entry *s) {
+    const struct task_entry *t = TAILQ_LAST(&s->by_version, task_list);
+    const struct gone_entry *g = TAILQ_LAST(&s->gone, gone_list);
+    uint64_t newest = s->gone_floor;
+    newest = t && t->t.version > newest ? t->t.version : newest;
+    return g && g->seq > newest ? g->seq : newest;
+}
+
 struct session_entry *session_from_rows(struct engine *e, const struct store_query *q, bool reload) {
     struct session s;
     session_of_row(&q->sessions[0], &s);
     struct session_entry *se = session_entry_create(e, &s);
-    se->seq = se->reserved = se->reserved_pending = q->sessions[0].seq;
+    se->seq = se->reserved = se->reserved_pending = se->reserved_written = q->sessions[0].seq;
     se->gone_floor = q->sessions[0].gone_floor;
     se->active_written = s.active_at;
     se->due_written = q->sessions[0].due_at;
@@ -122,6 +132,9 @@ struct session_entry *session_from_rows(struct engine *e, const struct store_que
     }
     order_by_change(se);
     gone_from_rows(se, q);
+    if (e->dead) {
+        se->seq = newest_number(se); /* the batch that failed may be on disk after all: nobody may be told of numbers that it could hold */
+    }
     user_add(e, se);
     struct channel *ch;
     for (ch = e->detached ? e->channels : NULL; ch; ch = ch->hh.next) {
@@ -130,7 +143,7 @@ struct session_entry *session_from_rows(struct engine *e, const struct store_que
     struct task_entry *t, *next, *last = TAILQ_LAST(&se->by_version, task_list);
     for (t = TAILQ_FIRST(&se->by_version); t; t = next) {
         next = t == last ? NULL : TAILQ_NEXT(t, by_version);
-        if ((reload && !task_is_ended(&t->t)) || t->t.stalled) {
+        if (!e->dead && ((reload && !task_is_ended(&t->t)) || t->t.stalled)) {
             t->t.stalled = false;
             task_changed(e, t, PASSING); /* what was shown of it may have been more than what was kept */
         } else {
@@ -153,6 +166,7 @@ void session_row_put(struct engine *e, struct session_entry *s) {
     struct store_op *op = batch_op(e, STORE_PUT_SESSION);
     s->active_written = s->s.active_at;
     s->due_written = session_due_at(e, s);
+    s->reserved_written = s->reserved_pending;
     op->row.session = (struct session_row){.id = s->s.id,
                                            .state = (uint8_t) s->s.state,
                                            .reason = (uint8_t) s->s.reason,
@@ -195,13 +209,38 @@ void kind_row_put(struct engine *e, struct kind *k) {
     struct buf *body = &e->scratch;
     buf_clear(body);
     buf_puts(body, "{\"ms\":[");
-    for (unsigned i = 0; i < k->durations.count; i++) {
+    const struct kind_durations *d = &k->durations;
+    for (unsigned i = 0; i < d->count; i++) { /* oldest first */
         buf_puts(body, i ? "," : "");
-        buf_u64(body, k->durations.ms[i]);
+        buf_u64(body, d->ms[(d->at + KIND_DURATIONS - d->count + i) % KIND_DURATIONS]);
+    }
+    buf_puts(body, "],\"shapes\":");
+    buf_u64(body, d->shapes);
+    buf_puts(body, ",\"spread\":");
+    buf_json_num(body, d->spread);
+    buf_puts(body, ",\"shape\":[");
+    for (unsigned i = 0; d->shapes && i < ESTIMATE_PARTS - 1; i++) {
+        buf_puts(body, i ? "," : "");
+        buf_json_num(body, d->shape[i]);
     }
     buf_puts(body, "]}");
     struct store_op *op = batch_op(e, STORE_PUT_KIND);
     op->row.kind = (struct kind_row){.kind = batch_text(e, str_of(k->name)), .body = batch_text(e, buf_view(body))};
+}
+
+static void shape_from_row(struct kind_durations *d, const struct json *root) {
+    const struct json *shapes = json_get(root, "shapes"), *list = json_get(root, "shape"), *spread = json_get(root, "spread");
+    double shape[ESTIMATE_PARTS - 1];
+    int n = 0;
+    for (const struct json *m = list ? list->child : NULL; m && n < ESTIMATE_PARTS - 1; m = m->next) {
+        shape[n++] = m->num;
+    }
+    if (shapes && shapes->integer > 0 && n == ESTIMATE_PARTS - 1 && kind_shape_valid(shape)) {
+        d->shapes = shapes->integer < KIND_SHAPES ? (unsigned) shapes->integer : KIND_SHAPES;
+        memcpy(d->shape, shape, sizeof(shape));
+        d->spread = spread && spread->num >= 0 ? spread->num : 1;
+        kind_trust_shape(d);
+    }
 }
 
 void kind_from_row(struct engine *e, const struct kind_row *row) {
@@ -216,6 +255,7 @@ void kind_from_row(struct engine *e, const struct kind_row *row) {
         for (const struct json *m = list ? list->child : NULL; m; m = m->next) {
             kind_add(&k->durations, m->integer);
         }
+        shape_from_row(&k->durations, root);
     }
     arena_fini(&arena);
 }
