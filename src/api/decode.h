@@ -30,6 +30,7 @@ enum body_rule {
 };
 
 #define REPORTS_MAX 10000 /* in one array */
+#define BODY_NODES_MAX 100000 /* values in a body, not counting what lies within opaque ones */
 
 /* A kind that a session may start itself (option session_kinds). */
 struct session_kind {

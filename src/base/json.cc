@@ -9,29 +9,18 @@ using simdjson::internal::dom_parser_implementation;
 
 namespace {
 
-constexpr size_t small_bytes = 64 * 1024;
+/* Made when a thread parses for the first time. */
+thread_local std::unique_ptr<dom_parser_implementation> indexer;
 
-struct indexer {
-    std::unique_ptr<dom_parser_implementation> impl;
-    size_t capacity = 0;
-
-    bool reserve(size_t bytes) {
-        if (impl && capacity >= bytes) {
-            return true;
-        }
-        capacity = 0;
-        impl.reset();
-        if (simdjson::get_active_implementation()->create_dom_parser_implementation(bytes, 1, impl) != simdjson::SUCCESS) {
-            impl.reset();
-            return false;
-        }
-        capacity = bytes;
+bool indexer_ready() {
+    if (indexer) {
         return true;
     }
-};
-
-/* One that stays with the thread for common texts, one that lives for a single large text. */
-thread_local indexer small_indexer, large_indexer;
+    if (simdjson::get_active_implementation()->create_dom_parser_implementation(JSON_INDEX_MAX, 1, indexer) != simdjson::SUCCESS) {
+        indexer.reset();
+    }
+    return indexer != nullptr;
+}
 
 /* The portable implementation looks a byte past the end of a text that stops within a character; the wide ones never do. */
 simdjson::error_code run(dom_parser_implementation &impl, const uint8_t *text, size_t len) {
@@ -54,26 +43,20 @@ enum json_index_result json_index(const char *text, size_t len, const uint32_t *
     if (len == 0) {
         return JSON_INDEX_EMPTY;
     }
-    if (len >= simdjson::SIMDJSON_MAXSIZE_BYTES) {
+    if (len > JSON_INDEX_MAX) {
         return JSON_INDEX_TOO_LARGE;
     }
-    indexer &ix = len <= small_bytes ? small_indexer : large_indexer;
-    if (!ix.reserve(len <= small_bytes ? small_bytes : len)) {
+    if (!indexer_ready()) {
         return JSON_INDEX_NO_MEMORY;
     }
-    switch (run(*ix.impl, reinterpret_cast<const uint8_t *>(text), len)) {
+    switch (run(*indexer, reinterpret_cast<const uint8_t *>(text), len)) {
     case simdjson::SUCCESS: break;
     case simdjson::EMPTY: return JSON_INDEX_EMPTY;
     case simdjson::CAPACITY: return JSON_INDEX_TOO_LARGE;
     case simdjson::MEMALLOC: return JSON_INDEX_NO_MEMORY;
     default: return JSON_INDEX_MALFORMED;
     }
-    *ret_at = ix.impl->structural_indexes.get();
-    *ret_count = ix.impl->n_structural_indexes;
+    *ret_at = indexer->structural_indexes.get();
+    *ret_count = indexer->n_structural_indexes;
     return JSON_INDEX_OK;
-}
-
-void json_index_done(void) {
-    large_indexer.impl.reset();
-    large_indexer.capacity = 0;
 }

@@ -39,14 +39,27 @@ struct json_error {
     char detail[160];  /* a sentence without a full stop */
     char pointer[256]; /* RFC 6901; "" the whole text. Set for duplicate names, surrogates and depth */
     bool too_deep;     /* the depth limit was the reason */
+    bool too_many;     /* max_nodes was */
     bool no_memory;    /* there was no memory: 503, not 400 */
 };
 
 /*
- * Parses text (len bytes; padding is json.c's own affair). The nodes live in the arena; raw spans in text, which must
+ * Parses the text. The nodes live in the arena; raw spans in text, which must
  * outlive them. 0 or -1 with *err filled. depth: an array or object is one level; "1" has depth 0.
  */
 int json_parse(struct arena *a, struct str text, unsigned max_depth, struct json **ret_root, struct json_error *err) MUST_CHECK;
+
+struct json_rules {
+    unsigned max_depth;        /* an array or object is one level; "1" has depth 0 */
+    size_t max_nodes;          /* in the tree; 0: any number */
+    const char *const *opaque; /* names up to NULL, or NULL: members called so have opaque values, wherever they stand outside of one */
+};
+
+/*
+ * The same by rules. An opaque value is checked like any other, but makes no nodes: its type, raw text and count are set, its child, string and number are not.
+ * Beside the arena a text costs at most 8 bytes (12 while their array grows) for each name of the objects that are open at a time, and 32 KiB.
+ */
+int json_parse_by(struct arena *a, struct str text, const struct json_rules *rules, struct json **ret_root, struct json_error *err) MUST_CHECK;
 
 /* Member by name; NULL if obj is NULL, no object, or has none. */
 const struct json *json_get(const struct json *obj, const char *name);

@@ -1,11 +1,13 @@
 #include "base/log.h"
 
 #include "base/clock.h"
+#include "base/log_writer.h"
 
 #include <errno.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <string.h>
 #include <unistd.h>
 
 #define LOG_LINE_BYTES 2048
@@ -26,7 +28,7 @@ static void log_flatten(char *p, size_t len) {
     }
 }
 
-static void log_write(const char *p, size_t len) {
+void log_write(const char *p, size_t len) {
     while (len) {
         ssize_t n = write(STDERR_FILENO, p, len);
         if (n < 0 && errno == EINTR) {
@@ -62,7 +64,9 @@ void log_line(enum log_level level, const char *event, const char *fmt, ...) {
     }
     log_flatten(line, len);
     line[len++] = '\n';
-    log_write(line, len);
+    if (!log_writer_take(line, len)) {
+        log_write(line, len);
+    }
     errno = saved_errno;
 }
 

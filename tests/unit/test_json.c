@@ -2,6 +2,7 @@
 
 #include "alloc_fail.h"
 #include "base/json.h"
+#include "base/json_index.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -79,6 +80,9 @@ static void check_shifted(const char *z, bool want) {
         buf_printf(&b, "%*s%s%*s", shift, "", z, 70 - shift, "");
         check_row(buf_z(&b), want);
     }
+    buf_clear(&b);
+    buf_printf(&b, "%*s%s", JSON_INDEX_MAX, "", z); /* a large text, read in windows */
+    check_row(buf_z(&b), want);
     buf_fini(&b);
 }
 
@@ -436,6 +440,198 @@ static void utf8_is_checked_and_counted(void **state) {
     assert_int_equal(utf8_valid_length(STR("abcdefghij\xff")), 10);
 }
 
+/* ---- opaque values ---- */
+
+static const char *const opaque[] = {"input", "detail", NULL};
+
+static struct json *parse_opaque(struct arena *a, struct str text, size_t max_nodes, struct json_error *err) {
+    struct json_rules rules = {.max_depth = DEPTH + 2, .max_nodes = max_nodes, .opaque = opaque};
+    struct json *root = NULL;
+    int rc = json_parse_by(a, text, &rules, &root, err);
+    assert_int_equal(rc, root ? 0 : -1);
+    return root;
+}
+
+static void an_opaque_value_is_its_text(void **state) {
+    (void) state;
+    struct json_error err;
+    struct arena a = {0};
+    struct str text = STR("[{\"a\":[1],\"input\":{\"x\":[1,2,{}],\"y\":\"\\n\",\"input\":1} , \"b\":{\"detail\":[ 7 ,8,9],\"c\":\"\\u0041\"}},"
+                         "{\"i\\u006eput\":\"\\u0041\"},{\"input\":null,\"detail\":true}]");
+    struct json *root = parse_opaque(&a, text, 0, &err);
+    assert_non_null(root);
+    const struct json *first = root->child, *input = json_get(first, "input"), *detail = json_get(json_get(first, "b"), "detail");
+    assert_int_equal(json_get(first, "a")->child->integer, 1);
+    assert_int_equal(input->type, JSON_OBJECT);
+    assert_int_equal(input->count, 3);
+    assert_null(input->child);
+    assert_str(input->raw, "{\"x\":[1,2,{}],\"y\":\"\\n\",\"input\":1}");
+    assert_int_equal(detail->type, JSON_ARRAY);
+    assert_int_equal(detail->count, 3);
+    assert_null(detail->child);
+    assert_str(detail->raw, "[ 7 ,8,9]");
+    assert_str(json_get(json_get(first, "b"), "c")->string, "A");
+    input = json_get(first->next, "input");
+    assert_int_equal(input->type, JSON_STRING);
+    assert_null(input->string.p);
+    assert_str(input->raw, "\"\\u0041\"");
+    assert_int_equal(json_get(first->next->next, "input")->type, JSON_NULL);
+    assert_int_equal(json_get(first->next->next, "detail")->type, JSON_BOOL);
+    arena_fini(&a);
+}
+
+static void check_opaque_row(const char *z, bool want) {
+    struct buf plain = {0}, in = {0};
+    struct json_error err, plain_err;
+    struct arena a = {0};
+    buf_printf(&plain, "{\"other\":[%s]}", z);
+    buf_printf(&in, "{\"input\":[%s]}", z);
+    bool is = parse_opaque(&a, buf_view(&in), 0, &err) != NULL, plain_is = parse_opaque(&a, buf_view(&plain), 0, &plain_err) != NULL;
+    if (is != plain_is || (want && !is)) {
+        fail_msg("%s: %d, opaque %d (%s)", z, plain_is, is, is ? "" : err.detail);
+    }
+    if (!is) {
+        assert_string_equal(err.pointer[0] ? err.pointer + strlen("/input") : "", plain_err.pointer[0] ? plain_err.pointer + strlen("/other") : "");
+        assert_int_equal(err.offset, plain_err.offset);
+    }
+    arena_fini(&a);
+    buf_fini(&plain);
+    buf_fini(&in);
+}
+
+static void an_opaque_value_is_checked_like_any_other(void **state) {
+    (void) state;
+    for (size_t i = 0; i < sizeof(accepted) / sizeof(accepted[0]); i++) {
+        check_opaque_row(accepted[i], true);
+    }
+    for (size_t i = 0; i < sizeof(refused) / sizeof(refused[0]); i++) {
+        check_opaque_row(refused[i], false);
+    }
+}
+
+static void names_twice_are_found_wherever_they_stand(void **state) {
+    (void) state;
+    uint64_t random = 7;
+    struct buf b = {0};
+    for (int round = 0; round < 300; round++) {
+        int count = 1 + (int) (unit_random(&random) % 100), twice = (int) (unit_random(&random) % 3) ? -1 : (int) (unit_random(&random) % (unsigned) count);
+        int again = twice < 0 ? -1 : twice + 1 + (int) (unit_random(&random) % (unsigned) (count - twice));
+        struct json_error err;
+        struct arena a = {0};
+        buf_clear(&b);
+        buf_puts(&b, round % 2 ? "{\"input\":[{" : "{\"other\":[{");
+        for (int i = 0; i <= count; i++) {
+            int number = i == again ? twice : i;
+            buf_puts(&b, i ? ",\"" : "\"");
+            if (unit_random(&random) % 2) {
+                buf_printf(&b, "k%d", number);
+            } else {
+                buf_printf(&b, "\\u006b%d", number);
+            }
+            buf_puts(&b, "\":{\"k0\":1}");
+        }
+        buf_puts(&b, "}]}");
+        assert_int_equal(parse_opaque(&a, buf_view(&b), 0, &err) == NULL, twice >= 0);
+        if (twice >= 0) {
+            char pointer[32];
+            snprintf(pointer, sizeof(pointer), "%s/0/k%d", round % 2 ? "/input" : "/other", twice);
+            assert_string_equal(err.pointer, pointer);
+        }
+        arena_fini(&a);
+    }
+    buf_fini(&b);
+}
+
+static void too_many_values_are_refused(void **state) {
+    (void) state;
+    struct json_error err;
+    struct arena a = {0};
+    assert_non_null(parse_opaque(&a, STR("{\"a\":[1,2,3],\"input\":[1,2,3,4,5,6]}"), 6, &err));
+    assert_null(parse_opaque(&a, STR("{\"a\":[1,2,3],\"input\":[1,2,3,4,5,6]}"), 5, &err));
+    assert_true(err.too_many && !err.too_deep && !err.no_memory);
+    assert_non_null(parse_opaque(&a, STR("1"), 1, &err));
+    assert_false(err.too_many);
+    arena_fini(&a);
+}
+
+/* ---- what a hostile text costs ---- */
+
+#define HOSTILE_BYTES (9u * 1024 * 1024)
+
+struct hostile {
+    const char *begin, *unit, *end; /* unit: %s stands for a name that is new each time */
+};
+
+static const char *new_name(unsigned n, char out[8]) {
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    char *p = out + 7;
+    *p = '\0';
+    do {
+        *--p = digits[n % 64];
+        n /= 64;
+    } while (n);
+    return p;
+}
+
+static void hostile_fill(const struct hostile *h, struct buf *b) {
+    const char *name = strstr(h->unit, "%s");
+    char text[8];
+    buf_puts(b, h->begin);
+    for (unsigned n = 0; b->len < HOSTILE_BYTES; n++) {
+        if (name) {
+            buf_put(b, h->unit, (size_t) (name - h->unit));
+            buf_puts(b, new_name(n, text));
+            buf_puts(b, name + 2);
+        } else {
+            buf_puts(b, h->unit);
+        }
+    }
+    buf_puts(b, h->end);
+}
+
+static void no_text_costs_more_than_three_times_its_size(void **state) {
+    (void) state;
+    static const struct hostile rows[] = {
+        {"{\"input\":[0", ",0", "]}"},
+        {"{\"input\":[{}", ",{}", "]}"},
+        {"{\"input\":[[0]", ",{\"a\":[[\"\"]]}", "]}"},
+        {"{\"input\":{\"...\":0", ",\"%s\":0", "}}"},
+        {"{\"input\":{\"...\":0", ",\"%s\":{\"a\":0}", "}}"},
+        {"{\"input\":{\"...\":0", ",\"...\":0", "}}"},
+        {"{\"input\":{\"...\":0", ",\"\\u0041%s\":0", "}}"},
+        {"{\"input\":\"", "\\n", "\"}"},
+        {"{\"input\":{\"", "\\u00410", "\":0}}"},
+        {"{\"input\":{\"a\":\"", "\xc3\xa9", "\",\"a\":0}}"},
+        {"{\"input\":1", "0", "}"},
+        {"{\"other\":1", "0", "}"},
+        {"{\"other\":\"", "\\n", "\"}"},
+        {"{\"other\":[0", ",0", "]}"},
+        {"{\"other\":[0", ",[]", "]}"},
+        {"{\"other\":{\"...\":0", ",\"%s\":0", "}}"},
+        {"{\"", "\\u00410", "\":0}"},
+        {"[", "{\"a\":", ""},
+        {"{", " ", "}"},
+        {"", " ", ""},
+        {"\"", "a", ""},
+        {"\"", "a", "\x01\""},
+        {"\"", "a", "\xff\""},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        struct buf b = {0};
+        struct json_error err;
+        struct arena a = {0};
+        hostile_fill(&rows[i], &b);
+        alloc_count_start();
+        struct json *root = parse_opaque(&a, buf_view(&b), 100000, &err);
+        size_t most = alloc_count_stop();
+        if (most > 3 * b.len) {
+            fail_msg("row %zu: %zu bytes for %zu (%s)", i, most, b.len, root ? "accepted" : err.detail);
+        }
+        arena_fini(&a);
+        buf_fini(&b);
+    }
+}
+
 static void pointers_are_escaped(void **state) {
     (void) state;
     struct buf b = {0};
@@ -461,6 +657,11 @@ int main(void) {
         cmocka_unit_test(a_pointer_that_does_not_fit_names_what_holds_the_place),
         cmocka_unit_test(large_texts_leave_nothing_behind),
         cmocka_unit_test(threads_parse_side_by_side),
+        cmocka_unit_test(an_opaque_value_is_its_text),
+        cmocka_unit_test(an_opaque_value_is_checked_like_any_other),
+        cmocka_unit_test(names_twice_are_found_wherever_they_stand),
+        cmocka_unit_test(too_many_values_are_refused),
+        cmocka_unit_test(no_text_costs_more_than_three_times_its_size),
         cmocka_unit_test(utf8_is_checked_and_counted),
         cmocka_unit_test(pointers_are_escaped),
     };
