@@ -135,6 +135,10 @@ static int flag_take(struct args *a, int argc, char **argv) {
 }
 
 static int operand_take(struct args *a, const char *text) {
+    if (a->operand_count == a->action->most && a->command->rest) {
+        return args_wrong(a, "\"%s\": the command stands behind --, such as `bowline %s %s%s-- %s`", text, a->command->name, a->action->operands,
+                          a->action->operands[0] ? " " : "", text);
+    }
     if (a->operand_count == a->action->most) {
         return args_wrong(a, "\"%s\" is one word too many", text);
     }
@@ -147,7 +151,11 @@ static int args_parse(struct args *a, int argc, char **argv) {
     bool only_operands = false;
     for (int i = 0; i < argc;) {
         const char *word = argv[i];
-        if (!only_operands && strcmp(word, "--") == 0) {
+        if (!only_operands && strcmp(word, "--") == 0 && a->command->rest) {
+            a->rest = argv + i + 1;
+            a->rest_count = argc - i - 1;
+            break;
+        } else if (!only_operands && strcmp(word, "--") == 0) {
             only_operands = true;
             i++;
         } else if (!only_operands && word[0] == '-' && word[1] == '-') {
@@ -164,6 +172,9 @@ static int args_parse(struct args *a, int argc, char **argv) {
     }
     if (a->operand_count < a->action->least) {
         return args_wrong(a, "it wants %s", a->action->operands);
+    }
+    if (a->command->rest && a->rest_count < 1) {
+        return args_wrong(a, "which command? It stands behind --: -- %s", a->command->rest);
     }
     return 0;
 }
@@ -242,7 +253,8 @@ static void flags_help(const struct flag *flags, struct buf *out) {
 
 static void action_help(const struct command *c, const struct action *a, struct buf *out) {
     const char *name = c->single ? "" : a->name;
-    buf_printf(out, "bowline %s%s%s%s%s [flags]\n\n%s.\n", c->name, name[0] ? " " : "", name, a->operands[0] ? " " : "", a->operands, a->text);
+    buf_printf(out, "bowline %s%s%s%s%s [flags]%s%s\n\n%s.\n", c->name, name[0] ? " " : "", name, a->operands[0] ? " " : "", a->operands,
+               c->rest ? " -- " : "", c->rest ? c->rest : "", a->text);
     if (c->single && c->more) {
         buf_printf(out, "\n%s", c->more);
     }

@@ -33,7 +33,8 @@ struct command {
     const char *more; /* a paragraph for its help, or NULL */
     const struct action *actions;
     unsigned count;
-    bool single; /* one action that is not named on the command line */
+    bool single;      /* one action that is not named on the command line */
+    const char *rest; /* where it takes a command of others behind "--": how that is shown. What stands there is left alone. Or NULL */
 };
 
 struct args {
@@ -45,6 +46,8 @@ struct args {
     int given_count;
     const char *operand[OPERANDS_MAX];
     int operand_count;
+    char **rest; /* the command behind "--", ending with NULL */
+    int rest_count;
 };
 
 /* The flags that every client command takes: --url, --key, --key-file, --token, --json. */

@@ -1,5 +1,6 @@
 #include "cli/body.h"
 
+#include "base/crypto.h"
 #include "base/json.h"
 #include "cli/exit.h"
 
@@ -135,4 +136,30 @@ int body_session(struct buf *b, const struct args *a) {
         body_text(b, "session", id);
     }
     return 0;
+}
+
+void body_output_data(struct buf *b, struct str data) {
+    if (utf8_valid(data)) {
+        body_name(b, "data");
+        buf_json_str(b, data);
+        return;
+    }
+    body_name(b, "data_base64");
+    buf_char(b, '"');
+    buf_base64(b, data.p, data.len);
+    buf_char(b, '"');
+}
+
+size_t whole_characters_length(struct str data) {
+    for (size_t back = 1; back <= 3 && back <= data.len; back++) {
+        unsigned char c = (unsigned char) data.p[data.len - back];
+        if (c >= 0xc0) {
+            size_t wants = c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : 2;
+            return wants > back ? data.len - back : data.len;
+        }
+        if (c < 0x80) {
+            break;
+        }
+    }
+    return data.len;
 }

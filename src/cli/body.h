@@ -22,6 +22,10 @@ int body_members(struct buf *b, const struct args *a, const struct member *membe
 int body_session(struct buf *b, const struct args *a) __attribute__((warn_unused_result));
 /* A value as JSON: the text itself, @FILE, or - for standard input. `what` names it in messages. Appends exactly what was given, without white space around it. */
 int body_json(struct buf *b, const struct args *a, const char *what, const char *text) __attribute__((warn_unused_result));
+/* "data" or, for what is no UTF-8, "data_base64". */
+void body_output_data(struct buf *b, struct str data);
+/* How much of the data ends with a whole character: the rest should wait for its other bytes. All of it where it is not text at all. */
+size_t whole_characters_length(struct str data);
 /* Everything that can be read from a file; "-" is standard input. */
 int file_read(const struct args *a, const char *path, struct buf *out) __attribute__((warn_unused_result));
 

@@ -8,10 +8,16 @@
 
 int serve_main(int argc, char **argv);
 int config_main(int argc, char **argv);
+int backup_main(int argc, char **argv);
+int restore_main(int argc, char **argv);
 int version_main(int argc, char **argv);
 int help_main(int argc, char **argv);
 int session_main(int argc, char **argv);
 int task_main(int argc, char **argv);
 int watch_main(int argc, char **argv);
+int run_main(int argc, char **argv);
+int work_main(int argc, char **argv);
+int report_main(int argc, char **argv);
+int top_main(int argc, char **argv);
 
 #endif

@@ -4,11 +4,11 @@
 #include "base/json.h"
 #include "base/mem.h"
 #include "cli/cli.h"
+#include "cli/client_internal.h"
 #include "cli/exit.h"
 #include "cli/private_file.h"
 #include "cli/text.h"
 
-#include <curl/curl.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,14 +18,6 @@
 #define ANSWER_MS 90000L /* a waiting request is held for 60 s at most */
 #define PROBLEM_DEPTH 16
 
-struct client {
-    CURL *curl;
-    char *url;        /* without a slash at its end */
-    char *credential; /* or NULL */
-    bool is_token;
-    char why[CURL_ERROR_SIZE + 64];
-};
-
 void client_reply_fini(struct client_reply *r) {
     buf_fini(&r->body);
     *r = (struct client_reply){0};
@@ -33,6 +25,10 @@ void client_reply_fini(struct client_reply *r) {
 
 const char *client_token(const struct client *c) {
     return c->is_token ? c->credential : NULL;
+}
+
+const char *client_url(const struct client *c) {
+    return c->url;
 }
 
 const char *client_why(const struct client *c) {
@@ -172,7 +168,12 @@ static int64_t number_of(struct str s) {
 static size_t header_write(char *data, size_t size, size_t count, void *arg) {
     struct client_reply *r = arg;
     struct str line = str_n(data, size * count), value;
-    if (header_is(line, "ETag", &value)) {
+    if (header_is(line, "Date", &value)) {
+        char text[64];
+        snprintf(text, sizeof text, "%.*s", STR_FMT(value));
+        time_t date = curl_getdate(text, NULL);
+        r->date_s = date > 0 ? date : 0;
+    } else if (header_is(line, "ETag", &value)) {
         snprintf(r->etag, sizeof r->etag, "%.*s", STR_FMT(value));
     } else if (header_is(line, "Retry-After", &value)) {
         r->retry_after_s = number_of(value);
@@ -190,31 +191,42 @@ static bool url_is_loopback(const char *url) {
     return strncmp(host, "127.", 4) == 0 || strncmp(host, "[::1]", 5) == 0 || strncmp(host, "localhost", 9) == 0;
 }
 
-/* What every request has. The list of headers is the caller's to free. */
-static struct curl_slist *curl_prepare(struct client *c, const char *path, struct client_reply *reply) {
-    curl_easy_reset(c->curl);
-    struct buf url = {0};
-    buf_printf(&url, "%s%s", c->url, path);
-    curl_easy_setopt(c->curl, CURLOPT_URL, buf_z(&url));
-    buf_fini(&url);
-    curl_easy_setopt(c->curl, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(c->curl, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(c->curl, CURLOPT_USERAGENT, "bowline/" BOWLINE_VERSION);
-    curl_easy_setopt(c->curl, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS);
-    curl_easy_setopt(c->curl, CURLOPT_ERRORBUFFER, c->why);
-    curl_easy_setopt(c->curl, CURLOPT_HEADERFUNCTION, header_write);
-    curl_easy_setopt(c->curl, CURLOPT_HEADERDATA, reply);
+struct curl_slist *client_prepare(const struct client *c, CURL *curl, const struct client_request *q, struct client_reply *reply, char *why) {
+    curl_easy_reset(curl);
+    struct buf text = {0};
+    buf_printf(&text, "%s%s", c->url, q->path);
+    curl_easy_setopt(curl, CURLOPT_URL, buf_z(&text));
+    curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+    curl_easy_setopt(curl, CURLOPT_USERAGENT, "bowline/" BOWLINE_VERSION);
+    curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS);
+    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, why);
+    curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, header_write);
+    curl_easy_setopt(curl, CURLOPT_HEADERDATA, reply);
     if (url_is_loopback(c->url)) {
-        curl_easy_setopt(c->curl, CURLOPT_PROXY, "");
+        curl_easy_setopt(curl, CURLOPT_PROXY, "");
     }
-    c->why[0] = 0;
+    why[0] = 0;
     struct curl_slist *list = NULL;
-    if (c->credential) {
-        struct buf line = {0};
-        buf_printf(&line, "Authorization: Bearer %s", c->credential);
-        list = curl_slist_append(list, buf_z(&line));
-        explicit_bzero(line.data, line.len);
-        buf_fini(&line);
+    const char *credential = q->token ? q->token : c->credential;
+    if (credential) {
+        buf_clear(&text);
+        buf_printf(&text, "Authorization: Bearer %s", credential);
+        list = curl_slist_append(list, buf_z(&text));
+        explicit_bzero(text.data, text.len);
+    }
+    buf_fini(&text);
+    for (int i = 0; i < 4 && q->header[i]; i++) {
+        list = curl_slist_append(list, q->header[i]);
+    }
+    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, body_write);
+    curl_easy_setopt(curl, CURLOPT_WRITEDATA, reply);
+    curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, q->method ? q->method : "GET");
+    if (q->body.p) {
+        list = curl_slist_append(list, "Content-Type: application/json");
+        list = curl_slist_append(list, "Expect:");
+        curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) q->body.len);
+        curl_easy_setopt(curl, CURLOPT_POSTFIELDS, q->body.p);
     }
     return list;
 }
@@ -234,20 +246,8 @@ static int curl_result(struct client *c, CURLcode result, struct client_reply *r
 
 int client_call(struct client *c, const struct client_request *q, struct client_reply *reply) {
     client_reply_fini(reply);
-    struct curl_slist *list = curl_prepare(c, q->path, reply);
-    for (int i = 0; i < 4 && q->header[i]; i++) {
-        list = curl_slist_append(list, q->header[i]);
-    }
+    struct curl_slist *list = client_prepare(c, c->curl, q, reply, c->why);
     curl_easy_setopt(c->curl, CURLOPT_TIMEOUT_MS, ANSWER_MS);
-    curl_easy_setopt(c->curl, CURLOPT_WRITEFUNCTION, body_write);
-    curl_easy_setopt(c->curl, CURLOPT_WRITEDATA, reply);
-    curl_easy_setopt(c->curl, CURLOPT_CUSTOMREQUEST, q->method ? q->method : "GET");
-    if (q->body.p) {
-        list = curl_slist_append(list, "Content-Type: application/json");
-        list = curl_slist_append(list, "Expect:");
-        curl_easy_setopt(c->curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) q->body.len);
-        curl_easy_setopt(c->curl, CURLOPT_POSTFIELDS, q->body.p);
-    }
     curl_easy_setopt(c->curl, CURLOPT_HTTPHEADER, list);
     int result = curl_result(c, curl_easy_perform(c->curl), reply);
     curl_slist_free_all(list);
@@ -304,7 +304,8 @@ static CURLcode follow_run(struct follow *f, CURLM *multi) {
 int client_follow(struct client *c, const struct client_stream *s, struct client_reply *reply) {
     client_reply_fini(reply);
     struct follow f = {.client = c, .stream = s, .reply = reply, .heard_ms = clock_ms()};
-    struct curl_slist *list = curl_slist_append(curl_prepare(c, s->path, reply), "Accept: text/event-stream");
+    struct client_request q = {.path = s->path, .header = {"Accept: text/event-stream"}};
+    struct curl_slist *list = client_prepare(c, c->curl, &q, reply, c->why);
     if (s->last_event_id) {
         struct buf line = {0};
         buf_printf(&line, "Last-Event-ID: %s", s->last_event_id);

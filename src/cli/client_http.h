@@ -14,6 +14,7 @@ struct client_request {
     const char *path;      /* with query, already encoded */
     struct str body;       /* STR_NONE: none */
     const char *header[4]; /* "Name: value"; the first NULL ends them */
+    const char *token;     /* goes before the client's own key or token; NULL: that one */
 };
 
 struct client_reply {
@@ -21,6 +22,7 @@ struct client_reply {
     struct buf body;
     char etag[48];
     int64_t retry_after_s; /* 0: none */
+    int64_t date_s;        /* the server's clock, in seconds of Unix time; 0: not told */
     bool has_output_offset, output_complete;
     uint64_t output_offset;
 };
@@ -29,6 +31,7 @@ void client_reply_fini(struct client_reply *r);
 /* From --url, --key, --key-file, --token and the environment. 0, or an exit code after saying what is wrong. */
 int client_open(const struct args *a, struct client **ret_client) __attribute__((warn_unused_result));
 void client_close(struct client *c); /* accepts NULL */
+const char *client_url(const struct client *c);
 /* The token in use, NULL if it is a key or nothing. */
 const char *client_token(const struct client *c);
 

@@ -8,7 +8,7 @@
 #include <stdio.h>
 #include <unistd.h>
 
-const struct command *const client_commands[] = {&session_command, &task_command, &watch_command, NULL};
+const struct command *const client_commands[] = {&session_command, &task_command, &watch_command, &run_command, &work_command, &report_command, &top_command, NULL};
 
 int session_main(int argc, char **argv) {
     return command_run(&session_command, argc, argv);
@@ -20,6 +20,22 @@ int task_main(int argc, char **argv) {
 
 int watch_main(int argc, char **argv) {
     return command_run(&watch_command, argc, argv);
+}
+
+int run_main(int argc, char **argv) {
+    return command_run(&run_command, argc, argv);
+}
+
+int work_main(int argc, char **argv) {
+    return command_run(&work_command, argc, argv);
+}
+
+int report_main(int argc, char **argv) {
+    return command_run(&report_command, argc, argv);
+}
+
+int top_main(int argc, char **argv) {
+    return command_run(&top_command, argc, argv);
 }
 
 int version_main(int argc, char **argv) {

@@ -2,6 +2,9 @@
 #ifndef BOWLINE_CLI_EXIT_H
 #define BOWLINE_CLI_EXIT_H
 
+/* What a command of `bowline work` ends with to have the task tried again: EX_TEMPFAIL of sysexits.h. */
+#define BOWLINE_COMMAND_RETRY 75
+
 /* name, code, sentence */
 #define EXIT_TABLE(X)                                                                   \
     X(OK, 0, "it worked")                                                               \

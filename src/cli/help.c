@@ -43,6 +43,28 @@ static const char config_text[] =
     "\n"
     "`bowline help options` shows what each option does.\n";
 
+static const char backup_text[] =
+    "bowline backup --to FILE [--data DIR] [options of serve]\n"
+    "\n"
+    "Writes all that the data folder holds into one file that only its owner may read: the store, the secret and the API key. A server\n"
+    "may be using the folder; the backup shows one moment, and nobody waits for it. It never replaces a file.\n"
+    "\n"
+    "The folder is the one that `bowline serve` would use with the same options, environment and --config.\n"
+    "\n"
+    "Examples:\n"
+    "  bowline backup --data /var/lib/bowline --to /backup/bowline-$(date +%F).db\n";
+
+static const char restore_text[] =
+    "bowline restore --from FILE [--data DIR] [options of serve]\n"
+    "\n"
+    "Makes a data folder from a file that `bowline backup` wrote. It never replaces anything: the folder must be new, or hold no store.\n"
+    "\n"
+    "Tasks and sessions are as they were. Session tokens and watch tokens given out before count no more: applications get new ones by\n"
+    "naming the session's key again (POST /v1/sessions) or asking for them (POST /v1/tasks/ID/token). Watchers start from the front.\n"
+    "\n"
+    "Examples:\n"
+    "  bowline restore --from /backup/bowline-2030-01-31.db --data /var/lib/bowline-new\n";
+
 static const char version_text[] = "bowline version\n\nPrints the version.\n";
 
 static const char help_text[] = "bowline help [COMMAND [ACTION]]\n"
@@ -89,6 +111,8 @@ static void main_help(struct buf *out) {
     buf_puts(out, main_text);
     help_row(out, "serve", "Run the server");
     help_row(out, "config", "Show the options in force and where they come from");
+    help_row(out, "backup", "Write the data folder into one file, also beside a running server");
+    help_row(out, "restore", "Make a data folder from such a file");
     buf_puts(out, "\nClients of a running server:\n");
     for (unsigned i = 0; client_commands[i]; i++) {
         help_row(out, client_commands[i]->name, client_commands[i]->text);
@@ -177,6 +201,8 @@ static bool help_write(const char *name, struct buf *out) {
         exit_codes(out);
     } else {
         const char *text = strcmp(name, "config") == 0    ? config_text
+                           : strcmp(name, "backup") == 0  ? backup_text
+                           : strcmp(name, "restore") == 0 ? restore_text
                            : strcmp(name, "version") == 0 ? version_text
                            : strcmp(name, "help") == 0    ? help_text
                                                           : NULL;
@@ -198,7 +224,8 @@ int help_command(const char *name) {
 }
 
 int help_unknown_command(const char *name) {
-    static const char *const names[] = {"serve", "config", "version", "help", "session", "task", "watch", "options", "exit"};
+    static const char *const names[] = {"serve", "config", "backup", "restore", "version", "help", "session", "task",   "watch", "run",
+                                        "work",  "report", "top",     "options", "exit"};
     const char *near = nearest_name(str_of(name), names, sizeof names / sizeof *names);
     fprintf(stderr, "bowline: there is no command \"%s\"%s%s%s\n  `bowline help` shows what there is\n", name, near ? "; did you mean \"" : "",
             near ? near : "", near ? "\"?" : "");

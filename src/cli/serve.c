@@ -22,6 +22,7 @@
 #include <unistd.h>
 
 #define ROLES_ALL (ROLE_BACKEND | ROLE_WORKER | ROLE_OPERATOR)
+#define LOG_PATIENCE_MS (3 * SEC) /* what is left of the log is written by then, or never: its reader has stopped reading */
 #define LOOPS_LATE_MS (15 * SEC) /* past the drain time: loops that have not ended by then are left behind */
 
 struct serve {
@@ -56,6 +57,7 @@ static void signals_read(struct serve *v) {
             log_info("stopping", "signal=%u drain_ms=%lld", info.ssi_signo, (long long) v->options.drain_time);
         } else {
             log_warn("stopped-at-once", "signal=%u", info.ssi_signo);
+            (void) log_flush(LOG_PATIENCE_MS);
             _exit(BOWLINE_EXIT_INTERRUPTED);
         }
     }
@@ -146,6 +148,7 @@ static int server_end(struct serve *v) {
     }
     if (!in_time) {
         log_error("loops-left-behind", "after_ms=%lld", (long long) (v->options.drain_time + LOOPS_LATE_MS));
+        (void) log_flush(LOG_PATIENCE_MS);
         _exit(BOWLINE_EXIT_FAILED);
     }
     return BOWLINE_EXIT_OK;
@@ -166,6 +169,7 @@ static int serve_until_signal(struct serve *v) {
 }
 
 static int serve_say(const struct buf *err, int code) {
+    (void) log_flush(LOG_PATIENCE_MS);
     fprintf(stderr, "bowline serve: %.*s\n", STR_FMT(buf_view(err)));
     if (code == BOWLINE_EXIT_USAGE) {
         fputs("  `bowline help serve` shows every option\n", stderr);
@@ -177,10 +181,15 @@ static int serve_run(struct serve *v, struct buf *err) {
     v->signal_fd = signals_take();
     umask(077);
     start_raise_limits();
+    int failed = log_start();
+    if (failed) {
+        log_warn("log-without-thread", "reason=\"%s\"", strerror(failed));
+    }
     v->loops = start_loops(v->options.loops);
     v->server = server_create(v->loops);
     int code = server_begin(v, err) ? serve_say(err, BOWLINE_EXIT_FAILED) : serve_until_signal(v);
     server_destroy(v->server);
+    log_stop(LOG_PATIENCE_MS);
     close(v->signal_fd);
     return code;
 }

@@ -195,4 +195,5 @@ const struct command session_command = {
     "A session is a user's interactive context. Its token lets a browser watch what the session started, and nothing else.\n",
     session_actions,
     sizeof session_actions / sizeof *session_actions,
-    false};
+    false,
+    NULL};

@@ -88,32 +88,39 @@ static void show_started(const struct json *task, struct buf *out) {
     }
 }
 
-static int start_body(struct args *a, struct buf *body) {
+static int start_body(struct args *a, const char *kind, struct buf *body) {
     buf_char(body, '{');
     int code = body_session(body, a);
+    body_text(body, "kind", args_has(a, "kind") ? NULL : kind);
     code = code ? code : body_members(body, a, start_members);
     buf_char(body, '}');
     return code;
 }
 
-static int task_start(struct args *a) {
+int task_start_ask(struct args *a, struct client *c, const char *kind, const char *key, struct client_reply *reply) {
     bool named = args_has(a, "session") || args_has(a, "session-key");
-    struct client *c = NULL;
     struct buf body = {0}, line = {0};
-    int code = !args_has(a, "kind") ? args_wrong(a, "what kind of task? --kind KIND, such as --kind report") : client_open(a, &c);
-    if (!code && !named && !client_token(c)) {
-        code = args_wrong(a, "for which session? --session ID, or --session-key KEY");
-    }
-    code = code ? code : start_body(a, &body);
+    int code = named || client_token(c) ? 0 : args_wrong(a, "for which session? --session ID, or --session-key KEY");
+    code = code ? code : start_body(a, kind, &body);
     if (!code) {
-        const char *key = args_get(a, "idempotency-key");
+        key = args_has(a, "idempotency-key") ? args_get(a, "idempotency-key") : key;
         buf_printf(&line, "Idempotency-Key: %s", key ? key : "");
         struct client_request q = {
             .method = "POST", .path = named ? "/v1/tasks" : "/v1/session/tasks", .body = buf_view(&body), .header = {key ? buf_z(&line) : NULL}};
-        code = ask_and_print(c, a, &q, show_started);
+        code = client_ask(c, a, &q, reply);
     }
     buf_fini(&body);
     buf_fini(&line);
+    return code;
+}
+
+static int task_start(struct args *a) {
+    struct client *c = NULL;
+    struct client_reply reply = {0};
+    int code = !args_has(a, "kind") ? args_wrong(a, "what kind of task? --kind KIND, such as --kind report") : client_open(a, &c);
+    code = code ? code : task_start_ask(a, c, NULL, NULL, &reply);
+    code = code ? code : answer_print(a, &reply, show_started);
+    client_reply_fini(&reply);
     client_close(c);
     return code;
 }
@@ -451,15 +458,6 @@ static const struct flag wait_flags[] = {{"timeout", "SECONDS", "Give up after t
 
 static const struct flag cancel_flags[] = {{"reason", "TEXT", "Why; the worker and watchers see it"}, {NULL, NULL, NULL}};
 
-static const struct flag report_flags[] = {
-    {"unit", "TEXT", "With progress: what is counted"},
-    {"message", "TEXT", "With progress: what is being done"},
-    {"schema", "JSON", "With ask: JSON Schema of the answer: JSON, @FILE, or -"},
-    {"retry", NULL, "With fail: it may be tried again"},
-    {"detail", "JSON", "With fail: more about it: JSON, @FILE, or -"},
-    {NULL, NULL, NULL},
-};
-
 static const struct flag output_flags[] = {
     {"offset", "BYTE", "From that byte on"},
     {"follow", NULL, "Go on until the task has ended"},
@@ -503,7 +501,7 @@ static const struct action task_actions[] = {
     {"cancel", "[ID]", 0, 1, "Asks for the task to be cancelled", cancel_flags, "  bowline task cancel tsk_01J... --reason 'wrong file'\n",
      task_cancel},
     {"report", "[ID] progress N[/TOTAL] | output TEXT|- | heartbeat | ask PROMPT | succeed [JSON] | fail TYPE MESSAGE | cancelled", 1, 4,
-     "Says how the work goes, with the worker token", report_flags,
+     "Says how the work goes, with the worker token", task_report_flags,
      "  export BOWLINE_TOKEN=tsk_01J....x1....\n"
      "  bowline task report progress 40/100 --unit pages --message rendering\n"
      "  make 2>&1 | bowline task report output -\n"
@@ -528,4 +526,5 @@ const struct command task_command = {
     "A task is a piece of work that a session started. Where ID is left out, the task is the one that the token names.\n",
     task_actions,
     sizeof task_actions / sizeof *task_actions,
-    false};
+    false,
+    NULL};

@@ -1,7 +1,6 @@
 /* task_report.c: `bowline task report`: what a worker says, one report per call; output from standard input in as many as it takes. */
 #include "cli/task.h"
 
-#include "base/crypto.h"
 #include "base/options.h"
 #include "cli/body.h"
 #include "cli/exit.h"
@@ -14,6 +13,7 @@
 #include <unistd.h>
 
 #define CHUNK_BYTES (64 * 1024)
+#define ANSWER_DEPTH 1000
 
 struct report_type {
     const char *name;
@@ -112,20 +112,8 @@ static int fail_body(struct task_call *t, struct buf *body) {
     return code;
 }
 
-static void output_data(struct str data, struct buf *body) {
-    if (utf8_valid(data)) {
-        body_name(body, "data");
-        buf_json_str(body, data);
-        return;
-    }
-    body_name(body, "data_base64");
-    buf_char(body, '"');
-    buf_base64(body, data.p, data.len);
-    buf_char(body, '"');
-}
-
 static int output_body(struct task_call *t, struct buf *body) {
-    output_data(str_of(t->rest[1]), body);
+    body_output_data(body, str_of(t->rest[1]));
     return 0;
 }
 
@@ -142,28 +130,13 @@ static const struct report_type report_types[] = {
 
 /* ---- standard input as output ---- */
 
-/* How much of the data ends with a whole character: the rest waits for its other bytes, unless it is not text at all. */
-static size_t whole_characters(struct str data) {
-    for (size_t back = 1; back <= 3 && back <= data.len; back++) {
-        unsigned char c = (unsigned char) data.p[data.len - back];
-        if (c >= 0xc0) {
-            size_t wants = c >= 0xf0 ? 4 : c >= 0xe0 ? 3 : 2;
-            return wants > back ? data.len - back : data.len;
-        }
-        if (c < 0x80) {
-            break;
-        }
-    }
-    return data.len;
-}
-
 /* Sends one piece at the offset the server told last; that makes sending it again harmless. */
 static int output_send(struct task_call *t, const char *path, struct str data, double *offset) {
     struct buf body = {0};
     struct client_reply reply = {0};
     struct answer_json j = {0};
     body_begin(&body, "output");
-    output_data(data, &body);
+    body_output_data(&body, data);
     if (*offset >= 0) {
         body_name(&body, "offset");
         buf_json_num(&body, *offset);
@@ -196,7 +169,7 @@ static int output_pipe(struct task_call *t, const char *path) {
         }
         end = n == 0;
         data.len += n > 0 ? (size_t) n : 0;
-        size_t ready = end ? data.len : whole_characters(buf_view(&data));
+        size_t ready = end ? data.len : whole_characters_length(buf_view(&data));
         if (ready && !code) {
             code = output_send(t, path, str_n(data.data, ready), &offset);
             buf_drop_front(&data, ready);
@@ -206,7 +179,63 @@ static int output_pipe(struct task_call *t, const char *path) {
     return code;
 }
 
+/* ---- asking and waiting ---- */
+
+/* A text is printed as it is, so that a shell can compare it. */
+static void answer_say(const struct task_call *t, struct str answer) {
+    struct arena arena = {0};
+    struct json *root;
+    struct json_error error;
+    bool text = !args_has(t->args, "json") && json_parse(&arena, answer, ANSWER_DEPTH, &root, &error) == 0 && root->type == JSON_STRING;
+    struct str shown = text ? root->string : answer;
+    fwrite(shown.p, 1, shown.len, stdout);
+    putchar('\n');
+    arena_fini(&arena);
+}
+
+static int report_ask(struct task_call *t, const struct client_request *q) {
+    struct client_reply reply = {0};
+    struct answer_json j = {0};
+    struct buf answer = {0};
+    int code = task_call_patient(t, q, &reply);
+    code = code ? code : answer_parse(&j, t->args, &reply);
+    if (!code && member_true(j.root, "cancel_requested")) {
+        code = args_fail(t->args, BOWLINE_EXIT_TASK_CANCELLED, "the task is to be cancelled");
+    }
+    code = code ? code : task_wait_answer(t, member_number_of(j.root, "version"), &answer);
+    if (!code) {
+        answer_say(t, buf_view(&answer));
+    }
+    buf_fini(&answer);
+    answer_fini(&j);
+    client_reply_fini(&reply);
+    return code;
+}
+
+/* From within a command: its standard output may be a result, so nothing is printed that was not asked for. */
+static int report_quietly(struct task_call *t, const struct report_type *type, const struct client_request *q) {
+    struct client_reply reply = {0};
+    if (type->body == ask_body) {
+        return report_ask(t, q);
+    }
+    int code = type->body == output_body ? client_ask(t->client, t->args, q, &reply) : task_call_patient(t, q, &reply);
+    if (!code && args_has(t->args, "json")) {
+        code = answer_print(t->args, &reply, show_report);
+    }
+    client_reply_fini(&reply);
+    return code;
+}
+
 /* ---- the action ---- */
+
+const struct flag task_report_flags[] = {
+    {"unit", "TEXT", "With progress: what is counted"},
+    {"message", "TEXT", "With progress: what is being done"},
+    {"schema", "JSON", "With ask: JSON Schema of the answer: JSON, @FILE, or -"},
+    {"retry", NULL, "With fail: it may be tried again"},
+    {"detail", "JSON", "With fail: more about it: JSON, @FILE, or -"},
+    {NULL, NULL, NULL},
+};
 
 static const struct report_type *report_type_find(struct task_call *t) {
     const char *names[REPORT_TYPES];
@@ -221,7 +250,7 @@ static const struct report_type *report_type_find(struct task_call *t) {
     return NULL;
 }
 
-static int report_send(struct task_call *t, const struct report_type *type, const char *path) {
+static int report_send(struct task_call *t, const struct report_type *type, const char *path, bool within) {
     if (type->body == output_body && strcmp(t->rest[1], "-") == 0) {
         return output_pipe(t, path);
     }
@@ -230,12 +259,14 @@ static int report_send(struct task_call *t, const struct report_type *type, cons
     int code = type->body ? type->body(t, &body) : 0;
     buf_char(&body, '}');
     struct client_request q = {.method = "POST", .path = path, .body = buf_view(&body)};
-    code = code ? code : ask_and_print(t->client, t->args, &q, show_report);
+    if (!code) {
+        code = within ? report_quietly(t, type, &q) : ask_and_print(t->client, t->args, &q, show_report);
+    }
     buf_fini(&body);
     return code;
 }
 
-int action_task_report(struct args *a) {
+static int report_act(struct args *a, bool within) {
     struct task_call t;
     struct buf path = {0};
     int code = task_call_begin(&t, a, 1, 3);
@@ -247,9 +278,21 @@ int action_task_report(struct args *a) {
     }
     if (!code) {
         task_call_path(&t, "/reports", &path);
-        code = report_send(&t, type, buf_z(&path));
+        code = report_send(&t, type, buf_z(&path), within);
     }
     buf_fini(&path);
     task_call_end(&t);
     return code;
+}
+
+int action_task_report(struct args *a) {
+    return report_act(a, false);
+}
+
+int action_report(struct args *a) {
+    const char *token = getenv("BOWLINE_TOKEN");
+    if (!args_has(a, "token") && !args_has(a, "key") && !args_has(a, "key-file") && (!token || !token[0])) {
+        return args_wrong(a, "for which task? It is for commands that `bowline run` or `bowline work` has started, which set BOWLINE_TOKEN");
+    }
+    return report_act(a, true);
 }

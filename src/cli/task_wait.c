@@ -73,6 +73,52 @@ static int patience_begin(struct patience *p, const struct args *a) {
     return code;
 }
 
+int task_call_patient(struct task_call *t, const struct client_request *q, struct client_reply *reply) {
+    struct patience p = {.until_ms = INT64_MAX, .worked = true};
+    return patient_ask(t, &p, q, reply);
+}
+
+/* ---- an answer ---- */
+
+/* Does this control state end the wait? Then *ret_code is set. */
+static bool control_look(struct task_call *t, const struct client_reply *reply, struct buf *ret_answer, double *version, int *ret_code) {
+    struct answer_json j;
+    *ret_code = answer_parse(&j, t->args, reply);
+    if (*ret_code) {
+        return true;
+    }
+    const struct json *answer = json_get(json_get(j.root, "answer"), "answer");
+    bool open = str_eqz(member_text(j.root, "state"), "input_required");
+    bool cancelled = member_true(j.root, "cancel_requested");
+    if (cancelled) {
+        *ret_code = args_fail(t->args, BOWLINE_EXIT_TASK_CANCELLED, "the task is to be cancelled");
+    } else if (answer && !open) {
+        buf_str(ret_answer, answer->raw);
+    }
+    *version = member_number_of(j.root, "version");
+    answer_fini(&j);
+    return cancelled || ret_answer->len;
+}
+
+int task_wait_answer(struct task_call *t, double version, struct buf *ret_answer) {
+    struct patience p = {.until_ms = INT64_MAX, .worked = true};
+    struct client_reply reply = {0};
+    struct buf path = {0};
+    char prefer[32];
+    int code = 0;
+    for (bool done = false; !done && !code;) {
+        buf_clear(&path);
+        task_call_path(t, "/control", &path);
+        buf_printf(&path, "?after=%.0f", version);
+        struct client_request q = {.path = buf_z(&path), .header = {patience_prefer(&p, prefer)}};
+        code = patient_ask(t, &p, &q, &reply);
+        done = !code && control_look(t, &reply, ret_answer, &version, &code);
+    }
+    buf_fini(&path);
+    client_reply_fini(&reply);
+    return code;
+}
+
 /* ---- the end ---- */
 
 /* 0: finished, and *ret_code is what to exit with; 1: not yet. */

@@ -49,6 +49,19 @@ void text_put_clean(struct buf *out, struct str s) {
     }
 }
 
+void text_put_utf8(struct buf *out, struct str s) {
+    while (s.len) {
+        uint32_t code;
+        size_t len = utf8_take(s, &code);
+        if (len) {
+            buf_put(out, s.p, len);
+        } else {
+            buf_puts(out, "\xef\xbf\xbd");
+        }
+        s = str_from(s, len ? len : 1);
+    }
+}
+
 /* wcwidth knows only the characters of the locale. */
 static void locale_once(void) {
     static bool done;
@@ -129,6 +142,14 @@ void text_put_fit(struct buf *out, struct str s, int columns) {
     int taken = text_columns(str_n(out->data ? out->data + before : "", out->len - before));
     for (; taken < columns; taken++) {
         buf_char(out, ' ');
+    }
+}
+
+void text_put_bar(struct buf *out, double ratio, int columns, bool utf8) {
+    int full = isnan(ratio) ? 0 : (int) (ratio * columns);
+    const char *empty = isnan(ratio) ? (utf8 ? "\xc2\xb7" : ".") : utf8 ? "\xe2\x96\x91" : "-";
+    for (int i = 0; i < columns; i++) {
+        buf_puts(out, i < full ? (utf8 ? "\xe2\x96\x88" : "#") : empty);
     }
 }
 

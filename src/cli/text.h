@@ -6,12 +6,16 @@
 
 /* Control characters (also those that turn the direction of writing) come out as one space each, malformed bytes as '?'. */
 void text_put_clean(struct buf *out, struct str s);
+/* Malformed bytes come out as U+FFFD, everything else as it is. */
+void text_put_utf8(struct buf *out, struct str s);
 /* Columns that clean text takes on a terminal. */
 int text_columns(struct str s);
 /* Clean text in exactly `columns` columns: cut with an ellipsis or filled with spaces. */
 void text_put_fit(struct buf *out, struct str s, int columns);
 /* The same without filling. */
 void text_put_cut(struct buf *out, struct str s, int columns);
+/* A bar of that many columns; ratio NaN: how far is not known. */
+void text_put_bar(struct buf *out, double ratio, int columns, bool utf8);
 /* "12 s", "3 min 5 s", "2 h 4 min", "3 d 1 h" */
 void text_put_seconds(struct buf *out, double seconds);
 /* A number as people write it: no more than one digit behind the point. */

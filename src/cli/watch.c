@@ -341,4 +341,5 @@ const struct command watch_command = {
     "session ends with the session.\n",
     &watch_action,
     1,
-    true};
+    true,
+    NULL};

@@ -236,13 +236,8 @@ void watch_view_note(struct watch_view *v, const char *note, int64_t now_ms) {
 /* ---- bars ---- */
 
 static void bar_put(const struct watch_view *v, const struct watched_task *t, int columns, struct buf *out) {
-    int full = isnan(t->ratio) ? 0 : (int) (t->ratio * columns);
     colour(v, out, state_colour(t->state));
-    for (int i = 0; i < columns; i++) {
-        const char *unknown = v->utf8 ? "\xc2\xb7" : ".";
-        const char *empty = isnan(t->ratio) ? unknown : v->utf8 ? "\xe2\x96\x91" : "-";
-        buf_puts(out, i < full ? (v->utf8 ? "\xe2\x96\x88" : "#") : empty);
-    }
+    text_put_bar(out, t->ratio, columns, v->utf8);
     colour(v, out, "0");
 }
 

@@ -250,13 +250,13 @@ struct http_loop {
     uv_prepare_t prepare;
     uv_timer_t alarm;
     int listen_fd; /* -1 once closed */
-    bool now_fresh, listening, accept_failed, draining, more;
+    bool now_fresh, listening, draining, more;
     struct http_limits limits;
     struct http1_limits parser_limits;
     struct http_handler handler;
     void (*on_wake)(void *arg);
     void *on_wake_arg;
-    int64_t now_ms, drain_until_ms;
+    int64_t now_ms, drain_until_ms, accept_said_ms; /* accept_said_ms: when it was last said that none can be accepted; 0 never */
     uint64_t alarm_at, random;
     struct wheel wheel;
     struct timer accept_timer, drain_timer;

@@ -18,6 +18,7 @@
 
 #define ACCEPT_BATCH 64
 #define ACCEPT_RETRY_MS 100
+#define ACCEPT_SAY_MS 60000 /* it is said at most this often */
 #define DRAIN_GRACE_MS 1000 /* behind the drain time, for what is still being sent */
 #define TIMERS_PER_TURN 4096
 
@@ -97,8 +98,8 @@ static void on_accept_again(struct timer *t, int64_t now_ms, void *arg) {
 
 /* Out of descriptors or memory: look away for a moment instead of being woken again and again. */
 static void accept_back_off(struct http_loop *l, int err) {
-    if (!l->accept_failed) {
-        l->accept_failed = true;
+    if (!l->accept_said_ms || l->now_ms - l->accept_said_ms >= ACCEPT_SAY_MS) {
+        l->accept_said_ms = l->now_ms;
         log_warn("accept_paused", "reason=\"%s\" connections=%llu", strerror(err), (unsigned long long) l->counts.connections);
     }
     listen_set(l, false);
@@ -131,7 +132,6 @@ static bool accept_one(struct http_loop *l) {
         }
         return errno == ECONNABORTED || errno == EINTR;
     }
-    l->accept_failed = false;
     peer_text(&addr, peer);
     conn_create(l, fd, peer);
     return true;

@@ -174,7 +174,7 @@ static enum sqlite_open_error open_error_of_errno(int error) {
     }
 }
 
-static enum sqlite_open_error open_lock(const char *path, int *ret_fd, struct buf *err) {
+enum sqlite_open_error sqlite_lock(const char *path, int *ret_fd, struct buf *err) {
     struct buf name = {0};
     buf_printf(&name, "%s.lock", path);
     int fd = open(buf_z(&name), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
@@ -359,7 +359,7 @@ static struct sqlite_store *sqlite_create(struct store_sink sink) {
 
 struct store *sqlite_store_open(const char *path, struct store_sink sink, enum sqlite_open_error *ret_error, struct buf *err) {
     struct sqlite_store *s = sqlite_create(sink);
-    enum sqlite_open_error e = open_lock(path, &s->lock_fd, err);
+    enum sqlite_open_error e = sqlite_lock(path, &s->lock_fd, err);
     if (e == SQLITE_OPEN_OK) {
         e = open_file(path, err);
     }

@@ -24,7 +24,29 @@ enum sqlite_open_error {
  */
 struct store *sqlite_store_open(const char *path, struct store_sink sink, enum sqlite_open_error *ret_error, struct buf *err) MUST_CHECK;
 
-/* A copy of the database at path while a server may be using it (SQLite's online backup), fsynced. 0, or -1 with a sentence. */
-int sqlite_store_backup(const char *path, const char *to, struct buf *err) MUST_CHECK;
+/* A small file that is kept within a backup. */
+struct sqlite_extra {
+    const char *name;
+    struct str data;
+};
+
+/*
+ * A copy of the database at path while a server may be using it (SQLite's online backup), fsynced, one file of mode 0600. The extras, if there are any, stand in it
+ * as rows of a table bowline_backup. Never over a file that is there. 0, or -1 with a sentence.
+ */
+int sqlite_store_backup(const char *path, const char *to, const struct sqlite_extra *extras, unsigned extra_count, struct buf *err) MUST_CHECK;
+
+struct sqlite_restore {
+    uint32_t least_gen; /* generations of sessions, and with them those of their tasks, rise to this, or by one where they are above it */
+    /* Called with each extra once all else is well, before the database bears its name. 0, or -1 with a sentence: then nothing is restored. */
+    int (*extra)(void *arg, const char *name, struct str data, struct buf *err);
+    void *arg;
+};
+
+/*
+ * Makes the database at path, which must not exist, from a backup with extras: checked, without a history's name (the engine draws a new one), with every
+ * generation raised. Holds the exclusive right to it meanwhile. 0, or -1 with a sentence, and then there is no database.
+ */
+int sqlite_store_restore(const char *from, const char *path, const struct sqlite_restore *r, struct buf *err) MUST_CHECK;
 
 #endif

@@ -25,7 +25,7 @@ static int backup_copy(sqlite3 *from, sqlite3 *to) {
     return rc == SQLITE_DONE ? end : rc;
 }
 
-static int backup_open_source(const char *path, sqlite3 **ret_db, struct buf *err) {
+int sqlite_copy_open(const char *path, sqlite3 **ret_db, struct buf *err) {
     bool empty = false;
     int rc = sqlite3_open_v2(path, ret_db, SQLITE_OPEN_READONLY, NULL);
     if (rc == SQLITE_OK) {
@@ -43,11 +43,24 @@ static int backup_open_source(const char *path, sqlite3 **ret_db, struct buf *er
     return -1;
 }
 
-static int backup_into(sqlite3 *from, const char *part, struct buf *err) {
+int sqlite_copy_into(sqlite3 *from, const char *part, int (*finish)(void *arg, sqlite3 *db), void *arg, struct buf *err) {
     sqlite3 *to = NULL;
+    unlink(part); /* left by one of the same number that was killed */
+    int fd = open(part, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd < 0) {
+        buf_printf(err, "cannot write %s: %s", part, strerror(errno));
+        return -1;
+    }
+    close(fd);
     int rc = sqlite3_open_v2(part, &to, SQLITE_OPEN_READWRITE, NULL);
     if (rc == SQLITE_OK) {
         rc = backup_copy(from, to);
+    }
+    if (rc == SQLITE_OK) { /* a file by itself, without a log beside it */
+        rc = sqlite3_exec(to, "PRAGMA journal_mode = DELETE", NULL, NULL, NULL);
+    }
+    if (rc == SQLITE_OK) {
+        rc = finish(arg, to);
     }
     if (rc != SQLITE_OK) {
         buf_printf(err, "cannot write %s: %s", part, to ? sqlite3_errmsg(to) : sqlite3_errstr(rc));
@@ -56,9 +69,11 @@ static int backup_into(sqlite3 *from, const char *part, struct buf *err) {
     return rc == SQLITE_OK ? 0 : -1;
 }
 
-static int backup_sync(const char *part, const char *to, struct buf *err) {
+int sqlite_copy_name(const char *part, const char *to, struct buf *err) {
     int fd = open(part, O_RDWR | O_CLOEXEC);
-    bool ok = fd >= 0 && fsync(fd) == 0 && rename(part, to) == 0 && sqlite_sync_directory(to) == 0;
+    bool ok = fd >= 0 && fsync(fd) == 0;
+    ok = ok && (renameat2(AT_FDCWD, part, AT_FDCWD, to, RENAME_NOREPLACE) == 0 || (errno == EINVAL && access(to, F_OK) != 0 && rename(part, to) == 0));
+    ok = ok && sqlite_sync_directory(to) == 0;
     if (!ok) {
         buf_printf(err, "cannot write %s: %s", to, strerror(errno));
     }
@@ -68,35 +83,57 @@ static int backup_sync(const char *part, const char *to, struct buf *err) {
     return ok ? 0 : -1;
 }
 
-/* Written under another name and given its own at the end, so that what bears the name is whole; never over a file that is there. */
-static int backup_write(sqlite3 *from, const char *to, struct buf *err) {
+struct extras {
+    const struct sqlite_extra *at;
+    unsigned count;
+};
+
+static int extras_add(void *arg, sqlite3 *db) {
+    const struct extras *extras = arg;
+    sqlite3_stmt *st = NULL;
+    if (!extras->count) {
+        return SQLITE_OK;
+    }
+    int rc = sqlite3_exec(db, "BEGIN; CREATE TABLE bowline_backup(name TEXT NOT NULL PRIMARY KEY, value BLOB NOT NULL) STRICT", NULL, NULL, NULL);
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_prepare_v2(db, "INSERT INTO bowline_backup VALUES(?, ?)", -1, &st, NULL);
+    }
+    for (unsigned i = 0; i < extras->count && rc == SQLITE_OK; i++) {
+        struct binder b = bind_start(st);
+        bind_text(&b, str_of(extras->at[i].name));
+        bind_blob(&b, extras->at[i].data);
+        rc = bind_run(&b);
+    }
+    sqlite3_finalize(st);
+    return rc == SQLITE_OK ? sqlite3_exec(db, "COMMIT", NULL, NULL, NULL) : rc;
+}
+
+/* Written under another name and given its own at the end, so that what bears the name is whole. */
+static int backup_write(sqlite3 *from, const char *to, struct extras *extras, struct buf *err) {
     struct buf part = {0};
-    buf_printf(&part, "%s.part", to);
-    const char *name = buf_z(&part);
-    int rc = -1, fd = -1;
     if (access(to, F_OK) == 0) {
         buf_printf(err, "%s exists already", to);
-    } else if ((fd = open(name, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600)) < 0) {
-        buf_printf(err, "cannot write %s: %s", name, strerror(errno));
-    } else {
-        close(fd);
-        rc = backup_into(from, name, err);
-        if (rc == 0) {
-            rc = backup_sync(name, to, err);
-        }
-        if (rc != 0) {
-            unlink(name);
-        }
+        return -1;
+    }
+    buf_printf(&part, "%s.%ld.part", to, (long) getpid());
+    const char *name = buf_z(&part);
+    int rc = sqlite_copy_into(from, name, extras_add, extras, err);
+    if (rc == 0) {
+        rc = sqlite_copy_name(name, to, err);
+    }
+    if (rc != 0) {
+        unlink(name);
     }
     buf_fini(&part);
     return rc;
 }
 
-int sqlite_store_backup(const char *path, const char *to, struct buf *err) {
+int sqlite_store_backup(const char *path, const char *to, const struct sqlite_extra *extras, unsigned extra_count, struct buf *err) {
     sqlite3 *from = NULL;
-    int rc = backup_open_source(path, &from, err);
+    struct extras all = {extras, extra_count};
+    int rc = sqlite_copy_open(path, &from, err);
     if (rc == 0) {
-        rc = backup_write(from, to, err);
+        rc = backup_write(from, to, &all, err);
     }
     sqlite3_close(from);
     return rc;

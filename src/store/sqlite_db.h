@@ -9,6 +9,7 @@
  *     sqlite_read.c    a query becomes SELECTs: by id, by key, what is due, output
  *     sqlite_list.c    lists, in slices
  *     sqlite_backup.c  a copy while a server may be running
+ *     sqlite_restore.c a store from such a copy
  *
  * Functions that return int give an SQLite result code; SQLITE_OK or SQLITE_DONE is success, as each says.
  */
@@ -70,6 +71,18 @@ int sqlite_prepare_all(sqlite3 *db, const char *const *sql, sqlite3_stmt **ret_s
 void sqlite_finalize_all(sqlite3_stmt **statements, int count);
 /* fsync of the directory that path lies in. 0 or -1 with errno. */
 int sqlite_sync_directory(const char *path) MUST_CHECK;
+
+/* The exclusive right to the database at path: an flock on path + ".lock", kept until the descriptor is closed. */
+enum sqlite_open_error sqlite_lock(const char *path, int *ret_fd, struct buf *err) MUST_CHECK;
+
+/* ---- sqlite_backup.c: copies, also for sqlite_restore.c. 0, or -1 with a sentence ---- */
+
+/* Opens a database of ours for reading. *ret_db may be set also on failure, and is the caller's to close. */
+int sqlite_copy_open(const char *path, sqlite3 **ret_db, struct buf *err) MUST_CHECK;
+/* Makes the file `part`, fills it with what stands in `from`, and lets `finish` work on it. */
+int sqlite_copy_into(sqlite3 *from, const char *part, int (*finish)(void *arg, sqlite3 *db), void *arg, struct buf *err) MUST_CHECK;
+/* Syncs the part and gives it its name, if there is nothing of that name. */
+int sqlite_copy_name(const char *part, const char *to, struct buf *err) MUST_CHECK;
 
 /* ---- sqlite_write.c: one thread ---- */
 

@@ -261,9 +261,12 @@ static void test_a_failed_fsync_in_a_checkpoint_is_final_too(void **state) {
     nasty_sync = SQLITE_OPEN_MAIN_DB;
     assert_int_equal(put_result(&h, 1, 5 << 20), STORE_OK);
     enum store_result result = STORE_OK;
-    for (int i = 0; i < 200 && result == STORE_OK; i++) {
-        usleep(20000);
+    for (unsigned i = 0; i < 12 && result == STORE_OK; i++) {
+        usleep(20000u << (i < 7 ? i : 7)); /* only a checkpoint that nobody writes beside syncs the database */
         result = put_session(&h, 1);
+        if (result == STORE_OK) {
+            result = put_result(&h, 2 + i, 5 << 20);
+        }
     }
     assert_int_equal(result, STORE_DEAD);
     nasty_sync = 0;
@@ -563,6 +566,18 @@ static void test_what_was_acknowledged_survives_a_kill(void **state) {
 
 /* ---- backups ---- */
 
+/* What a copy is called while it is being made is not there, nor what SQLite puts beside it. */
+static void assert_no_part(const struct harness *h, const char *name) {
+    static const char *const ends[] = {"", "-journal", "-wal", "-shm"};
+    for (unsigned i = 0; i < 4; i++) {
+        char part[64], own[64];
+        snprintf(part, sizeof(part), "%s.%ld.part%s", name, (long) getpid(), ends[i]);
+        snprintf(own, sizeof(own), "%s%s", name, ends[i]);
+        assert_int_equal(file_bytes(h, part), -1);
+        assert_true(i == 0 || file_bytes(h, own) == -1);
+    }
+}
+
 static void test_a_backup_beside_a_server_is_whole(void **state) {
     (void) state;
     struct harness h, copy;
@@ -573,9 +588,9 @@ static void test_a_backup_beside_a_server_is_whole(void **state) {
         assert_int_equal(put_session(&h, i), STORE_OK);
     }
     begin(&copy);
-    assert_int_equal(sqlite_store_backup(h.path, copy.path, &err), 0);
+    assert_int_equal(sqlite_store_backup(h.path, copy.path, NULL, 0, &err), 0);
     assert_int_equal(put_session(&h, 21), STORE_OK);
-    assert_int_equal(sqlite_store_backup(h.path, copy.path, &err), -1); /* never over a file that is there */
+    assert_int_equal(sqlite_store_backup(h.path, copy.path, NULL, 0, &err), -1); /* never over a file that is there */
     assert_true(err.len > 0);
     assert_int_equal(stat(copy.path, &st), 0);
     assert_int_equal(st.st_mode & 0777, 0600);
@@ -597,9 +612,8 @@ static void test_a_backup_of_a_stopped_server_leaves_nothing_behind(void **state
     assert_int_equal(put_session(&h, 1), STORE_OK);
     close_store(&h);
     snprintf(to, sizeof(to), "%s.copy", h.path);
-    assert_int_equal(sqlite_store_backup(h.path, to, &err), 0);
-    assert_int_equal(file_bytes(&h, ".copy.part"), -1);
-    assert_int_equal(file_bytes(&h, ".copy-journal"), -1);
+    assert_int_equal(sqlite_store_backup(h.path, to, NULL, 0, &err), 0);
+    assert_no_part(&h, ".copy");
     assert_int_equal(file_bytes(&h, ".copy"), file_bytes(&h, ""));
     assert_int_equal(harness_open(&h), SQLITE_OPEN_OK);
     assert_true(session_there(&h, 1));
@@ -614,17 +628,158 @@ static void test_a_backup_that_cannot_be_is_refused(void **state) {
     char to[160];
     begin(&h);
     snprintf(to, sizeof(to), "%s.copy", h.path);
-    assert_int_equal(sqlite_store_backup(h.path, to, &err), -1); /* no such file */
+    assert_int_equal(sqlite_store_backup(h.path, to, NULL, 0, &err), -1); /* no such file */
     sql(h.path, "CREATE TABLE t(x)");
-    assert_int_equal(sqlite_store_backup(h.path, to, &err), -1); /* not ours */
+    assert_int_equal(sqlite_store_backup(h.path, to, NULL, 0, &err), -1); /* not ours */
     assert_int_equal(unlink(h.path), 0);
     assert_int_equal(harness_open(&h), SQLITE_OPEN_OK);
     nasty_write = SQLITE_OPEN_MAIN_DB;
-    assert_int_equal(sqlite_store_backup(h.path, to, &err), -1); /* full */
+    assert_int_equal(sqlite_store_backup(h.path, to, NULL, 0, &err), -1); /* full */
     nasty_write = 0;
     assert_int_equal(file_bytes(&h, ".copy"), -1);
-    assert_int_equal(file_bytes(&h, ".copy.part"), -1);
+    assert_no_part(&h, ".copy");
     buf_fini(&err);
+    harness_stop(&h);
+}
+
+/* ---- restoring ---- */
+
+struct given {
+    struct buf text;
+    int result;
+};
+
+static int give_extra(void *arg, const char *name, struct str data, struct buf *err) {
+    struct given *g = arg;
+    buf_printf(&g->text, "%s=", name);
+    buf_str(&g->text, data);
+    buf_char(&g->text, ';');
+    if (g->result) {
+        buf_puts(err, "the test wants it so");
+    }
+    return g->result;
+}
+
+static const struct sqlite_extra test_extras[] = {{"secret", {"s3\0cret-words", 13}}, {"api.key", {"blk_", 4}}};
+
+static void backup_of_one_session(struct harness *h, char to[160]) {
+    struct buf err = {0};
+    harness_start(h, false);
+    assert_int_equal(put_session(h, 1), STORE_OK);
+    snprintf(to, 160, "%s.copy", h->path);
+    assert_int_equal(sqlite_store_backup(h->path, to, test_extras, 2, &err), 0);
+    buf_fini(&err);
+}
+
+static int64_t number_in(const char *path, const char *query) {
+    sqlite3 *db = NULL;
+    sqlite3_stmt *st = NULL;
+    assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(db, query, -1, &st, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(st), SQLITE_ROW);
+    int64_t n = sqlite3_column_int64(st, 0);
+    sqlite3_finalize(st);
+    sqlite3_close(db);
+    return n;
+}
+
+static void test_a_restored_store_is_the_same_with_every_generation_raised(void **state) {
+    (void) state;
+    struct harness h, again;
+    struct given given = {.result = 0};
+    struct buf err = {0};
+    struct stat st;
+    char to[160];
+    backup_of_one_session(&h, to);
+    sql(to, "UPDATE sessions SET gen = 7; INSERT INTO meta VALUES('epoch', 'abc');"
+            "INSERT INTO tombstones VALUES(x'00112233445566778899aabbccddeeff', x'00112233445566778899aabbccddeeff', 3, 1, 'k', 3, 1, 1)");
+    begin(&again);
+    struct sqlite_restore how = {.least_gen = 1000, .extra = give_extra, .arg = &given};
+    assert_int_equal(sqlite_store_restore(to, again.path, &how, &err), 0);
+    assert_memory_equal(buf_z(&given.text), "api.key=blk_;secret=s3\0cret-words;", 34);
+    assert_int_equal(stat(again.path, &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+    assert_int_equal(number_in(again.path, "SELECT gen FROM sessions"), 1000);
+    assert_int_equal(number_in(again.path, "SELECT watch_gen FROM tombstones"), 1003);
+    assert_int_equal(number_in(again.path, "SELECT count(*) FROM meta WHERE name = 'epoch'"), 0);
+    assert_int_equal(number_in(again.path, "SELECT count(*) FROM sqlite_schema WHERE name = 'bowline_backup'"), 0);
+    assert_int_equal(number_in(to, "SELECT gen FROM sessions"), 7); /* the backup is as it was */
+    assert_int_equal(harness_open(&again), SQLITE_OPEN_OK);
+    assert_true(session_there(&again, 1));
+    close_store(&again);
+    buf_clear(&given.text);
+    how.least_gen = 10;
+    char third[160];
+    snprintf(third, sizeof(third), "%s.third", again.path);
+    assert_int_equal(sqlite_store_restore(to, third, &how, &err), 0);
+    assert_int_equal(number_in(third, "SELECT gen FROM sessions"), 10);
+    sql(to, "UPDATE sessions SET gen = 4000000000");
+    snprintf(third, sizeof(third), "%s.fourth", again.path);
+    assert_int_equal(sqlite_store_restore(to, third, &how, &err), 0);
+    assert_true(number_in(third, "SELECT gen FROM sessions") == 4000000001);
+    buf_fini(&given.text);
+    buf_fini(&err);
+    harness_stop(&again);
+    harness_stop(&h);
+}
+
+static void test_nothing_of_the_secret_is_left_in_a_restored_store(void **state) {
+    (void) state;
+    struct harness h, again;
+    struct given given = {.result = 0};
+    struct buf err = {0}, bytes = {0};
+    char to[160];
+    backup_of_one_session(&h, to);
+    begin(&again);
+    struct sqlite_restore how = {.least_gen = 1000, .extra = give_extra, .arg = &given};
+    assert_int_equal(sqlite_store_restore(to, again.path, &how, &err), 0);
+    FILE *f = fopen(again.path, "rb");
+    assert_non_null(f);
+    assert_true(buf_reserve(&bytes, 1024 * 1024));
+    bytes.len = fread(bytes.data, 1, 1024 * 1024, f);
+    fclose(f);
+    assert_true(bytes.len > 0 && bytes.len < 1024 * 1024);
+    assert_null(memmem(bytes.data, bytes.len, "cret-words", 10));
+    buf_fini(&given.text);
+    buf_fini(&bytes);
+    buf_fini(&err);
+    harness_stop(&again);
+    harness_stop(&h);
+}
+
+static void test_a_restore_that_cannot_be_leaves_nothing(void **state) {
+    (void) state;
+    struct harness h, again;
+    struct given given = {.result = 0};
+    struct buf err = {0};
+    char to[160], bare[160];
+    backup_of_one_session(&h, to);
+    begin(&again);
+    struct sqlite_restore how = {.least_gen = 1000, .extra = give_extra, .arg = &given};
+    snprintf(bare, sizeof(bare), "%s.bare", h.path);
+    assert_int_equal(sqlite_store_backup(h.path, bare, NULL, 0, &err), 0);
+    assert_int_equal(sqlite_store_restore(bare, again.path, &how, &err), -1); /* no backup */
+    assert_int_equal(sqlite_store_restore(h.path, again.path, &how, &err), -1); /* nor is the store itself */
+    assert_int_equal(sqlite_store_restore("/nonexistent/file", again.path, &how, &err), -1);
+    given.result = -1;
+    assert_int_equal(sqlite_store_restore(to, again.path, &how, &err), -1); /* the extras cannot be put anywhere */
+    given.result = 0;
+    nasty_write = SQLITE_OPEN_MAIN_DB;
+    assert_int_equal(sqlite_store_restore(to, again.path, &how, &err), -1); /* full */
+    nasty_write = 0;
+    assert_int_equal(file_bytes(&again, ""), -1);
+    assert_no_part(&again, "");
+    assert_int_equal(sqlite_store_restore(to, h.path, &how, &err), -1); /* a server has it */
+    close_store(&h);
+    assert_int_equal(sqlite_store_restore(to, h.path, &how, &err), -1); /* it is there */
+    sql(to, "PRAGMA user_version = 99");
+    assert_int_equal(sqlite_store_restore(to, again.path, &how, &err), -1); /* of a newer version */
+    assert_int_equal(file_bytes(&again, ""), -1);
+    buf_fini(&given.text);
+    buf_fini(&err);
+    harness_stop(&again);
+    assert_int_equal(harness_open(&h), SQLITE_OPEN_OK);
+    assert_true(session_there(&h, 1));
     harness_stop(&h);
 }
 
@@ -659,6 +814,9 @@ int main(void) {
         cmocka_unit_test(test_a_backup_beside_a_server_is_whole),
         cmocka_unit_test(test_a_backup_of_a_stopped_server_leaves_nothing_behind),
         cmocka_unit_test(test_a_backup_that_cannot_be_is_refused),
+        cmocka_unit_test(test_a_restored_store_is_the_same_with_every_generation_raised),
+        cmocka_unit_test(test_nothing_of_the_secret_is_left_in_a_restored_store),
+        cmocka_unit_test(test_a_restore_that_cannot_be_leaves_nothing),
     };
     return cmocka_run_group_tests(tests, register_vfs, NULL);
 }

@@ -261,24 +261,6 @@ static void what_people_see_is_json_with_every_member(void **state) {
     task_fini(&t);
 }
 
-static void an_estimate_needs_ground_and_stays_sane(void **state) {
-    (void) state;
-    struct estimate e = {0};
-    uint64_t seed = 7;
-    estimate_reset(&e, T0);
-    assert_true(estimate_eta_s(&e, 0, 100) < 0);
-    for (int i = 1; i <= 50; i++) {
-        estimate_add(&e, i, T0 + i * 1000 + (int64_t) (unit_random(&seed) % 100));
-    }
-    double eta = estimate_eta_s(&e, 50, 100);
-    assert_true(eta > 45 && eta < 55);
-    for (int i = 0; i < 5000; i++) { /* whatever comes */
-        estimate_add(&e, (double) (unit_random(&seed) % 1000), T0 + 60000 + i);
-        eta = estimate_eta_s(&e, 10, (double) (unit_random(&seed) % 1000));
-        assert_true(eta == -1 || (eta >= 0 && eta < 1e9));
-    }
-}
-
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_pair_of_state_and_event_is_as_the_contract_says),
@@ -294,7 +276,6 @@ int main(void) {
         cmocka_unit_test(progress_keeps_what_is_left_out_and_clears_what_is_null),
         cmocka_unit_test(a_task_reads_back_as_it_was_written),
         cmocka_unit_test(what_people_see_is_json_with_every_member),
-        cmocka_unit_test(an_estimate_needs_ground_and_stays_sane),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -53,7 +53,10 @@ export function run(args, { env = {}, timeoutMs = 20000 } = {}) {
 }
 
 export class Server {
-    constructor(options) {
+    /** under: a command that starts the program in its place, such as prlimit; stderr: a descriptor instead of a pipe that is read. */
+    constructor(options, { under = [], stderr = 'pipe' } = {}) {
+        this.command = [...under, binary];
+        this.stderr = stderr;
         this.options = { listen: '127.0.0.1:0', drain_time: 0.1, ...options };
         this.ownFolder = !this.options.data;
         this.options.data ??= mkdtempSync(join(tmpdir(), 'bowline-http-'));
@@ -65,7 +68,8 @@ export class Server {
 
     async start() {
         this.agent = new Agent({ connections: 256, pipelining: 1, headersTimeout: 90000, bodyTimeout: 0 });
-        const child = spawn(binary, ['serve', ...flags(this.options)], { env: cleanEnv(), stdio: ['ignore', 'pipe', 'pipe'] });
+        const [program, ...args] = [...this.command, 'serve', ...flags(this.options)];
+        const child = spawn(program, args, { env: cleanEnv(), stdio: ['ignore', 'pipe', this.stderr] });
         this.child = child;
         running.add(child);
         this.exited = new Promise((done) => {
@@ -75,7 +79,7 @@ export class Server {
             });
         });
         child.on('error', () => {});
-        child.stderr.on('data', (d) => (this.err += d));
+        child.stderr?.on('data', (d) => (this.err += d));
         this.port = await new Promise((done, fail) => {
             let line = '';
             const timer = setTimeout(() => fail(new Error(`the server printed no line: ${this.err}`)), 30000);
@@ -146,6 +150,6 @@ export class Server {
     }
 }
 
-export async function start(options = {}) {
-    return new Server(options).start();
+export async function start(options = {}, how) {
+    return new Server(options, how).start();
 }

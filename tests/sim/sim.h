@@ -1,0 +1,327 @@
+/*
+ * sim.h: the simulation. The engine with the memory store on one integer clock and one seed; what the loops do is played by sim_loop.c (mail, feeds, watchers)
+ * and sim_cmd.c (commands), and sim_model.c remembers all that was ever let out and holds each new answer and frame against it.
+ *
+ *   sim.c         seeds, steps, time, the nasty store, crashes and stops, the trace
+ *   sim_cmd.c     random commands: a recipe (plain values) and the command made of it
+ *   sim_loop.c    mail, feeds and the cursors that read them, as net/ and api/ do
+ *   sim_model.c   what was shown of each session, task and number; what must never be shown
+ *   sim_audit.c   everything stands still: what is listed against what is known and what watchers have seen
+ *
+ * The engine is compiled with ENGINE_TINY, so that reservations, pages and pumps end soon.
+ */
+#ifndef BOWLINE_TESTS_SIM_H
+#define BOWLINE_TESTS_SIM_H
+
+#include "base/json.h"
+#include "domain/token.h"
+#include "engine/engine.h"
+#include "store/memory.h"
+
+#include <sys/queue.h>
+#include <uthash.h>
+
+#define LOOPS 2
+#define KEYS 6
+#define USERS 3
+#define QUEUES 2
+#define CLIENTS 12
+#define WORKERS 24
+#define IDEMS 12
+#define REPORTS 3
+#define RECORD 8 /* output is records of so many bytes: which attempt, and which record of it */
+
+/* ---- recipes: what a command is made of ---- */
+
+struct recipe_report {
+    enum report_type type;
+    bool has_current, has_total, clear, has_offset, retry;
+    unsigned current, total, message;
+    size_t bytes;
+    uint64_t offset;
+};
+
+struct recipe {
+    enum cmd_type type;
+    enum cred_kind cred;
+    struct id cred_id; /* session or task */
+    uint32_t cred_gen;
+    int jwt_key, jwt_user; /* -1 none */
+    int64_t jwt_age_s;
+    bool worker_key;       /* the API key's role */
+    struct id session, task, into;
+    int key, user, queue, kind; /* -1 none */
+    int64_t idle_ms, age_ms, lease_ms, timeout_ms, deadline_ms, backoff_ms, ttl_ms, not_before_ms, unwatched_ms;
+    enum on_session_end policy;
+    unsigned attempts, input;
+    int64_t wait_ms;
+    uint64_t etag, after_version, offset;
+    unsigned reason, answer, question, max, limit;
+    int state;
+    struct id token_task;
+    uint32_t token_attempt;
+    struct recipe_report reports[REPORTS];
+    unsigned report_count;
+    struct id after;
+    enum watch_target target;
+    bool output, page, sse, other_body;
+    char cursor[80];
+    char idem[16];
+};
+
+/* ---- calls: a command under way ---- */
+
+struct client;
+struct worker;
+
+struct call {
+    struct cmd *cmd;
+    struct recipe r;
+    uint64_t number;
+    bool with_engine;  /* the engine frees it when it is destroyed */
+    bool submitted, abandoned, answered, audit, given_back;
+    bool cred_dead;   /* a newer generation was known when it was made */
+    bool session_over; /* its session was known to have ended */
+    uint64_t failures; /* of the store, when it was made */
+    struct client *client;
+    struct worker *worker;
+    struct idem *idem;
+    TAILQ_ENTRY(call) link;
+};
+TAILQ_HEAD(call_list, call);
+
+/* ---- what is known ---- */
+
+struct shown { /* of one task in one version */
+    uint64_t version, full, loose;
+    char *text;
+    UT_hash_handle hh;
+};
+
+struct known_task {
+    struct id id, session;
+    struct shown *shown;
+    uint64_t floor; /* the newest version that was let out in any form */
+    uint64_t floor_call; /* and how many calls had been made by then */
+    uint64_t version, full, loose, output_bytes; /* as last shown as a whole */
+    uint32_t attempt, watch_gen;
+    int state;
+    enum on_session_end policy;
+    bool cancel_requested, seen, moved, delete_asked, deleted, gone, has_queue, given;
+    char created[32], ended[32], question[16];
+    uint64_t outcome; /* hash of error and result */
+    int64_t ended_ms, expires_ms;
+    uint32_t acked_attempt;
+    uint64_t acked_offset; /* of its output */
+    unsigned listed;
+    UT_hash_handle hh;
+};
+
+struct known_session {
+    struct id id;
+    uint32_t gen;
+    bool ended;
+    unsigned rotations_asked, rotations_told; /* while they differ, its generation is not known for certain */
+    uint64_t shown_call; /* how many calls had been made when it was last shown */
+    char reason[16], user[8], created[32];
+    int64_t ended_ms;
+    unsigned listed, unfinished, finished, counted[2];
+    UT_hash_handle hh;
+};
+
+struct known_number { /* a number of a session's feed stands for one thing */
+    struct {
+        struct id session;
+        uint64_t seq;
+    } key;
+    struct id task;
+    bool gone;
+    UT_hash_handle hh;
+};
+
+struct known_claim { /* an attempt goes to one worker */
+    struct {
+        struct id task;
+        uint64_t attempt;
+    } key;
+    uint64_t call;
+    UT_hash_handle hh;
+};
+
+struct worker {
+    bool used, busy, certain; /* certain: nothing unanswered could have moved the offset */
+    struct id task;
+    uint32_t attempt;
+    unsigned loop;
+    bool by_key;
+    uint64_t offset;
+    bool final;
+    struct recipe last;
+};
+
+struct idem {
+    struct recipe r;
+    bool used, has_answer;
+    uint64_t answer;
+    int64_t at_ms;
+};
+
+/* ---- feeds and their readers ---- */
+
+struct feed {
+    uint64_t channel;
+    unsigned loop, readers;
+    bool open, log, dropped;
+    uint64_t log_floor, last_seq, synced;
+    struct frame **frames;
+    size_t count, cap, log_bytes;
+    UT_hash_handle hh;
+};
+
+struct seen_task {
+    struct id id;
+    uint64_t version, full, loose;
+    bool state, ended; /* a task event was seen, the last one of an ended task */
+    bool has_output;
+    uint64_t offset;
+    unsigned attempt, record;
+    UT_hash_handle hh;
+};
+
+/* Somebody who reads one feed over many connections. */
+struct client {
+    bool used;
+    enum watch_target target;
+    struct id id; /* session or task */
+    enum cred_kind cred;
+    struct id cred_id;
+    uint32_t gen;
+    bool output, page;
+    char cursor[80];
+    uint64_t last_seq;
+    struct seen_task *view;
+    enum { CLIENT_AWAY, CLIENT_ASKING, CLIENT_READING } state;
+    struct call *call, *refill_call;
+    unsigned loop, slow;
+    struct feed *feed;
+    char prefix[64];
+    uint32_t tag[2];
+    uint64_t at, live_seq, cut_seq;
+    bool fresh, live_sent, refill_failed, cutting, patient;
+    struct frame **held; /* of a page that is not answered yet */
+    size_t held_count;
+    struct frame **refill;
+    size_t refill_count, refill_at;
+    uint64_t refill_upto;
+    const char *last_event;
+    char *last_data;
+};
+
+enum letter_type { LETTER_SUBMIT, LETTER_ABANDON, LETTER_UNWATCH };
+
+struct letter {
+    enum letter_type type;
+    struct call *call;
+    uint64_t channel;
+    uint32_t tag;
+    TAILQ_ENTRY(letter) link;
+};
+TAILQ_HEAD(letter_list, letter);
+
+struct post {
+    struct mail mail;
+    TAILQ_ENTRY(post) link;
+};
+TAILQ_HEAD(post_list, post);
+
+struct sim {
+    uint64_t seed, random, step, steps, calls_made;
+    int64_t now_ms;
+    struct options options;
+    struct keyring keys;
+    struct engine *engine;
+    struct store *store;
+    bool dead; /* an fsync failed */
+    bool stopping, audit_under_way;
+    uint64_t failures;
+    struct call_list calls;
+    struct letter_list inbox[LOOPS];
+    struct post_list mail[LOOPS];
+    struct feed *feeds[LOOPS];
+    uint64_t dropped_before;
+    struct client clients[CLIENTS];
+    struct worker workers[WORKERS];
+    struct idem idems[IDEMS];
+    struct known_task *tasks;
+    struct known_session *sessions;
+    struct known_number *numbers;
+    struct known_claim *claims;
+    unsigned audits;
+    struct {
+        uint64_t crashes, stops, failures, deaths, resumes, resets, refills, frames, events, answers, ok, abandoned, replays, audits, claims;
+    } counts;
+};
+extern struct sim sim;
+
+/* ---- sim.c ---- */
+
+uint64_t dice(uint64_t below);
+bool chance(unsigned one_in);
+void trace(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+/* A promise is broken: prints seed, step, trace and this, and ends the program. */
+void broken(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn));
+const char *name_of(struct id id); /* short, for the trace; a few can be used at once */
+void engine_round(unsigned letters, unsigned store_steps);
+bool all_is_quiet(void);
+void settle(void); /* until nothing moves any more at this time */
+
+/* ---- sim_cmd.c ---- */
+
+void command_random(void);
+void command_send(const struct recipe *r, unsigned loop, struct call **ret_call);
+struct call *command_audit(const struct recipe *r);
+void recipe_key(struct recipe *r, enum cmd_type type); /* nothing but the type, with the backend's key */
+void output_write(char *to, uint32_t attempt, uint64_t offset, size_t bytes);
+
+/* ---- sim_loop.c ---- */
+
+void on_mail(void *arg, unsigned loop, struct mail m);
+void loop_deliver(unsigned loop, unsigned most);
+void client_random(void);
+void clients_read_all(void);
+bool clients_moving(void); /* some could read on */
+void call_abandon(struct call *c);
+void call_free(struct call *c);
+void letter_send(unsigned loop, struct letter letter);
+void clients_close(bool say); /* all connections; say: the engine hears of it */
+void client_forget(struct client *c);
+void loops_reset(void); /* after a crash */
+
+/* ---- sim_model.c ---- */
+
+uint64_t hash_text(uint64_t h, const void *p, size_t len);
+struct known_task *task_known(struct id id);
+struct known_session *session_known(struct id id);
+void model_answer(struct call *c);
+void model_frame(const struct frame *f);
+void model_forget_all(void);
+void model_number(struct id session, uint64_t seq, struct id task, bool gone); /* what a number of a session stands for */
+struct known_task *model_task(const struct json *j, bool replay);
+struct known_session *model_session(const struct json *j, bool replay);
+void task_hashes(const struct json *j, uint64_t *ret_full, uint64_t *ret_loose);
+struct json *parse(struct arena *a, struct str text);
+struct str text_of(const struct json *j, const char *name);
+uint64_t number_of(const struct json *j, const char *name);
+bool bool_of(const struct json *j, const char *name);
+struct id id_of(struct str text, enum id_kind kind);
+struct known_task *task_random(void);
+struct known_session *session_random(void);
+/* Reads a run of output records; attempt and record are of the last one. */
+void output_check(struct id task, struct str data, unsigned *attempt, unsigned *record, bool *known);
+
+/* ---- sim_audit.c ---- */
+
+void audit_all(void);
+void audit_answered(struct call *c);
+
+#endif
