@@ -1,5 +1,5 @@
 /* Who is it, is the credential alive, and whose is the object. Decided here, in the step that carries the command out; never from a cache. */
-#include "engine/internal.h"
+#include "engine/audit.h"
 
 #include "base/mem.h"
 
@@ -119,7 +119,11 @@ static enum found by_jwt(struct engine *e, struct cmd *c) {
     }
     struct session_new n = {.key = c->cred.sid, .user = c->cred.sub, .idle_timeout_ms = e->o->idle_timeout, .max_age_ms = e->o->max_age};
     f = session_create(e, c, &n, &s);
-    return f == FOUND ? alive(e, c, s) : f;
+    if (f != FOUND) {
+        return f;
+    }
+    audit(c, "session.created", s->s.id, (struct id){0}, (struct id){0}, NULL);
+    return alive(e, c, s);
 }
 
 static enum found gone(struct engine *e, struct cmd *c, const struct tombstone_row *row) {

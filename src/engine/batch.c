@@ -338,7 +338,7 @@ static void throw_away(struct engine *e, struct batch *b) {
 
 static void batch_failed(struct engine *e, struct batch *b, enum store_result why) {
     struct batch *built = e->open; /* all of it stands on what failed */
-    log_error("store.batch_failed", "batch=%llu ops=%zu %s", (unsigned long long) b->b.number, b->b.count,
+    log_error("engine_batch_failed", "batch=%llu ops=%zu %s", (unsigned long long) b->b.number, b->b.count,
               why == STORE_DEAD ? "\"an fsync failed: nothing is written any more until a restart\"" : "");
     e->counts.batch_failures++;
     e->dead = why == STORE_DEAD;

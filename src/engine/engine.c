@@ -381,7 +381,7 @@ static void started(struct engine *e, struct store_query *q) {
         return; /* it was stopped before it began */
     }
     if (q->result != STORE_OK) {
-        log_error("start.failed", "reason=\"the store cannot be read\"");
+        log_error("start_failed", "reason=\"the store cannot be read\"");
         e->state = ENGINE_STOPPED;
         return;
     }

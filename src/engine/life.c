@@ -1,5 +1,5 @@
 /* The life of sessions: the idle clock, the end and what it means for each task, moves between sessions, and the users that several sessions share. */
-#include "engine/internal.h"
+#include "engine/audit.h"
 
 #include "base/log.h"
 #include "base/mem.h"
@@ -110,6 +110,7 @@ enum found user_make_room(struct engine *e, struct cmd *c, struct user *u) {
             return PARKED;
         }
         session_end(e, s, REASON_LIMIT, heir);
+        audit(c, "session.ended", s->s.id, (struct id){0}, (struct id){0}, end_reason_name(REASON_LIMIT));
     }
     return FOUND;
 }

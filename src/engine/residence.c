@@ -272,7 +272,7 @@ static void load_failed(struct engine *e, struct load *l) {
         cmd_unpark(c);
         cmd_refuse(e, c, 0, ERR_UNAVAILABLE, "The store cannot be read");
     }
-    log_error("store.read_failed", "what=%d", l->key.what);
+    log_error("store_read_failed", "what=%d", l->key.what);
 }
 
 void engine_loaded(struct engine *e, struct store_query *q) {

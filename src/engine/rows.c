@@ -62,7 +62,7 @@ static bool task_from_row(struct engine *e, struct session_entry *s, const struc
     if (task_read_body(&t, row->body)) {
         char id[ID_TEXT_LEN + 1];
         id_format(row->id, ID_TASK, id);
-        log_error("store.bad_row", "task=%s", id);
+        log_error("store_bad_row", "task=%s", id);
         task_fini(&t);
         return false;
     }
