@@ -259,7 +259,7 @@ static void rows_nchan(const struct plan *p, struct figures own[3], struct figur
     double us = median(own[ONE_AT_A_TIME].us, p->runs), one = median(own[BURST_ONE_TASK].us, p->runs),
            many = median(own[BURST_MANY_TASKS].us, p->runs);
     double peer_us = median(peer[ONE_AT_A_TIME].us, p->runs), burst_us = median(peer[BURST_ONE_TASK].us, p->runs);
-    row("fanout, nchan, one message at a time: CPU a delivery", peer_us, "us", "%u subscribers, the same bytes", crowd_size(p));
+    row("fanout, nchan, one message at a time: CPU a delivery", peer_us, "us", "%u subscribers, the same data", crowd_size(p));
     row("fanout, nchan, 50 messages together: CPU a delivery", burst_us, "us", "every one is delivered");
     row("fanout, one at a time: against nchan", us / peer_us, "x", "%.2f us with as many watchers", us);
     row("fanout, 50 together on one task: against nchan", one / burst_us, "x", "target 0.1; %.2f us, most are overtaken", one);

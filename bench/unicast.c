@@ -203,7 +203,7 @@ void measure_unicast(const struct plan *p) {
     if (with_peer) {
         contender_stop(&nchan);
         double peer_us = median(peer, p->runs);
-        row("unicast, nchan: CPU a message and its delivery", peer_us, "us", "as many channels, the same bytes, %.0f/s", peer_rate);
+        row("unicast, nchan: CPU a message and its delivery", peer_us, "us", "as many channels, the same data, %.0f/s", peer_rate);
         row("unicast: against nchan", us / peer_us, "x", "target 0.5");
     }
 }

@@ -12,7 +12,7 @@
 
 struct api_key {
     char *name;
-    unsigned roles; /* enum role */
+    unsigned roles;             /* enum role */
     uint8_t hash[SHA256_BYTES]; /* of the key's text */
 };
 
@@ -23,8 +23,8 @@ struct api_shared {
     struct api_key *api_keys;
     unsigned api_key_count;
     struct str version;
-    int port;             /* really listened on */
-    atomic_bool *ready;   /* /readyz: set by the program when the engine serves, cleared when draining */
+    int port;           /* really listened on */
+    atomic_bool *ready; /* /readyz: set by the program when the engine serves, cleared when draining */
     atomic_bool *draining;
     /* Appends OpenMetrics text of everything that is not the loop's own; called on a loop's thread; thread-safe. */
     void (*metrics)(void *arg, struct buf *out);
@@ -39,10 +39,10 @@ void api_shared_add_key(struct api_shared *s, const char *name, unsigned roles, 
 void api_shared_fini(struct api_shared *s);
 
 struct api_engine {
-    void (*submit)(void *arg, struct cmd *c);  /* to be gathered and sent once per turn */
+    void (*submit)(void *arg, struct cmd *c); /* to be gathered and sent once per turn */
     void (*abandon)(void *arg, struct cmd *c);
     void (*unwatch)(void *arg, uint64_t channel, uint32_t tag);
-    void (*flush)(void *arg);                  /* the turn's commands are complete */
+    void (*flush)(void *arg); /* the turn's commands are complete */
     void *arg;
 };
 
@@ -53,6 +53,7 @@ struct http_handler api_handler(struct api *a);
 void api_attach(struct api *a, struct http_loop *loop);
 /* One piece of mail from the engine, on the loop's thread. Takes over what it points to. */
 void api_mail(struct api *a, struct mail m);
-void api_destroy(struct api *a); /* after the loop has stopped; commands still with the engine come back by api_mail first or are freed by their owner */
+void api_destroy(
+    struct api *a); /* after the loop has stopped; commands still with the engine come back by api_mail first or are freed by their owner */
 
 #endif

@@ -29,7 +29,7 @@ enum body_rule {
     BODY_RULES
 };
 
-#define REPORTS_MAX 10000 /* in one array */
+#define REPORTS_MAX 10000     /* in one array */
 #define BODY_NODES_MAX 100000 /* values in a body, not counting what lies within opaque ones */
 
 /* A kind that a session may start itself (option session_kinds). */

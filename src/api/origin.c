@@ -14,6 +14,10 @@ static struct str lower(struct arena *a, struct str s) {
     return kept;
 }
 
+static bool char_among(char c, struct str set) {
+    return memchr(set.p, c, set.len);
+}
+
 /* Cuts "name:port" or "[v6]:port"; port is none if there is none. False if it is no authority. */
 static bool authority_split(struct str authority, struct str *ret_name, struct str *ret_port) {
     size_t end = 0;
@@ -27,7 +31,7 @@ static bool authority_split(struct str authority, struct str *ret_name, struct s
     } else {
         for (; end < authority.len && authority.p[end] != ':'; end++) {
             unsigned char c = (unsigned char) authority.p[end];
-            if (!isalnum(c) && !memchr("-._~", c, 4)) {
+            if (!isalnum(c) && !char_among((char) c, STR("-._~"))) {
                 return false;
             }
         }
@@ -45,7 +49,7 @@ static bool authority_split(struct str authority, struct str *ret_name, struct s
 
 struct str origin_normalise(struct arena *a, struct str url, struct str *ret_rest) {
     size_t scheme = 0, end;
-    while (scheme < url.len && (isalnum((unsigned char) url.p[scheme]) || memchr("+-.", url.p[scheme], 3))) {
+    while (scheme < url.len && (isalnum((unsigned char) url.p[scheme]) || char_among(url.p[scheme], STR("+-.")))) {
         scheme++;
     }
     struct str after = str_from(url, scheme), name, port;
@@ -53,7 +57,7 @@ struct str origin_normalise(struct arena *a, struct str url, struct str *ret_res
         return STR_NONE;
     }
     after = str_from(after, 3);
-    for (end = 0; end < after.len && !memchr("/?#", after.p[end], 3); end++) {
+    for (end = 0; end < after.len && !char_among(after.p[end], STR("/?#")); end++) {
     }
     *ret_rest = str_from(after, end);
     if (!authority_split(str_n(after.p, end), &name, &port)) {

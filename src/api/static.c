@@ -19,7 +19,7 @@ static const char *content_type(struct str name) {
     };
     for (unsigned i = 0; i < sizeof types / sizeof *types; i++) {
         size_t n = strlen(types[i].ending);
-        if (name.len > n && str_eqz(str_from(name, name.len - n), types[i].ending)) {
+        if (name.len > n && memcmp(name.p + name.len - n, types[i].ending, n) == 0) {
             return types[i].type;
         }
     }

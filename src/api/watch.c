@@ -78,7 +78,7 @@ static void channel_publish(struct channel *ch, struct frame *f) {
     }
     if (ch->early_count == ch->early_cap) {
         ch->early_cap = ch->early_cap ? ch->early_cap * 2 : 8;
-        ch->early = mem_resize(ch->early, ch->early_cap * sizeof *ch->early);
+        ch->early = mem_resize(ch->early, ch->early_cap * sizeof(struct frame *));
     }
     ch->early[ch->early_count++] = f;
 }

@@ -47,10 +47,6 @@ void buf_put(struct buf *b, const void *p, size_t len) {
     }
 }
 
-void buf_puts(struct buf *b, const char *z) {
-    buf_put(b, z, strlen(z));
-}
-
 void buf_str(struct buf *b, struct str s) {
     buf_put(b, s.p, s.len);
 }
@@ -144,6 +140,18 @@ void buf_json_str(struct buf *b, struct str s) {
     buf_char(b, '"');
 }
 
+/* A number with up to three decimals, which most are: n / 1000 rounds correctly, so the decimal text reads back as that very number. */
+static void buf_thousandths(struct buf *b, long long n) {
+    unsigned long long whole = n < 0 ? 0 - (unsigned long long) n : (unsigned long long) n;
+    char decimals[4] = {'.', (char) ('0' + whole % 1000 / 100), (char) ('0' + whole % 100 / 10), (char) ('0' + whole % 10)};
+    size_t len = decimals[3] != '0' ? 4 : decimals[2] != '0' ? 3 : 2;
+    if (n < 0) {
+        buf_char(b, '-');
+    }
+    buf_u64(b, whole / 1000);
+    buf_put(b, decimals, len);
+}
+
 void buf_json_num(struct buf *b, double v) {
     if (!isfinite(v)) {
         buf_put(b, "null", 4);
@@ -151,6 +159,10 @@ void buf_json_num(struct buf *b, double v) {
     }
     if (v == floor(v) && fabs(v) < 9007199254740992.0) {
         buf_i64(b, (int64_t) v);
+        return;
+    }
+    if (fabs(v) < 1e12 && (double) llround(v * 1000) / 1000 == v) {
+        buf_thousandths(b, llround(v * 1000));
         return;
     }
     char text[32];

@@ -19,7 +19,6 @@ void buf_fini(struct buf *b);                 /* frees and zeroes */
 void buf_clear(struct buf *b);                /* keeps the memory */
 bool buf_reserve(struct buf *b, size_t more); /* false when there is no memory; sets failed */
 void buf_put(struct buf *b, const void *p, size_t len);
-void buf_puts(struct buf *b, const char *z);
 void buf_str(struct buf *b, struct str s);
 void buf_char(struct buf *b, char c);
 void buf_u64(struct buf *b, uint64_t v);
@@ -27,6 +26,11 @@ void buf_i64(struct buf *b, int64_t v);
 void buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 const char *buf_z(struct buf *b);             /* the text with a NUL behind it (not counted); "" when failed */
 void buf_drop_front(struct buf *b, size_t n); /* n <= len */
+
+/* Inline, so that the length of a literal is known when it is compiled. */
+static inline void buf_puts(struct buf *b, const char *z) {
+    buf_put(b, z, strlen(z));
+}
 
 static inline struct str buf_view(const struct buf *b) {
     return (struct str){b->data ? b->data : "", b->len};

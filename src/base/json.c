@@ -350,7 +350,8 @@ static int json_read_member(struct reader *r, struct level *level, struct json *
 }
 
 static int json_read_child(struct reader *r, struct level *level, struct json *n, unsigned depth) {
-    struct json forgotten = {.type = JSON_NULL}, *child = r->opaque ? &forgotten : json_node(r);
+    bool kept = !r->opaque;
+    struct json forgotten = {.type = JSON_NULL}, *child = kept ? json_node(r) : &forgotten;
     if (!child) {
         return -1;
     }
@@ -358,15 +359,12 @@ static int json_read_child(struct reader *r, struct level *level, struct json *n
         return -1;
     }
     level->count++;
-    if (r->opaque) {
-        return 0;
-    }
-    if (level->last) {
+    if (kept && level->last) {
         level->last->next = child;
-    } else {
+    } else if (kept) {
         n->child = child;
     }
-    level->last = child;
+    level->last = kept ? child : NULL;
     return 0;
 }
 

@@ -87,7 +87,9 @@ static uint64_t name_hash(const char *quote) {
 /* ---- the array ---- */
 
 void json_names_init(struct json_names *n, uint64_t few[JSON_NAMES_FEW]) {
-    *n = (struct json_names){.at = few, .few = few, .cap = JSON_NAMES_FEW};
+    n->at = n->few = few;
+    n->count = 0;
+    n->cap = JSON_NAMES_FEW;
 }
 
 static bool names_grow(struct json_names *n) {

@@ -145,6 +145,10 @@ bool reporter_is_over(const struct reporter *r) {
     return r->over;
 }
 
+bool reporter_result_is_refused(const struct reporter *r) {
+    return r->result_refused;
+}
+
 size_t reporter_backlog(const struct reporter *r) {
     return r->others_bytes;
 }

@@ -50,6 +50,8 @@ void reporter_stop(struct reporter *r);
 /* Sends what is due. When it wants to be called again, at the latest, in ms of clock_ms. */
 int64_t reporter_tick(struct reporter *r, int64_t now_ms);
 bool reporter_is_over(const struct reporter *r);
+/* The final report given was refused, and another told instead. */
+bool reporter_result_is_refused(const struct reporter *r);
 /* Bytes of others' reports that wait: a reason to read no more of them. */
 size_t reporter_backlog(const struct reporter *r);
 

@@ -213,8 +213,9 @@ static void signal_take(struct run *r, int number) {
         group_signal(r, SIGCONT);
         break;
     default:
-        if (r->final_said) {
-            r->gave_up = true;
+        children_look(r);
+        if (r->exited) {
+            r->gave_up = true; /* there is only the server left to wait for */
         } else {
             group_signal(r, number);
         }

@@ -489,7 +489,7 @@ bool job_is_done(const struct job *j) {
 }
 
 enum job_outcome job_outcome_of(const struct job *j) {
-    return j->outcome;
+    return reporter_result_is_refused(j->reporter) ? JOB_FAILED : j->outcome;
 }
 
 int64_t job_tick(struct job *j, int64_t now_ms) {

@@ -12,16 +12,17 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define GROUND_MS 500       /* less time than this is no ground */
+#define GROUND_MS 500 /* less time than this is no ground */
 #define GROUND_REPORTS 2
 #define ETA_MAX_S 1e9
-#define LEAD_MS 1000        /* a first report is judged by at least this much of what follows */
-#define LEAD_FACTOR 8       /* so much faster than the rest, and it was not work but where an earlier try had ended */
-#define BURST_PAUSE 100     /* a pause of at least this part of the time so far ends a burst */
-#define BURST_SPAN 32       /* and so does its having lasted for this part */
-#define SHAPE_REPORTS 8     /* fewer say too little of how the time fell on the work */
-#define SHAPE_GROUND 2      /* from one run alone it cannot be told what is the kind's and what was chance */
-#define LATE_BOUND 50       /* the late pace is not taken for more than so many times the whole one, nor less */
+#define LEAD_MS 1000    /* a first report is judged by at least this much of what follows */
+#define LEAD_FACTOR 8   /* so much faster than the rest, and it was not work but where an earlier try had ended */
+#define BURST_PAUSE 100 /* a pause of at least this part of the time so far ends a burst */
+#define BURST_SPAN 32   /* and so does its having lasted for this part */
+#define SHAPE_REPORTS 8 /* fewer say too little of how the time fell on the work */
+#define SHAPE_GROUND 2  /* from one run alone it cannot be told what is the kind's and what was chance */
+#define SHAPE_DOUBT 2   /* how much the spread of the runs counts against their mean */
+#define LATE_BOUND 50   /* the late pace is not taken for more than so many times the whole one, nor less */
 #define KIND_GROUND 3
 
 void estimate_reset(struct estimate *e, int64_t now_ms) {
@@ -29,7 +30,8 @@ void estimate_reset(struct estimate *e, int64_t now_ms) {
 }
 
 void estimate_resume(struct estimate *e, double current, int64_t now_ms) {
-    *e = (struct estimate){.from_ms = now_ms, .at_ms = now_ms, .work = -1, .from = current, .current = current, .cell = current, .rate = e->rate, .total = e->total};
+    *e = (struct estimate){
+        .from_ms = now_ms, .at_ms = now_ms, .work = -1, .from = current, .current = current, .cell = current, .rate = e->rate, .total = e->total};
 }
 
 void estimate_pause(struct estimate *e, int64_t now_ms) {
@@ -181,7 +183,7 @@ static double pace(double risen, double recent, double share, double at_ms, doub
     double whole = risen / now_ms, late = late_mean(late_sum(recent, 0, at_ms, now_ms), now_ms);
     double least = whole / LATE_BOUND, most = whole * LATE_BOUND;
     late = late < least ? least : late > most ? most : late;
-    return whole * pow(late / whole, share * share);
+    return whole * pow(late / whole, share * share * share * share);
 }
 
 /* Milliseconds to go by expected time; negative where the shape cannot be used. */
@@ -209,7 +211,8 @@ double estimate_eta_s(struct estimate *e, const struct kind_durations *k, int64_
     double at = (double) (e->at_ms - e->from_ms), now = (double) (now_ms - e->from_ms), eta_ms = left / e->rate * 1000;
     if (has_ground(e)) {
         bool shaped = k && k->trust > 0 && !e->total_changed && e->from >= 0;
-        eta_ms = shaped ? left_by_shape(e, k, share, now > at ? now : at) : left / pace(risen, recent_at(e), share > 0 ? share : 0, at, now > at ? now : at);
+        eta_ms = shaped ? left_by_shape(e, k, share, now > at ? now : at)
+                        : left / pace(risen, recent_at(e), share > 0 ? share : 0, at, now > at ? now : at);
     }
     return eta_ms >= 0 && eta_ms < ETA_MAX_S * 1000 ? eta_ms / 1000 : -1;
 }
@@ -237,7 +240,7 @@ bool kind_shape_valid(const double shape[ESTIMATE_PARTS - 1]) {
     return true;
 }
 
-/* How far the mean shape is to be believed against an even pace: what chance alone would make of its distance from one is taken off (James and Stein 1961). */
+/* How far the mean shape is to be believed against an even pace: as far as its distance from one stands out from that of the runs from it. */
 void kind_trust_shape(struct kind_durations *k) {
     double distance = 0;
     for (int i = 0; i < ESTIMATE_PARTS - 1; i++) {
@@ -246,8 +249,7 @@ void kind_trust_shape(struct kind_durations *k) {
     }
     k->trust = 0;
     if (k->shapes >= SHAPE_GROUND && distance > 0) {
-        double chance = k->spread / (k->shapes - 1); /* the variance of a mean of so many */
-        k->trust = chance < distance ? 1 - chance / distance : 0;
+        k->trust = distance / (distance + SHAPE_DOUBT * k->spread * k->shapes / (k->shapes - 1));
     }
 }
 
@@ -292,5 +294,6 @@ double kind_eta_s(const struct kind_durations *k, int64_t elapsed_ms) {
         return -1;
     }
     qsort(longer, n, sizeof(longer[0]), compare_durations);
-    return ((double) longer[n / 2] - (double) elapsed_ms) / 1000;
+    const unsigned middle = n / 2;
+    return ((double) longer[middle] - (double) elapsed_ms) / 1000;
 }

@@ -19,16 +19,16 @@ struct estimate {
     int64_t at_ms;     /* of the newest report */
     int64_t paused_ms; /* since when it waits; 0: it does not */
     double from, first, current;
-    int64_t cell_ms;   /* from from_ms to the end of the last burst */
-    int64_t burst_ms;  /* from from_ms to the first report after it */
-    double cell;       /* current at that time */
-    double recent;     /* units risen up to there, each weighed by how late it came */
-    double total;      /* 0: not known */
-    double work, recent_work; /* cell and recent in parts of the expected time; work < 0: nothing yet */
-    int64_t work_ms;          /* up to where work was followed, from from_ms */
+    int64_t cell_ms;                      /* from from_ms to the end of the last burst */
+    int64_t burst_ms;                     /* from from_ms to the first report after it */
+    double cell;                          /* current at that time */
+    double recent;                        /* units risen up to there, each weighed by how late it came */
+    double total;                         /* 0: not known */
+    double work, recent_work;             /* cell and recent in parts of the expected time; work < 0: nothing yet */
+    int64_t work_ms;                      /* up to where work was followed, from from_ms */
     uint32_t mark_ms[ESTIMATE_PARTS - 1]; /* when each part was done, from from_ms; 0: not yet */
     uint32_t reports;
-    bool whole;         /* from_ms is the start of the attempt */
+    bool whole; /* from_ms is the start of the attempt */
     bool total_changed;
 };
 
@@ -37,7 +37,7 @@ struct estimate {
 struct kind_durations {
     unsigned count, at;
     uint32_t ms[KIND_DURATIONS];
-    unsigned shapes;                 /* how many the mean is of, at most KIND_SHAPES */
+    unsigned shapes;                  /* how many the mean is of, at most KIND_SHAPES */
     double shape[ESTIMATE_PARTS - 1]; /* part of the time that had passed at the end of each eighth but the last, rising */
     double spread;                    /* mean squared distance of the shapes from their mean */
     double trust;                     /* 0 to 1, from the three above */

@@ -15,7 +15,7 @@
 
 #define NO (-1)
 
-static const signed char next_state[TASK_STATES][TASK_EVENTS] = {
+static const short next_state[TASK_STATES][TASK_EVENTS] = {
     /*                        START         ASK                  ANSWER        REQUEUE      SUCCEED         FAIL         CANCEL */
     [TASK_QUEUED]         = {TASK_RUNNING, NO,                  NO,           NO,          NO,             TASK_FAILED, TASK_CANCELLED},
     [TASK_RUNNING]        = {NO,           TASK_INPUT_REQUIRED, NO,           TASK_QUEUED, TASK_SUCCEEDED, TASK_FAILED, TASK_CANCELLED},

@@ -164,10 +164,10 @@ void task_write_body(const struct task *t, struct buf *out) {
         put_num(out, ",\"total\":", true, t->progress.total);
     }
     if (t->estimate.rate > 0) {
-        put_num(out, ",\"rate\":", true, t->estimate.rate);
+        put_num(out, ",\"rate\":", true, rounded(t->estimate.rate));
     }
     if (t->eta_s >= 0) {
-        put_num(out, ",\"eta\":", true, t->eta_s);
+        put_num(out, ",\"eta\":", true, rounded(t->eta_s));
     }
     if (t->final_attempt) {
         static const char hex[] = "0123456789abcdef";

@@ -348,6 +348,7 @@ static void batch_failed(struct engine *e, struct batch *b, enum store_result wh
     idempotency_drop_pending(e);
     tombstones_drop_pending(e);
     old_keys_durable(e, UINT64_MAX);
+    e->stop_said = false;
     if (e->marked >= b->b.number) {
         engine_mark(e);
     }

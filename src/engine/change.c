@@ -304,6 +304,7 @@ void task_entry_free(struct engine *e, struct task_entry *t) {
     while (!LIST_EMPTY(&t->channels)) {
         struct channel *ch = LIST_FIRST(&t->channels);
         LIST_REMOVE(ch, of_object);
+        s->watchers -= ch->watchers;
         ch->t = NULL;
         e->detached++;
     }

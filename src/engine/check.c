@@ -3,7 +3,8 @@
 
 #include <assert.h>
 
-static void check_task(const struct engine *e, const struct session_entry *s, const struct task_entry *t) {
+/* How many watch it. */
+static unsigned check_task(const struct engine *e, const struct session_entry *s, const struct task_entry *t) {
     struct task_entry *again;
     HASH_FIND(hh, e->tasks, &t->t.id, sizeof(t->t.id), again);
     assert(again == t && t->s == s && id_eq(t->t.session, s->s.id)); /* exactly one session */
@@ -12,22 +13,29 @@ static void check_task(const struct engine *e, const struct session_entry *s, co
     assert((t->queue_at != 0) == (t->queue && t->t.state == TASK_QUEUED));
     assert(!t->queue_at || t->queue->heap[t->queue_at - 1] == t);
     assert(!t->queue || t->queue_running == task_has_worker(&t->t));
+    assert(t->t.attempts_used <= t->t.max_attempts && t->t.attempts_used + t->t.given_back <= t->t.attempt);
     struct channel *ch;
+    unsigned people = 0, watchers = 0;
     LIST_FOREACH(ch, &t->channels, of_object) {
         assert(ch->t == t && ch->watchers > 0);
+        people += ch->people;
+        watchers += ch->watchers;
     }
+    assert(t->people == people);
+    return watchers;
 }
 
 static void check_session(const struct engine *e, const struct session_entry *s) {
     struct task_entry *t;
     struct gone_entry *g;
     uint64_t last = 0, n = 0, ended = 0;
+    unsigned watchers = 0, people = 0;
     TAILQ_FOREACH(t, &s->by_version, by_version) {
         assert(t->t.version > last);
         last = t->t.version;
         n++;
         ended += task_is_ended(&t->t);
-        check_task(e, s, t);
+        watchers += check_task(e, s, t);
     }
     assert(n == (uint64_t) s->unfinished + s->ended && ended == s->ended);
     last = 0;
@@ -49,7 +57,10 @@ static void check_session(const struct engine *e, const struct session_entry *s)
     struct channel *ch;
     LIST_FOREACH(ch, &s->channels, of_object) {
         assert(ch->s == s && ch->watchers > 0 && ch->sent <= s->seq);
+        watchers += ch->watchers;
+        people += ch->people;
     }
+    assert(s->watchers == watchers && s->people == people);
 }
 
 void engine_check(const struct engine *e) {
@@ -57,6 +68,8 @@ void engine_check(const struct engine *e) {
         check_session(e, s);
     }
     for (const struct queue *q = e->queues; q; q = q->hh.next) {
+        /* a claim does not sleep while there is something to be had */
+        assert(TAILQ_EMPTY(&q->waiters) || q->count == 0 || q->timer.at_ms || !TAILQ_EMPTY(&e->ready) || e->dead);
         for (size_t i = 1; i < q->count; i++) {
             const struct task *up = &q->heap[(i - 1) / 2]->t, *down = &q->heap[i]->t;
             assert(up->ready_at < down->ready_at || (up->ready_at == down->ready_at && id_cmp(up->id, down->id) < 0));

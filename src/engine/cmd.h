@@ -11,6 +11,7 @@
 
 #include "base/arena.h"
 #include "base/buf.h"
+#include "base/crypto.h"
 #include "base/error.h"
 #include "base/frame.h"
 #include "base/id.h"
@@ -212,7 +213,7 @@ struct cmd {
             int what;
             uint8_t key[32];
             uint64_t stamp;
-        } absent[6];
+        } absent[SECRET_LINES_MAX + 4]; /* a session's key is looked up under each line of the secret */
         struct idempotency *idempotency;
         struct tombstone_row *gone;          /* what a look-up found instead of a task; in the arena */
         struct old_key_row *old_key;         /* what a look-up of a key found as well; in the arena */

@@ -21,7 +21,12 @@ void task_answer_to(struct engine *e, struct cmd *c, struct task_entry *t, int s
 
 /* ---- starting ---- */
 
-enum found find_ref(struct engine *e, struct cmd *c, struct session_entry **ret) {
+static void refuse_other_user(struct engine *e, struct cmd *c, uint64_t needs) {
+    cmd_refuse_at(e, c, needs, ERR_USER_MISMATCH, STR("/session"), "The task belongs to a session of another user");
+}
+
+/* As find_ref, but no session is made that a task of this user could not go to. */
+static enum found find_ref_for(struct engine *e, struct cmd *c, const char *user, struct session_entry **ret) {
     const struct session_ref *r = &c->ref;
     enum found f = r->key.p ? find_key(e, c, r->key, ret) : find_session(e, c, r->id, ret);
     if (f == PARKED) {
@@ -29,6 +34,10 @@ enum found find_ref(struct engine *e, struct cmd *c, struct session_entry **ret)
     }
     if (f == FOUND && r->key.p && r->user.p && !((*ret)->s.user && str_eqz(r->user, (*ret)->s.user))) {
         cmd_refuse_at(e, c, (*ret)->pending, ERR_USER_MISMATCH, STR("/session/user"), "The session with this key does not belong to this user");
+        return ABSENT;
+    }
+    if (f == ABSENT && r->key.p && user && !(r->user.p && str_eqz(r->user, user))) {
+        refuse_other_user(e, c, engine_newest(e));
         return ABSENT;
     }
     if (f == ABSENT && r->key.p) {
@@ -48,6 +57,10 @@ enum found find_ref(struct engine *e, struct cmd *c, struct session_entry **ret)
         return ABSENT;
     }
     return FOUND;
+}
+
+enum found find_ref(struct engine *e, struct cmd *c, struct session_entry **ret) {
+    return find_ref_for(e, c, NULL, ret);
 }
 
 static bool quota_allows(struct engine *e, struct cmd *c, struct session_entry *s) {
@@ -316,13 +329,12 @@ static void answer_bound(struct engine *e, struct cmd *c, struct task_entry *t) 
 void cmd_task_bind(struct engine *e, struct cmd *c) {
     struct task_entry *t;
     struct session_entry *to;
-    if (entitled_task(e, c, &t) != FOUND || find_ref(e, c, &to) != FOUND) {
+    if (entitled_task(e, c, &t) != FOUND || find_ref_for(e, c, t->s->s.user, &to) != FOUND) {
         return;
     }
     const char *user = t->s->s.user;
     if (user && !(to->s.user && strcmp(user, to->s.user) == 0)) {
-        uint64_t needs = to->pending > t->s->pending ? to->pending : t->s->pending;
-        cmd_refuse_at(e, c, needs, ERR_USER_MISMATCH, STR("/session"), "The task belongs to a session of another user");
+        refuse_other_user(e, c, to->pending > t->s->pending ? to->pending : t->s->pending);
         return;
     }
     if (t->s != to) {

@@ -143,7 +143,7 @@ void engine_command(struct engine *e, struct cmd *c) {
         cmd_answer(e, c, 0);
         return;
     }
-    if (e->dead && cmd_table[c->type].changes) {
+    if (e->dead && (cmd_table[c->type].changes || c->idempotency_key.p)) { /* nor can a first answer be kept */
         cmd_refuse(e, c, 0, ERR_UNAVAILABLE, "The store cannot be written any more; the server must be restarted");
         return;
     }
@@ -241,9 +241,34 @@ static void run_behind(struct engine *e) {
     }
 }
 
+static void put_meta(struct engine *e, const char *name, const char *value) {
+    struct store_op *op = batch_op(e, STORE_PUT_META);
+    op->name = str_of(name);
+    op->data = batch_text(e, str_of(value));
+}
+
+/* Is everything that changed on its way into storage, also what a failed batch has thrown away? */
+static bool all_is_written(const struct engine *e) {
+    bool lists = TAILQ_EMPTY(&e->dirty_sessions) && TAILQ_EMPTY(&e->dirty_tasks) && TAILQ_EMPTY(&e->soft_sessions) && TAILQ_EMPTY(&e->soft_tasks);
+    for (const struct load *l = e->loads; l; l = l->hh.next) {
+        if (l->reload) {
+            return false;
+        }
+    }
+    return lists && !e->inflight && e->open->b.count == 0;
+}
+
+/* That the stop was clean is said last, in a batch of its own. */
 static void engine_check_stopped(struct engine *e) {
-    if (e->state == ENGINE_STOPPING && !e->inflight && (e->dead || (TAILQ_EMPTY(&e->dirty_sessions) && TAILQ_EMPTY(&e->dirty_tasks) && e->open->b.count == 0))) {
+    if (e->state != ENGINE_STOPPING) {
+        return;
+    }
+    if (e->dead || (all_is_written(e) && (e->stop_said || !e->stop_clean))) {
         e->state = ENGINE_STOPPED;
+    } else if (all_is_written(e)) {
+        e->stop_said = true;
+        put_meta(e, "clean", "1");
+        engine_flush(e);
     }
 }
 
@@ -357,12 +382,6 @@ bool engine_ready(const struct engine *e) {
     return e->state == ENGINE_SERVING && !e->dead;
 }
 
-static void put_meta(struct engine *e, const char *name, const char *value) {
-    struct store_op *op = batch_op(e, STORE_PUT_META);
-    op->name = str_of(name);
-    op->data = batch_text(e, str_of(value));
-}
-
 void engine_mark(struct engine *e) {
     e->marked = e->open->b.number;
     put_meta(e, "epoch", e->epoch);
@@ -463,7 +482,7 @@ void engine_stop(struct engine *e) {
     if (e->state >= ENGINE_STOPPING) {
         return;
     }
-    bool loaded = e->state == ENGINE_SERVING;
+    e->stop_clean = e->state == ENGINE_SERVING;
     e->state = ENGINE_STOPPING;
     for (struct session_entry *s = e->sessions; s; s = s->hh.next) {
         if (s->seq != s->reserved_pending) {
@@ -472,9 +491,6 @@ void engine_stop(struct engine *e) {
         }
     }
     soft_is_due(&e->soft_timer, e->now, e);
-    if (loaded) {
-        put_meta(e, "clean", "1");
-    }
 }
 
 bool engine_stopped(const struct engine *e) {

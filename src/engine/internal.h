@@ -39,7 +39,7 @@
 #define ENGINE_REFILL_BYTES 65536
 #define ENGINE_REFILL_EVENTS 256
 #endif
-#define ENGINE_SOFT_MS 100           /* progress and touches reach the open batch within */
+#define ENGINE_SOFT_MS 180           /* progress and touches reach the open batch within */
 #define ENGINE_DUE_MS 500            /* pause between two looks at what is due among what is not in memory */
 #define ENGINE_DUE_MORE_MS 20        /* the pause when there was more than that */
 #define ENGINE_EVICT_MS 15000        /* a session that nobody needs stays this long */
@@ -241,6 +241,8 @@ struct engine {
     enum { ENGINE_NEW, ENGINE_LOADING, ENGINE_SERVING, ENGINE_STOPPING, ENGINE_STOPPED } state;
     bool unclean;      /* the last stop was not a clean one */
     bool dead;         /* an fsync failed: nothing is written any more */
+    bool stop_clean;   /* it was serving when it was stopped: the next start may go on without a gap */
+    bool stop_said;    /* and the batch that says so is on its way */
     size_t loads_left; /* while loading */
 
     struct session_entry *sessions;

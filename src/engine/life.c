@@ -118,8 +118,12 @@ enum found user_make_room(struct engine *e, struct cmd *c, struct user *u) {
 enum found user_waiting_prepare(struct engine *e, struct cmd *c, struct user *u) {
     for (size_t i = 0; i < u->count; i++) {
         struct session_entry *s;
-        if (u->sessions[i].ended && find_session(e, c, u->sessions[i].id, &s) == PARKED) {
+        enum found f = u->sessions[i].ended ? find_session(e, c, u->sessions[i].id, &s) : FOUND;
+        if (f == PARKED) {
             return PARKED;
+        }
+        if (f == ABSENT) {
+            u->sessions[i--] = u->sessions[--u->count]; /* it has been forgotten */
         }
     }
     return FOUND;

@@ -168,21 +168,66 @@ static void conn_set_timer(struct http_conn *c) {
     }
 }
 
+/*
+ * Whether a peer is alive is seen from what it takes, however slowly; the kernel's own limit (TCP_USER_TIMEOUT) also counts the time in which a slow reader's
+ * window is too small for the next segment.
+ */
+static bool conn_takes(struct http_conn *c, int64_t now_ms) {
+    int unread = conn_unread(c);
+    bool takes = unread != c->unread;
+    if (takes) {
+        c->unread = unread;
+        c->unread_ms = now_ms;
+    }
+    return takes;
+}
+
+/* A silent stream is due for a sign of life. While the peer has not taken what was sent before, one more would not reach it either. False: it is dead. */
+static bool conn_keepalive(struct http_conn *c, int64_t now_ms) {
+    if (!conn_takes(c, now_ms) && c->unread && now_ms - c->unread_ms >= c->loop->limits.stalled_reader_ms) {
+        return false;
+    }
+    if (c->unread) {
+        c->out_ms = now_ms;
+    } else {
+        watcher_keepalive(c->watch);
+        conn_mark(c);
+    }
+    return true;
+}
+
+static bool conn_unstalled(struct http_conn *c, int64_t now_ms) {
+    bool takes = conn_takes(c, now_ms);
+    c->out_ms = takes ? now_ms : c->out_ms;
+    return takes;
+}
+
 static void conn_on_timer(struct timer *t, int64_t now_ms, void *arg) {
     struct http_conn *c = (struct http_conn *) (void *) ((char *) t - offsetof(struct http_conn, timer));
     int64_t at_ms;
     enum due due = conn_due(c, &at_ms);
+    bool lives = true;
     (void) arg;
     if (at_ms <= now_ms) {
         switch (due) {
-        case DUE_HEAD: conn_refuse(c, ERR_REQUEST_TIMEOUT, "The header block did not arrive in time"); break;
-        case DUE_BODY: conn_refuse(c, ERR_REQUEST_TIMEOUT, "The body stopped arriving"); break;
-        case DUE_KEEPALIVE: watcher_keepalive(c->watch); break;
-        default: conn_close(c); return;
+        case DUE_HEAD:
+            conn_refuse(c, ERR_REQUEST_TIMEOUT, "The header block did not arrive in time");
+            conn_mark(c);
+            break;
+        case DUE_BODY:
+            conn_refuse(c, ERR_REQUEST_TIMEOUT, "The body stopped arriving");
+            conn_mark(c);
+            break;
+        case DUE_KEEPALIVE: lives = conn_keepalive(c, now_ms); break;
+        case DUE_STALLED: lives = conn_unstalled(c, now_ms); break;
+        default: lives = false; break;
         }
-        conn_mark(c);
     }
-    conn_set_timer(c);
+    if (lives) {
+        conn_set_timer(c);
+    } else {
+        conn_close(c);
+    }
 }
 
 /* ---- what the poll is asked for ---- */

@@ -84,6 +84,8 @@ struct http_conn {
     struct watcher *watch;
     struct timer timer;
     int64_t in_ms, out_ms, head_ms; /* last byte in, last byte out, first byte of the present head (0: none) */
+    int64_t unread_ms;              /* since when unread has been what it is, in a silent stream */
+    int unread;                     /* bytes that the socket has taken and the peer has not, when last looked at */
     char peer[46];
 };
 LIST_HEAD(conn_list, http_conn);
@@ -102,6 +104,8 @@ void conn_read(struct http_conn *c);
 void conn_drain(struct http_conn *c);
 /* One sendmsg. Bytes taken, 0 with `blocked` set if the socket is full; -1: the connection is dead. A short write sets `blocked` too. */
 ssize_t conn_send(struct http_conn *c, struct iovec *iov, unsigned count, size_t total);
+/* Bytes that the socket has taken and the peer has not. */
+int conn_unread(const struct http_conn *c);
 bool conn_is_idle(const struct http_conn *c);
 bool conn_paused(const struct http_conn *c);    /* the handler has asked for a pause of the body */
 bool conn_may_parse(const struct http_conn *c); /* the next thing, not before what it would have to wait for */

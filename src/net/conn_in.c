@@ -230,7 +230,7 @@ static void conn_input(struct http_conn *c, const char *data, size_t len) {
 
 static bool conn_needs_peer(const struct http_conn *c) {
     const struct exchange *x;
-    TAILQ_FOREACH(x, &c->exchanges, link) {
+    TAILQ_FOREACH (x, &c->exchanges, link) {
         if (x->reply != REPLY_COMPLETE && (x->r.needs_peer || x->page)) {
             return true;
         }

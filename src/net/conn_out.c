@@ -2,10 +2,17 @@
 #include "net/conn.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #define IOV_COUNT 192
 #define SEND_MAX (1024 * 1024)
+
+int conn_unread(const struct http_conn *c) {
+    int bytes = 0;
+    return ioctl(c->fd, SIOCOUTQ, &bytes) ? 0 : bytes;
+}
 
 ssize_t conn_send(struct http_conn *c, struct iovec *iov, unsigned count, size_t total) {
     struct msghdr msg = {.msg_iov = iov, .msg_iovlen = count};
@@ -20,6 +27,7 @@ ssize_t conn_send(struct http_conn *c, struct iovec *iov, unsigned count, size_t
         c->out_ms = c->loop->now_ms;
     }
     c->blocked = (size_t) n < total;
+    c->unread = c->blocked ? conn_unread(c) : 0;
     c->loop->counts.bytes_out += (uint64_t) n;
     return n;
 }

@@ -239,7 +239,7 @@ void feed_flush(struct feed *f) {
     struct watcher *w;
     f->dirty = false;
     TAILQ_REMOVE(&f->loop->dirty_feeds, f, dirty_link);
-    LIST_FOREACH(w, &f->watchers, link) {
+    LIST_FOREACH (w, &f->watchers, link) {
         if (!w->conn->blocked) {
             conn_mark(w->conn);
         }

@@ -40,12 +40,13 @@ struct http_request {
     struct str host;  /* Host header, or the authority of an absolute-form target */
     struct http_header *headers;
     unsigned header_count;
-    struct str body;   /* HTTP_BODY_WHOLE: complete when `request` is called, with 64 readable bytes behind it */
+    struct str body;        /* HTTP_BODY_WHOLE: complete when `request` is called, with 64 readable bytes behind it */
     bool upgrade_websocket; /* a well-formed upgrade request of RFC 6455, version checked by http_watch */
-    char peer[46];     /* address of the peer as text, for limits per address */
-    struct arena arena; /* dies with the request; headers, path, query and body lie in it */
-    void *user;        /* the handler's affair; NULL at first */
-    bool needs_peer;   /* set by the handler: of no use to a peer that has ended its side, so that counts as gone (what waits for long, or hands something out) */
+    char peer[46];          /* address of the peer as text, for limits per address */
+    struct arena arena;     /* dies with the request; headers, path, query and body lie in it */
+    void *user;             /* the handler's affair; NULL at first */
+    bool
+        needs_peer; /* set by the handler: of no use to a peer that has ended its side, so that counts as gone (what waits for long, or hands something out) */
     struct http_conn *conn; /* opaque */
 };
 
@@ -103,8 +104,9 @@ void http_body_resume(struct http_request *r);
  */
 #define FEED_LOG_BYTES (256 * 1024)
 
-struct feed *feed_create(struct http_loop *loop, bool log, uint64_t log_floor, struct str cursor_prefix, void *user); /* cursor_prefix: "epoch-feed-", copied; a cursor is it + a number */
-void feed_destroy(struct feed *f); /* no watchers left */
+struct feed *feed_create(struct http_loop *loop, bool log, uint64_t log_floor, struct str cursor_prefix,
+                         void *user); /* cursor_prefix: "epoch-feed-", copied; a cursor is it + a number */
+void feed_destroy(struct feed *f);    /* no watchers left */
 void *feed_user(struct feed *f);
 unsigned feed_watchers(const struct feed *f);
 void feed_publish(struct feed *f, struct frame *frame); /* takes the reference */
@@ -116,12 +118,13 @@ enum watch_way { WATCH_SSE, WATCH_WEBSOCKET, WATCH_PAGE };
 
 struct watch_start {
     enum watch_way way;
-    bool fresh;         /* from the front, without those gone before */
-    bool reset;         /* first an event `reset`, then as fresh */
-    uint64_t cursor;    /* resumed: only what has a greater seq */
-    uint64_t live_seq;  /* after everything up to it the event `live` is sent (SSE, WebSocket) */
-    int64_t until_ms;   /* WATCH_PAGE: answer by then if there is nothing (0: at once, but not before the feed is synced up to live_seq); others: close with retry at that time (credential's end), 0 none */
-    uint32_t tag[2];    /* who: matched by feed_cut */
+    bool fresh;        /* from the front, without those gone before */
+    bool reset;        /* first an event `reset`, then as fresh */
+    uint64_t cursor;   /* resumed: only what has a greater seq */
+    uint64_t live_seq; /* after everything up to it the event `live` is sent (SSE, WebSocket) */
+    int64_t
+        until_ms; /* WATCH_PAGE: answer by then if there is nothing (0: at once, but not before the feed is synced up to live_seq); others: close with retry at that time (credential's end), 0 none */
+    uint32_t tag[2]; /* who: matched by feed_cut */
     void *user;
     struct str headers; /* more header lines for the answer (CORS and the like) */
 };
@@ -138,8 +141,8 @@ bool http_watch(struct http_request *r, struct feed *f, const struct watch_start
 void watcher_refill(struct watcher *w, struct frame **frames, size_t count, uint64_t upto, bool failed);
 
 enum cut_how {
-    CUT_DRAINED,  /* first what is still to come up to now (at most 100 ms), then the frame, then close (WebSocket 1000; a page is answered with what there is and the frame) */
-    CUT_AT_ONCE,  /* nothing more but the frame, then close (WebSocket 1000) */
+    CUT_DRAINED, /* first what is still to come up to now (at most 100 ms), then the frame, then close (WebSocket 1000; a page is answered with what there is and the frame) */
+    CUT_AT_ONCE, /* nothing more but the frame, then close (WebSocket 1000) */
     CUT_FINISHED, /* as DRAINED, but however long it takes (the feed has come to its end); event may be none: then just close */
     CUT_DEAD,     /* nothing more, close (SSE: retry; WebSocket 1008; a page: 401 problem) */
 };
@@ -159,11 +162,11 @@ struct http_limits {
 
 /* One loop on the caller's thread, listening on fd (a listening socket of its own with SO_REUSEPORT; taken over). */
 struct http_loop *http_loop_create(int listen_fd, const struct http_limits *limits, const struct http_handler *handler) MUST_CHECK;
-void http_loop_run(struct http_loop *l);  /* until http_loop_drain has finished */
+void http_loop_run(struct http_loop *l); /* until http_loop_drain has finished */
 /* The only call that other threads may make: `fn` runs on the loop's thread soon after. Coalesces: one pending call at most. */
 void http_loop_wake(struct http_loop *l);
 void http_loop_on_wake(struct http_loop *l, void (*fn)(void *arg), void *arg); /* before run */
-int64_t http_loop_now(const struct http_loop *l); /* ms, read once per turn */
+int64_t http_loop_now(const struct http_loop *l);                              /* ms, read once per turn */
 /* Stop accepting, close idle connections, answer what is in flight with Connection: close, close streams spread over ms (retry first; WebSocket 1001); then run returns. */
 void http_loop_drain(struct http_loop *l, int64_t ms);
 /* Timers on the loop, for the layer above; their arg is the handler's. */

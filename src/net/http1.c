@@ -9,9 +9,9 @@
 
 bool http1_is_token(unsigned char c) {
     static const bool token[256] = {
-        ['!'] = true, ['#'] = true, ['$'] = true, ['%'] = true, ['&'] = true, ['\''] = true, ['*'] = true, ['+'] = true,
-        ['-'] = true, ['.'] = true, ['^'] = true, ['_'] = true, ['`'] = true, ['|'] = true, ['~'] = true,
-        ['0' ... '9'] = true, ['a' ... 'z'] = true, ['A' ... 'Z'] = true,
+        ['!'] = true, ['#'] = true, ['$'] = true, ['%'] = true,         ['&'] = true,         ['\''] = true,
+        ['*'] = true, ['+'] = true, ['-'] = true, ['.'] = true,         ['^'] = true,         ['_'] = true,
+        ['`'] = true, ['|'] = true, ['~'] = true, ['0' ... '9'] = true, ['a' ... 'z'] = true, ['A' ... 'Z'] = true,
     };
     return token[c];
 }
@@ -226,7 +226,8 @@ static bool framing_byte(struct http1 *p, const struct http1_limits *limits, uns
     return true;
 }
 
-static enum http1_event next_chunked(struct http1 *p, const struct http1_limits *limits, const char *data, size_t len, size_t *used, struct str *piece) {
+static enum http1_event next_chunked(struct http1 *p, const struct http1_limits *limits, const char *data, size_t len, size_t *used,
+                                     struct str *piece) {
     for (;;) {
         if (p->phase == HTTP1_IN_CHUNK) {
             return next_run(p, data, len, used, piece);
@@ -258,7 +259,8 @@ static enum http1_event next_body(struct http1 *p, const struct http1_limits *li
     return ev;
 }
 
-enum http1_event http1_next(struct http1 *p, const struct http1_limits *limits, const char *data, size_t len, size_t *ret_used, struct str *ret_piece) {
+enum http1_event http1_next(struct http1 *p, const struct http1_limits *limits, const char *data, size_t len, size_t *ret_used,
+                            struct str *ret_piece) {
     *ret_used = 0;
     *ret_piece = STR_NONE;
     switch (p->phase) {

@@ -15,7 +15,7 @@
 #define HTTP1_BLANK_LINES_MAX 4 /* empty lines before a request line (RFC 9112 section 2.2) */
 
 struct http1_limits {
-    size_t max_head;   /* request line and header lines, with the empty line; also the trailers */
+    size_t max_head; /* request line and header lines, with the empty line; also the trailers */
     size_t max_target;
 };
 
@@ -68,7 +68,8 @@ struct http1_head {
  * HTTP1_MORE: nothing further in it. HTTP1_HEAD: *ret_piece is the whole header block. HTTP1_BODY: *ret_piece is the next piece of the body.
  * HTTP1_END: the request is complete. HTTP1_ERROR: p->err and p->detail. While a head is incomplete it stays unused.
  */
-enum http1_event http1_next(struct http1 *p, const struct http1_limits *limits, const char *data, size_t len, size_t *ret_used, struct str *ret_piece) MUST_CHECK;
+enum http1_event http1_next(struct http1 *p, const struct http1_limits *limits, const char *data, size_t len, size_t *ret_used,
+                            struct str *ret_piece) MUST_CHECK;
 
 /* After HTTP1_HEAD: header lines in the block, for the size of the array given to http1_head_parse. */
 unsigned http1_head_lines(const struct http1 *p);
@@ -76,7 +77,8 @@ unsigned http1_head_lines(const struct http1 *p);
 /*
  * Takes a header block apart; all spans point into it (or at literals). headers has room for http1_head_lines. False: p->err and p->detail, as with HTTP1_ERROR.
  */
-bool http1_head_parse(struct http1 *p, const struct http1_limits *limits, struct str block, struct http_header *headers, struct http1_head *ret_head) MUST_CHECK;
+bool http1_head_parse(struct http1 *p, const struct http1_limits *limits, struct str block, struct http_header *headers,
+                      struct http1_head *ret_head) MUST_CHECK;
 
 /* True between requests, with nothing of the next one seen. */
 static inline bool http1_idle(const struct http1 *p) {

@@ -23,7 +23,8 @@ static enum http_method method_of(struct str text) {
         const char *name;
         enum http_method method;
     } known[] = {
-        {"GET", HTTP_GET}, {"HEAD", HTTP_HEAD}, {"POST", HTTP_POST}, {"PUT", HTTP_PUT}, {"PATCH", HTTP_PATCH}, {"DELETE", HTTP_DELETE}, {"OPTIONS", HTTP_OPTIONS},
+        {"GET", HTTP_GET},     {"HEAD", HTTP_HEAD},     {"POST", HTTP_POST},       {"PUT", HTTP_PUT},
+        {"PATCH", HTTP_PATCH}, {"DELETE", HTTP_DELETE}, {"OPTIONS", HTTP_OPTIONS},
     };
     for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
         if (str_eqz(text, known[i].name)) {
@@ -292,7 +293,8 @@ static struct str take_line(struct str *block) {
     return line;
 }
 
-bool http1_head_parse(struct http1 *p, const struct http1_limits *limits, struct str block, struct http_header *headers, struct http1_head *ret_head) {
+bool http1_head_parse(struct http1 *p, const struct http1_limits *limits, struct str block, struct http_header *headers,
+                      struct http1_head *ret_head) {
     struct cut k = {.p = p, .limits = limits, .head = ret_head};
     *ret_head = (struct http1_head){.headers = headers};
     if (http1_head_lines(p) > HTTP_HEADERS_MAX) {

@@ -162,7 +162,7 @@ static void loop_on_accept(uv_poll_t *poll, int status, int events) {
 static void turn_resume(struct http_loop *l) {
     unsigned count = 0;
     struct http_conn *c;
-    TAILQ_FOREACH(c, &l->waiting, waiting_link) {
+    TAILQ_FOREACH (c, &l->waiting, waiting_link) {
         count++;
     }
     while (count-- && !TAILQ_EMPTY(&l->waiting)) {
@@ -244,14 +244,13 @@ static void loop_on_wake(uv_async_t *async) {
 /* ---- life ---- */
 
 /* Connections take these over from the socket that accepts them. */
-static void set_options(int fd, const struct http_limits *limits) {
-    int on = 1, idle_s = 30, every_s = 10, probes = 3, timeout_ms = (int) limits->stalled_reader_ms;
+static void set_options(int fd) {
+    int on = 1, idle_s = 30, every_s = 10, probes = 3;
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &on, sizeof(on));
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s));
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &every_s, sizeof(every_s));
     setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
-    setsockopt(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, &timeout_ms, sizeof(timeout_ms));
 }
 
 static void init_handles(struct http_loop *l) {
@@ -290,7 +289,7 @@ struct http_loop *http_loop_create(int listen_fd, const struct http_limits *limi
     l->now_ms = clock_ms();
     wheel_init(&l->wheel, l->now_ms);
     init_handles(l);
-    set_options(listen_fd, limits);
+    set_options(listen_fd);
     listen_set(l, true);
     return l;
 }

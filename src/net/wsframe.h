@@ -27,7 +27,7 @@ enum ws_phase { WS_IN_HEADER, WS_IN_PAYLOAD, WS_BROKEN };
 
 /* Zero-initialise. */
 struct ws_decoder {
-    uint8_t phase; /* enum ws_phase */
+    uint8_t phase;           /* enum ws_phase */
     uint8_t opcode, message; /* of the present frame; of the message under way, 0 if there is none */
     uint8_t header_len;
     uint8_t header[14];

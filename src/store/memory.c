@@ -30,8 +30,9 @@ struct memory_store {
 };
 
 enum dice_bit {
-    DICE_BATCH = 1,  /* step: the batch goes before the queries. crash: it is committed */
-    DICE_STALE = 2   /* step: a query is answered from what was committed before the batch, though handed back after it. crash: the lost batch is there */
+    DICE_BATCH = 1, /* step: the batch goes before the queries. crash: it is committed */
+    DICE_STALE =
+        2 /* step: a query is answered from what was committed before the batch, though handed back after it. crash: the lost batch is there */
 };
 
 static struct memory_store *memory_of(struct store *s) {

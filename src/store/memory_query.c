@@ -47,16 +47,17 @@ static int version_cmp(const void *left, const void *right) {
 }
 
 static bool answer_session_gone(const struct memory_rows *m, struct store_query *q) {
-    for each_row(m, TABLE_GONE, i) {
-        const struct gone_row *from = &memory_row_at(m, TABLE_GONE, i)->row.gone;
-        if (id_eq(from->session, q->id)) {
-            struct gone_row *row = rows_push(&q->arena, q->gone, q->gone_count);
-            if (!row) {
-                return false;
+    for
+        each_row(m, TABLE_GONE, i) {
+            const struct gone_row *from = &memory_row_at(m, TABLE_GONE, i)->row.gone;
+            if (id_eq(from->session, q->id)) {
+                struct gone_row *row = rows_push(&q->arena, q->gone, q->gone_count);
+                if (!row) {
+                    return false;
+                }
+                *row = *from;
             }
-            *row = *from;
         }
-    }
     return true;
 }
 
@@ -67,11 +68,12 @@ static bool answer_load_session(const struct memory_rows *m, struct store_query 
     }
     q->found = true;
     bool ok = push_session(q, session);
-    for each_row(m, TABLE_TASKS, i) {
-        if (ok && id_eq(task_at(m, i)->session, q->id)) {
-            ok = push_task(q, task_at(m, i));
+    for
+        each_row(m, TABLE_TASKS, i) {
+            if (ok && id_eq(task_at(m, i)->session, q->id)) {
+                ok = push_task(q, task_at(m, i));
+            }
         }
-    }
     if (ok && q->task_count) {
         qsort(q->tasks, q->task_count, sizeof(q->tasks[0]), version_cmp);
     }
@@ -94,13 +96,14 @@ static bool answer_find_task(const struct memory_rows *m, struct store_query *q)
 }
 
 static bool answer_find_key(const struct memory_rows *m, struct store_query *q) {
-    for each_row(m, TABLE_SESSIONS, i) {
-        const struct session_row *r = session_at(m, i);
-        if (r->state == ROWS_SESSION_ACTIVE && r->key_hash.p && str_eq(r->key_hash, q->data)) {
-            q->found = true;
-            q->ret_id = r->id;
+    for
+        each_row(m, TABLE_SESSIONS, i) {
+            const struct session_row *r = session_at(m, i);
+            if (r->state == ROWS_SESSION_ACTIVE && r->key_hash.p && str_eq(r->key_hash, q->data)) {
+                q->found = true;
+                q->ret_id = r->id;
+            }
         }
-    }
     const struct store_op *op = memory_rows_find(m, &(struct store_op){.type = STORE_PUT_OLD_KEY, .row.old_key.key_hash = q->data});
     if (op) {
         q->old_key = arena_alloc(&q->arena, sizeof(*q->old_key));
@@ -122,11 +125,12 @@ static bool answer_find_idempotency(const struct memory_rows *m, struct store_qu
 /* ---- ids by something ---- */
 
 static void count_tasks(const struct memory_rows *m, struct id session, uint32_t ret_counts[2]) {
-    for each_row(m, TABLE_TASKS, i) {
-        if (id_eq(task_at(m, i)->session, session)) {
-            ret_counts[task_at(m, i)->state >= ROWS_TASK_ENDED]++;
+    for
+        each_row(m, TABLE_TASKS, i) {
+            if (id_eq(task_at(m, i)->session, session)) {
+                ret_counts[task_at(m, i)->state >= ROWS_TASK_ENDED]++;
+            }
         }
-    }
 }
 
 static bool has_tasks(const struct memory_rows *m, struct id session) {
@@ -162,12 +166,13 @@ static bool is_due(int64_t at, const struct store_query *q) {
 
 static bool answer_due_sessions(const struct memory_rows *m, struct store_query *q, struct due *due) {
     size_t count = 0;
-    for each_row(m, TABLE_SESSIONS, i) {
-        const struct session_row *r = session_at(m, i);
-        if (is_due(r->due_at, q)) {
-            due[count++] = (struct due){.at = r->due_at, .id = r->id};
+    for
+        each_row(m, TABLE_SESSIONS, i) {
+            const struct session_row *r = session_at(m, i);
+            if (is_due(r->due_at, q)) {
+                due[count++] = (struct due){.at = r->due_at, .id = r->id};
+            }
         }
-    }
     qsort(due, count, sizeof(*due), due_cmp);
     bool ok = true;
     for (size_t i = 0; i < count && i < q->limit && ok; i++) {
@@ -178,12 +183,13 @@ static bool answer_due_sessions(const struct memory_rows *m, struct store_query 
 
 static bool answer_due_tasks(const struct memory_rows *m, struct store_query *q, struct due *due) {
     size_t count = 0;
-    for each_row(m, TABLE_TASKS, i) {
-        const struct task_row *r = task_at(m, i);
-        if (is_due(r->due_at, q)) {
-            due[count++] = (struct due){r->due_at, r->id, r->session};
+    for
+        each_row(m, TABLE_TASKS, i) {
+            const struct task_row *r = task_at(m, i);
+            if (is_due(r->due_at, q)) {
+                due[count++] = (struct due){r->due_at, r->id, r->session};
+            }
         }
-    }
     qsort(due, count, sizeof(*due), due_cmp);
     bool ok = true;
     for (size_t i = 0; i < count && i < q->limit && ok; i++) {
@@ -208,11 +214,12 @@ static int id_order(const void *left, const void *right) {
 }
 
 static bool answer_unfinished(const struct memory_rows *m, struct store_query *q) {
-    for each_row(m, TABLE_TASKS, i) {
-        if (task_at(m, i)->state < ROWS_TASK_ENDED && !push_id(q, task_at(m, i)->session)) {
-            return false;
+    for
+        each_row(m, TABLE_TASKS, i) {
+            if (task_at(m, i)->state < ROWS_TASK_ENDED && !push_id(q, task_at(m, i)->session)) {
+                return false;
+            }
         }
-    }
     if (q->ret_id_count) {
         qsort(q->ret_ids, q->ret_id_count, sizeof(q->ret_ids[0]), id_order);
     }
@@ -232,12 +239,13 @@ static bool copy_meta(const struct memory_rows *m, struct store_query *q, struct
 }
 
 static bool answer_start(const struct memory_rows *m, struct store_query *q) {
-    for each_row(m, TABLE_KINDS, i) {
-        struct kind_row *row = rows_push(&q->arena, q->kinds, q->kind_count);
-        if (!row || !rows_copy_kind(&q->arena, &memory_row_at(m, TABLE_KINDS, i)->row.kind, row)) {
-            return false;
+    for
+        each_row(m, TABLE_KINDS, i) {
+            struct kind_row *row = rows_push(&q->arena, q->kinds, q->kind_count);
+            if (!row || !rows_copy_kind(&q->arena, &memory_row_at(m, TABLE_KINDS, i)->row.kind, row)) {
+                return false;
+            }
         }
-    }
     return answer_unfinished(m, q) && copy_meta(m, q, STR("clean"), &q->clean) && copy_meta(m, q, STR("epoch"), &q->epoch);
 }
 
@@ -288,12 +296,13 @@ static int output_cmp(const void *left, const void *right) {
 static bool answer_get_output(const struct memory_rows *m, struct store_query *q) {
     const struct output_row **rows = mem_alloc(m->table[TABLE_OUTPUT].count * sizeof(*rows));
     size_t count = 0;
-    for each_row(m, TABLE_OUTPUT, i) {
-        const struct output_row *r = &memory_row_at(m, TABLE_OUTPUT, i)->row.output;
-        if (id_eq(r->task, q->id) && (r->offset >= q->number || r->offset + r->data.len > q->number)) {
-            rows[count++] = r;
+    for
+        each_row(m, TABLE_OUTPUT, i) {
+            const struct output_row *r = &memory_row_at(m, TABLE_OUTPUT, i)->row.output;
+            if (id_eq(r->task, q->id) && (r->offset >= q->number || r->offset + r->data.len > q->number)) {
+                rows[count++] = r;
+            }
         }
-    }
     bool ok = push_output(q, rows, count);
     mem_free(rows);
     return ok;
@@ -311,12 +320,13 @@ static bool id_among(struct id id, const struct id *ids, size_t count) {
 static bool answer_get_output_after(const struct memory_rows *m, struct store_query *q) {
     const struct output_row **rows = mem_alloc(m->table[TABLE_OUTPUT].count * sizeof(*rows));
     size_t count = 0;
-    for each_row(m, TABLE_OUTPUT, i) {
-        const struct output_row *r = &memory_row_at(m, TABLE_OUTPUT, i)->row.output;
-        if (r->seq > q->number && id_among(r->task, q->ids, q->id_count)) {
-            rows[count++] = r;
+    for
+        each_row(m, TABLE_OUTPUT, i) {
+            const struct output_row *r = &memory_row_at(m, TABLE_OUTPUT, i)->row.output;
+            if (r->seq > q->number && id_among(r->task, q->ids, q->id_count)) {
+                rows[count++] = r;
+            }
         }
-    }
     qsort(rows, count, sizeof(rows[0]), output_cmp);
     bool ok = push_output(q, rows, count);
     mem_free(rows);

@@ -25,8 +25,7 @@ bool rows_copy_op(struct arena *a, const struct store_op *from, struct store_op 
 /* The list with room for one more behind its first count elements; NULL when there is no memory. */
 void *rows_reserve(struct arena *a, void *list, size_t count, size_t element_bytes) MUST_CHECK;
 /* A zeroed element behind the last one, counted; NULL when there is no memory (the list is then lost). */
-#define rows_push(arena, list, count) \
-    (((list) = rows_reserve((arena), (list), (count), sizeof(*(list)))) ? &(list)[(count)++] : NULL)
+#define rows_push(arena, list, count) (((list) = rows_reserve((arena), (list), (count), sizeof(*(list)))) ? &(list)[(count)++] : NULL)
 
 /* Takes back whatever stands in the answer: nothing found. The arena keeps its memory. */
 void rows_clear_answer(struct store_query *q);

@@ -14,7 +14,7 @@ enum sqlite_open_error {
     SQLITE_OPEN_NEWER,   /* made by a newer version of the program */
     SQLITE_OPEN_FOREIGN, /* a database, but not one of ours, or no database at all */
     SQLITE_OPEN_FULL,
-    SQLITE_OPEN_LOCKED,  /* another server has it open */
+    SQLITE_OPEN_LOCKED, /* another server has it open */
     SQLITE_OPEN_FAILED
 };
 

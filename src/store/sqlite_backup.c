@@ -72,7 +72,8 @@ int sqlite_copy_into(sqlite3 *from, const char *part, int (*finish)(void *arg, s
 int sqlite_copy_name(const char *part, const char *to, struct buf *err) {
     int fd = open(part, O_RDWR | O_CLOEXEC);
     bool ok = fd >= 0 && fsync(fd) == 0;
-    ok = ok && (renameat2(AT_FDCWD, part, AT_FDCWD, to, RENAME_NOREPLACE) == 0 || (errno == EINVAL && access(to, F_OK) != 0 && rename(part, to) == 0));
+    ok =
+        ok && (renameat2(AT_FDCWD, part, AT_FDCWD, to, RENAME_NOREPLACE) == 0 || (errno == EINVAL && access(to, F_OK) != 0 && rename(part, to) == 0));
     ok = ok && sqlite_sync_directory(to) == 0;
     if (!ok) {
         buf_printf(err, "cannot write %s: %s", to, strerror(errno));

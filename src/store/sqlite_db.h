@@ -93,11 +93,11 @@ int sqlite_copy_name(const char *part, const char *to, struct buf *err) MUST_CHE
 struct writer {
     sqlite3 *db;
     sqlite3_stmt *st[WRITER_STATEMENTS];
-    atomic_bool dead;         /* an fsync failed, here or in a checkpoint */
-    bool failing;             /* the last batch failed, and that was said */
+    atomic_bool dead; /* an fsync failed, here or in a checkpoint */
+    bool failing;     /* the last batch failed, and that was said */
     bool checkpoint_failing;
-    int wal_pages;            /* in the log, as of the last commit */
-    int tried_pages;          /* in the log when a checkpoint was last asked for */
+    int wal_pages;   /* in the log, as of the last commit */
+    int tried_pages; /* in the log when a checkpoint was last asked for */
 };
 
 int writer_init(struct writer *w, sqlite3 *db) MUST_CHECK; /* takes db over, also on failure; SQLITE_OK */
@@ -110,7 +110,7 @@ void writer_restart_log(struct writer *w);      /* copies what is left of it and
 
 /* ---- sqlite_checkpoint.c ---- */
 
-bool sqlite_sync_failed(int rc); /* an error that leaves it unknown what is on disk */
+bool sqlite_sync_failed(int rc);                                   /* an error that leaves it unknown what is on disk */
 void sqlite_die(sqlite3 *db, const char *what, atomic_bool *dead); /* says so and sets it */
 /* True if all that the mode asks for was done. A failure is said once, until one succeeds; a failed fsync sets dead. Does nothing when dead. */
 bool sqlite_checkpoint(sqlite3 *db, int mode, bool *failing, atomic_bool *dead);
@@ -126,18 +126,42 @@ struct checkpointer {
 };
 
 void checkpointer_init(struct checkpointer *c, sqlite3 *db, atomic_bool *dead); /* takes db over */
-int checkpointer_start(struct checkpointer *c) MUST_CHECK;                     /* its thread: 0 or an errno */
-void checkpointer_wake(struct checkpointer *c);                                /* from any thread */
-void checkpointer_fini(struct checkpointer *c);                                /* accepts one that is zeroed */
+int checkpointer_start(struct checkpointer *c) MUST_CHECK;                      /* its thread: 0 or an errno */
+void checkpointer_wake(struct checkpointer *c);                                 /* from any thread */
+void checkpointer_fini(struct checkpointer *c);                                 /* accepts one that is zeroed */
 
 /* ---- sqlite_read.c, sqlite_list.c: one thread ---- */
 
 #define READ_MORE (-1) /* instead of a result code: the query has done a slice, call again */
 
 enum read_statement {
-    READ_BEGIN, READ_COMMIT, READ_SESSION, READ_SESSION_TASKS, READ_SESSION_GONE, READ_TASK_SESSION, READ_TOMBSTONE, READ_KEY, READ_OLD_KEY, READ_USER,
-    READ_IDEMPOTENCY, READ_INPUT, READ_RESULT, READ_OUTPUT, READ_OUTPUT_AFTER, READ_OUTPUT_ROW, READ_DUE_SESSIONS, READ_DUE_TASKS, READ_UNFINISHED,
-    READ_KINDS, READ_META, READ_COUNTS, READ_LIST_SESSIONS, READ_LIST_SESSIONS_USER, READ_LIST_TASKS, READ_LIST_TASKS_SESSION, READ_LIST_TASKS_USER,
+    READ_BEGIN,
+    READ_COMMIT,
+    READ_SESSION,
+    READ_SESSION_TASKS,
+    READ_SESSION_GONE,
+    READ_TASK_SESSION,
+    READ_TOMBSTONE,
+    READ_KEY,
+    READ_OLD_KEY,
+    READ_USER,
+    READ_IDEMPOTENCY,
+    READ_INPUT,
+    READ_RESULT,
+    READ_OUTPUT,
+    READ_OUTPUT_AFTER,
+    READ_OUTPUT_ROW,
+    READ_DUE_SESSIONS,
+    READ_DUE_TASKS,
+    READ_UNFINISHED,
+    READ_KINDS,
+    READ_META,
+    READ_COUNTS,
+    READ_LIST_SESSIONS,
+    READ_LIST_SESSIONS_USER,
+    READ_LIST_TASKS,
+    READ_LIST_TASKS_SESSION,
+    READ_LIST_TASKS_USER,
     READ_COUNT
 };
 
@@ -162,8 +186,9 @@ int read_task_counts(struct reader *r, const struct id *session, uint32_t ret_co
 bool column_session(sqlite3_stmt *st, struct arena *a, struct session_row *ret_row);
 bool column_task(sqlite3_stmt *st, struct arena *a, struct task_row *ret_row);
 
-#define SESSION_COLUMNS \
-    "id,state,reason,gen,seq,gone_floor,user,key_hash,metadata,created_at,ended_at,active_at,idle_timeout,max_age,rotated_at,merged_into,due_at,jwt_from,jwt_old_session"
+#define SESSION_COLUMNS                                                                                                                           \
+    "id,state,reason,gen,seq,gone_floor,user,key_hash,metadata,created_at,ended_at,active_at,idle_timeout,max_age,rotated_at,merged_into,due_at," \
+    "jwt_from,jwt_old_session"
 #define TASK_COLUMNS "id,session,state,version,due_at,kind,queue,body"
 
 #endif

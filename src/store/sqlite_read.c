@@ -20,7 +20,8 @@ static const char *const read_sql[READ_COUNT] = {
     [READ_TOMBSTONE] = "SELECT task, session, watch_gen, attempt, kind, state, ended_at, gone_at FROM tombstones WHERE task = ?",
     [READ_KEY] = "SELECT id FROM sessions WHERE key_hash = ? AND state = 0",
     [READ_OLD_KEY] = "SELECT key_hash, session, at, kept, expires_at FROM old_keys WHERE key_hash = ?",
-    [READ_USER] = "SELECT " SESSION_COLUMNS " FROM sessions WHERE user = ? AND (state = 0 OR EXISTS (SELECT 1 FROM tasks WHERE session = sessions.id)) ORDER BY id DESC",
+    [READ_USER] = "SELECT " SESSION_COLUMNS
+                  " FROM sessions WHERE user = ? AND (state = 0 OR EXISTS (SELECT 1 FROM tasks WHERE session = sessions.id)) ORDER BY id DESC",
     [READ_IDEMPOTENCY] = "SELECT scope, request, status, location, cookie, answer, expires_at FROM idempotency"
                          " WHERE scope = ? AND (expires_at = 0 OR expires_at > ?)",
     [READ_INPUT] = "SELECT data FROM inputs WHERE task = ?",
@@ -39,8 +40,9 @@ static const char *const read_sql[READ_COUNT] = {
     [READ_LIST_SESSIONS_USER] = "SELECT " SESSION_COLUMNS " FROM sessions WHERE user = ? AND id < ? ORDER BY id DESC LIMIT ?",
     [READ_LIST_TASKS] = "SELECT " TASK_COLUMNS " FROM tasks WHERE id < ? ORDER BY id DESC LIMIT ?",
     [READ_LIST_TASKS_SESSION] = "SELECT " TASK_COLUMNS " FROM tasks WHERE session = ? AND id < ? ORDER BY id DESC LIMIT ?",
-    [READ_LIST_TASKS_USER] = "SELECT " TASK_COLUMNS " FROM tasks WHERE id IN (SELECT t.id FROM sessions AS s CROSS JOIN tasks AS t ON t.session = s.id"
-                             " WHERE s.user = ? AND t.id < ? ORDER BY t.id DESC LIMIT ?) ORDER BY id DESC",
+    [READ_LIST_TASKS_USER] =
+        "SELECT " TASK_COLUMNS " FROM tasks WHERE id IN (SELECT t.id FROM sessions AS s CROSS JOIN tasks AS t ON t.session = s.id"
+        " WHERE s.user = ? AND t.id < ? ORDER BY t.id DESC LIMIT ?) ORDER BY id DESC",
 };
 
 bool column_session(sqlite3_stmt *st, struct arena *a, struct session_row *ret_row) {

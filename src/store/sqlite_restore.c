@@ -6,7 +6,8 @@
 
 static bool restore_has_extras(sqlite3 *db) {
     sqlite3_stmt *st = NULL;
-    bool has = sqlite3_prepare_v2(db, "SELECT 1 FROM sqlite_schema WHERE name = 'bowline_backup'", -1, &st, NULL) == SQLITE_OK && sqlite3_step(st) == SQLITE_ROW;
+    bool has = sqlite3_prepare_v2(db, "SELECT 1 FROM sqlite_schema WHERE name = 'bowline_backup'", -1, &st, NULL) == SQLITE_OK &&
+               sqlite3_step(st) == SQLITE_ROW;
     sqlite3_finalize(st);
     return has;
 }
@@ -38,7 +39,8 @@ static int restore_change(void *arg, sqlite3 *db) {
 
 static int restore_check(sqlite3 *db, const char *path, struct buf *err) {
     sqlite3_stmt *st = NULL;
-    bool good = sqlite3_prepare_v2(db, "PRAGMA quick_check(1)", -1, &st, NULL) == SQLITE_OK && sqlite3_step(st) == SQLITE_ROW && column_is(st, 0, STR("ok"));
+    bool good =
+        sqlite3_prepare_v2(db, "PRAGMA quick_check(1)", -1, &st, NULL) == SQLITE_OK && sqlite3_step(st) == SQLITE_ROW && column_is(st, 0, STR("ok"));
     if (!good) {
         buf_printf(err, "%s is damaged: %s", path, sqlite3_errmsg(db));
     }

@@ -48,7 +48,8 @@ static const char *const schema_steps[] = {
     ") STRICT, WITHOUT ROWID;"
 
     "CREATE TABLE tombstones("
-    "  task BLOB NOT NULL PRIMARY KEY, session BLOB NOT NULL, watch_gen INTEGER NOT NULL, attempt INTEGER NOT NULL, kind TEXT, state INTEGER NOT NULL,"
+    "  task BLOB NOT NULL PRIMARY KEY, session BLOB NOT NULL, watch_gen INTEGER NOT NULL, attempt INTEGER NOT NULL, kind TEXT, state INTEGER NOT "
+    "NULL,"
     "  ended_at INTEGER NOT NULL, gone_at INTEGER NOT NULL"
     ") STRICT, WITHOUT ROWID;"
     "CREATE INDEX tombstones_gone ON tombstones(gone_at, task);"

@@ -11,9 +11,31 @@
 #include <assert.h>
 
 enum write_statement {
-    WRITE_BEGIN, WRITE_COMMIT, WRITE_ROLLBACK, WRITE_SESSION, WRITE_SESSION_DELETE, WRITE_TASK_CHANGE, WRITE_TASK, WRITE_TASK_DELETE, WRITE_INPUT,
-    WRITE_INPUT_DELETE, WRITE_RESULT, WRITE_RESULT_DELETE, WRITE_OUTPUT, WRITE_OUTPUT_TRIM, WRITE_OUTPUT_DELETE, WRITE_GONE, WRITE_GONE_DELETE,
-    WRITE_TOMBSTONE, WRITE_IDEMPOTENCY, WRITE_OLD_KEY, WRITE_KIND, WRITE_META, WRITE_FORGET_IDEMPOTENCY, WRITE_FORGET_OLD_KEYS, WRITE_FORGET_TOMBSTONES,
+    WRITE_BEGIN,
+    WRITE_COMMIT,
+    WRITE_ROLLBACK,
+    WRITE_SESSION,
+    WRITE_SESSION_DELETE,
+    WRITE_TASK_CHANGE,
+    WRITE_TASK,
+    WRITE_TASK_DELETE,
+    WRITE_INPUT,
+    WRITE_INPUT_DELETE,
+    WRITE_RESULT,
+    WRITE_RESULT_DELETE,
+    WRITE_OUTPUT,
+    WRITE_OUTPUT_TRIM,
+    WRITE_OUTPUT_DELETE,
+    WRITE_GONE,
+    WRITE_GONE_DELETE,
+    WRITE_TOMBSTONE,
+    WRITE_IDEMPOTENCY,
+    WRITE_OLD_KEY,
+    WRITE_KIND,
+    WRITE_META,
+    WRITE_FORGET_IDEMPOTENCY,
+    WRITE_FORGET_OLD_KEYS,
+    WRITE_FORGET_TOMBSTONES,
     WRITE_COUNT
 };
 _Static_assert(WRITE_COUNT <= WRITER_STATEMENTS, "room for every statement");
@@ -30,20 +52,24 @@ static const char *const write_sql[WRITE_COUNT] = {
                       " jwt_from=excluded.jwt_from, jwt_old_session=excluded.jwt_old_session",
     [WRITE_SESSION_DELETE] = "DELETE FROM sessions WHERE id = ?",
     /* Most changes of a task leave alone what is indexed; then no index is touched. Parameters as in WRITE_TASK. */
-    [WRITE_TASK_CHANGE] = "UPDATE tasks SET version = ?4, body = ?8 WHERE id = ?1 AND session = ?2 AND state = ?3 AND due_at = ?5 AND kind IS ?6 AND queue IS ?7",
-    [WRITE_TASK] = "INSERT INTO tasks(" TASK_COLUMNS ") VALUES(?,?,?,?,?,?,?,?) ON CONFLICT(id) DO UPDATE SET session=excluded.session,"
-                   " state=excluded.state, version=excluded.version, due_at=excluded.due_at, kind=excluded.kind, queue=excluded.queue, body=excluded.body",
+    [WRITE_TASK_CHANGE] =
+        "UPDATE tasks SET version = ?4, body = ?8 WHERE id = ?1 AND session = ?2 AND state = ?3 AND due_at = ?5 AND kind IS ?6 AND queue IS ?7",
+    [WRITE_TASK] =
+        "INSERT INTO tasks(" TASK_COLUMNS ") VALUES(?,?,?,?,?,?,?,?) ON CONFLICT(id) DO UPDATE SET session=excluded.session,"
+        " state=excluded.state, version=excluded.version, due_at=excluded.due_at, kind=excluded.kind, queue=excluded.queue, body=excluded.body",
     [WRITE_TASK_DELETE] = "DELETE FROM tasks WHERE id = ?",
     [WRITE_INPUT] = "INSERT INTO inputs(task, data) VALUES(?,?) ON CONFLICT(task) DO UPDATE SET data=excluded.data",
     [WRITE_INPUT_DELETE] = "DELETE FROM inputs WHERE task = ?",
     [WRITE_RESULT] = "INSERT INTO results(task, data) VALUES(?,?) ON CONFLICT(task) DO UPDATE SET data=excluded.data",
     [WRITE_RESULT_DELETE] = "DELETE FROM results WHERE task = ?",
-    [WRITE_OUTPUT] = "INSERT INTO output(task, offset, seq, data) VALUES(?,?,?,?) ON CONFLICT(task, offset) DO UPDATE SET seq=excluded.seq, data=excluded.data",
+    [WRITE_OUTPUT] =
+        "INSERT INTO output(task, offset, seq, data) VALUES(?,?,?,?) ON CONFLICT(task, offset) DO UPDATE SET seq=excluded.seq, data=excluded.data",
     [WRITE_OUTPUT_TRIM] = "DELETE FROM output WHERE task = ?1 AND offset <= ?2 AND offset + length(data) <= ?2",
     [WRITE_OUTPUT_DELETE] = "DELETE FROM output WHERE task = ?",
     [WRITE_GONE] = "INSERT OR REPLACE INTO gone(session, seq, task, reason, at) VALUES(?,?,?,?,?)",
     [WRITE_GONE_DELETE] = "DELETE FROM gone WHERE session = ? AND seq <= ?",
-    [WRITE_TOMBSTONE] = "INSERT OR REPLACE INTO tombstones(task, session, watch_gen, attempt, kind, state, ended_at, gone_at) VALUES(?,?,?,?,?,?,?,?)",
+    [WRITE_TOMBSTONE] =
+        "INSERT OR REPLACE INTO tombstones(task, session, watch_gen, attempt, kind, state, ended_at, gone_at) VALUES(?,?,?,?,?,?,?,?)",
     [WRITE_IDEMPOTENCY] = "INSERT OR REPLACE INTO idempotency(scope, request, status, location, cookie, answer, expires_at) VALUES(?,?,?,?,?,?,?)",
     [WRITE_OLD_KEY] = "INSERT OR REPLACE INTO old_keys(key_hash, session, at, kept, expires_at) VALUES(?,?,?,?,?)",
     [WRITE_KIND] = "INSERT OR REPLACE INTO kinds(kind, body) VALUES(?,?)",
@@ -52,7 +78,8 @@ static const char *const write_sql[WRITE_COUNT] = {
                                  " (SELECT scope FROM idempotency WHERE expires_at > 0 AND expires_at <= ? ORDER BY expires_at, scope LIMIT ?)",
     [WRITE_FORGET_OLD_KEYS] = "DELETE FROM old_keys WHERE key_hash IN"
                               " (SELECT key_hash FROM old_keys WHERE expires_at > 0 AND expires_at <= ? ORDER BY expires_at, key_hash LIMIT ?)",
-    [WRITE_FORGET_TOMBSTONES] = "DELETE FROM tombstones WHERE task IN (SELECT task FROM tombstones WHERE gone_at <= ? ORDER BY gone_at, task LIMIT ?)",
+    [WRITE_FORGET_TOMBSTONES] =
+        "DELETE FROM tombstones WHERE task IN (SELECT task FROM tombstones WHERE gone_at <= ? ORDER BY gone_at, task LIMIT ?)",
 };
 
 static int write_id(struct writer *w, enum write_statement which, const struct id *id) {

@@ -32,15 +32,15 @@ struct session_row {
     uint8_t state;  /* enum session_state: 0 active, 1 ended */
     uint8_t reason; /* enum end_reason, 0 none */
     uint32_t gen;
-    uint64_t seq;   /* reservation: no number above it was ever given out */
-    uint64_t gone_floor; /* cursors before it get `reset` */
-    struct str user;     /* or none */
-    struct str key_hash; /* 32 bytes, or none */
-    struct str metadata; /* JSON text */
+    uint64_t seq;                                                               /* reservation: no number above it was ever given out */
+    uint64_t gone_floor;                                                        /* cursors before it get `reset` */
+    struct str user;                                                            /* or none */
+    struct str key_hash;                                                        /* 32 bytes, or none */
+    struct str metadata;                                                        /* JSON text */
     int64_t created_at, ended_at, active_at, idle_timeout, max_age, rotated_at; /* idle_timeout and max_age: ms, 0 never */
-    struct id merged_into; /* none unless reason is merged */
-    int64_t jwt_from_s;    /* JWTs for its key issued before this second are old; 0 none */
-    struct id jwt_old_session; /* and count as this session's; or none */
+    struct id merged_into;                                                      /* none unless reason is merged */
+    int64_t jwt_from_s;                                                         /* JWTs for its key issued before this second are old; 0 none */
+    struct id jwt_old_session;                                                  /* and count as this session's; or none */
     int64_t due_at; /* when the engine wants to look at it again (expiry, forgetting); 0 never. Indexed */
 };
 
@@ -49,10 +49,10 @@ struct task_row {
     struct id session;
     uint8_t state; /* enum task_state */
     uint64_t version;
-    int64_t due_at; /* as above; for ended tasks their expiry */
-    struct str kind; /* these three for lists; their truth is in body as well */
+    int64_t due_at;   /* as above; for ended tasks their expiry */
+    struct str kind;  /* these three for lists; their truth is in body as well */
     struct str queue; /* or none */
-    struct str body; /* everything else about it, in the engine's own encoding (docs/storage.md) */
+    struct str body;  /* everything else about it, in the engine's own encoding (docs/storage.md) */
 };
 
 struct output_row {
@@ -80,7 +80,7 @@ struct tombstone_row { /* what a deleted or expired task was */
 };
 
 struct idempotency_row {
-    struct str scope; /* 32 bytes: keyed hash of credential, method, path and key */
+    struct str scope;   /* 32 bytes: keyed hash of credential, method, path and key */
     struct str request; /* the body, compared byte by byte */
     int status;
     struct str location; /* header values of the answer, or none */
@@ -89,11 +89,11 @@ struct idempotency_row {
     int64_t expires_at;
 };
 
-struct old_key_row { /* a key of a session that ended, was merged away or rotated */
+struct old_key_row {     /* a key of a session that ended, was merged away or rotated */
     struct str key_hash; /* 32 bytes */
     struct id session;
-    int64_t at;          /* JWTs issued up to then are old */
-    bool kept;           /* a rotation that kept the key: issued before then */
+    int64_t at; /* JWTs issued up to then are old */
+    bool kept;  /* a rotation that kept the key: issued before then */
     int64_t expires_at;
 };
 
@@ -120,7 +120,7 @@ enum store_op_type {
     STORE_PUT_OLD_KEY,     /* row.old_key; replaces the one with the same key_hash */
     STORE_PUT_KIND,        /* row.kind */
     STORE_PUT_META,        /* name, data */
-    STORE_FORGET,          /* number: now in ms; deletes expired idempotency rows and old keys (expires_at 0 never is) and (by gone_at + number2 ms) tombstones, at most 500 of each, oldest first */
+    STORE_FORGET, /* number: now in ms; deletes expired idempotency rows and old keys (expires_at 0 never is) and (by gone_at + number2 ms) tombstones, at most 500 of each, oldest first */
 };
 
 struct store_op {
@@ -152,19 +152,19 @@ struct store_batch {
 
 enum store_query_type {
     /* The whole of one session: session (found), tasks in order of version, gone in order of seq. */
-    STORE_LOAD_SESSION,     /* by id */
-    STORE_FIND_TASK,        /* by id: ret session id, or tombstone */
-    STORE_FIND_KEY,         /* by data = key hash: the active session with it (found, ret_id; a batch in which two would have it fails, so the old owner's row comes first), and old_key if there is one */
+    STORE_LOAD_SESSION, /* by id */
+    STORE_FIND_TASK,    /* by id: ret session id, or tombstone */
+    STORE_FIND_KEY, /* by data = key hash: the active session with it (found, ret_id; a batch in which two would have it fails, so the old owner's row comes first), and old_key if there is one */
     STORE_FIND_USER,        /* by data = user: its active sessions, and ended ones that still hold tasks, whatever their state; newest first */
     STORE_FIND_IDEMPOTENCY, /* by data = scope, time = now: found unless expired (expires_at 0 never is) */
     STORE_GET_INPUT,        /* by ids: blobs in the same order, STR_NONE for one that does not exist */
     STORE_GET_RESULT,       /* by id: found, and one blob (STR_NONE if there is none) */
-    STORE_GET_OUTPUT,       /* by id, number = offset, limit bytes: rows from the one that holds offset on, at least one if there is any behind it, until limit bytes are passed */
+    STORE_GET_OUTPUT, /* by id, number = offset, limit bytes: rows from the one that holds offset on, at least one if there is any behind it, until limit bytes are passed */
     STORE_GET_OUTPUT_AFTER, /* by ids (tasks), number = seq: their rows with a greater seq in order of seq, until limit bytes are passed (at least one if there is any) */
-    STORE_LIST_SESSIONS,    /* newest first, after = id or none, limit, filters user, state */
-    STORE_LIST_TASKS,       /* newest first, after, limit, filters session, user, state, kind, queue */
-    STORE_DUE,              /* by time: ids of sessions (ret_ids) and of tasks with their sessions (tasks: id and session only) with 0 < due_at <= time, earliest first, at most limit each */
-    STORE_START,            /* ids of sessions that have unfinished tasks (ret_ids), all kind rows, and the meta values "clean", "epoch", "schema" */
+    STORE_LIST_SESSIONS, /* newest first, after = id or none, limit, filters user, state */
+    STORE_LIST_TASKS,    /* newest first, after, limit, filters session, user, state, kind, queue */
+    STORE_DUE, /* by time: ids of sessions (ret_ids) and of tasks with their sessions (tasks: id and session only) with 0 < due_at <= time, earliest first, at most limit each */
+    STORE_START, /* ids of sessions that have unfinished tasks (ret_ids), all kind rows, and the meta values "clean", "epoch", "schema" */
 };
 
 struct store_query {
@@ -208,8 +208,8 @@ struct store_query {
     uint32_t (*task_counts)[2];
 
     struct arena arena;
-    void *owner;  /* the engine's affair */
-    int purpose;  /* the engine's affair */
+    void *owner; /* the engine's affair */
+    int purpose; /* the engine's affair */
 };
 
 struct store;

@@ -32,7 +32,8 @@ static void note_head(struct buf *out, const struct http1_head *h, struct str bl
         note(out, h->headers[i].name);
         note(out, h->headers[i].value);
     }
-    buf_printf(out, "%llu %d%d%d%d%d\n", (unsigned long long) h->content_length, h->chunked, h->http10, h->keep_alive, h->expects_continue, h->websocket);
+    buf_printf(out, "%llu %d%d%d%d%d\n", (unsigned long long) h->content_length, h->chunked, h->http10, h->keep_alive, h->expects_continue,
+               h->websocket);
 }
 
 static void take_head(struct http1 *p, struct str block, struct buf *out) {

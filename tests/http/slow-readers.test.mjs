@@ -187,4 +187,23 @@ describe('slow readers', () => {
         }, 'the last word on every task');
         watcher.close();
     });
+
+    test('that take nothing of a little are let go as well, those that wait for something to take are not', async () => {
+        const server = await startServer({ stalled_reader_timeout: 1, keepalive: 0.5 });
+        const api = server.api();
+        const session = await api.session();
+        await Promise.all(Array.from({ length: 20 }, () => api.task(session)));
+        const watcher = await server.api(session.token).events('/v1/session/events');
+        await watcher.live();
+        const slow = await new SlowReaders(server, session.token, 0).open();
+        try {
+            await until(async () => (await gauge(server, 'bowline_watchers')) === READERS + 1, 'the readers to be there');
+            await until(async () => (await gauge(server, 'bowline_watchers')) === 1, 'the readers to be let go');
+        } finally {
+            await slow.close();
+        }
+        const comments = watcher.comments;
+        await watcher.when(() => watcher.comments >= comments + 5, 'signs of life');
+        watcher.close();
+    });
 });

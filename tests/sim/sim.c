@@ -211,7 +211,7 @@ static void stop_cleanly(void) {
     sim.counts.stops++;
     clients_close(true);
     struct call *c;
-    TAILQ_FOREACH(c, &sim.calls, link) {
+    TAILQ_FOREACH (c, &sim.calls, link) {
         if (c->submitted && !c->answered && c->r.type != CMD_WATCH_REFILL && chance(2)) {
             call_abandon(c);
         }
@@ -318,9 +318,14 @@ static void options_draw(void) {
 
 static void keys_draw(void) {
     char err[160];
-    if (keyring_read(&sim.keys, STR("a secret of the simulation that is long enough\n"), err)) {
+    struct buf text = {0};
+    for (uint64_t lines = 1 + dice(3) * dice(SECRET_LINES_MAX / 2); lines; lines--) {
+        buf_printf(&text, "secret %llu of the simulation that is long enough\n", (unsigned long long) lines);
+    }
+    if (keyring_read(&sim.keys, buf_view(&text), err)) {
         broken("keys: %s", err);
     }
+    buf_fini(&text);
 }
 
 static void time_pass(void) {
@@ -348,7 +353,7 @@ static void turn_nasty(void) {
 static void leave_death(void) {
     settle();
     struct call *c;
-    TAILQ_FOREACH(c, &sim.calls, link) {
+    TAILQ_FOREACH (c, &sim.calls, link) {
         if (c->r.wait_ms <= 0 && !c->answered && !c->abandoned && !(c->r.type == CMD_WATCH && c->r.page)) {
             broken("call %llu does not come back from a store that cannot be written", (unsigned long long) c->number);
         }
@@ -371,7 +376,7 @@ static void step(void) {
     } else if (chance(4)) {
         turn_nasty();
     } else if (chance(2)) {
-        sim.dead && chance(2) ? leave_death() : crash();
+        sim.dead &&chance(2) ? leave_death() : crash();
     } else if (chance(4)) {
         stop_cleanly();
     } else if (!sim.dead) {
@@ -430,19 +435,21 @@ int main(int argc, char **argv) {
     uint64_t seed = argc > 1 ? strtoull(argv[1], NULL, 10) : seed_fresh();
     sim.steps = argc > 2 ? strtoull(argv[2], NULL, 10) : STEPS;
     trace_all = getenv("SIM_TRACE") != NULL;
-    log_set_level((enum log_level) -1);
+    log_set_level((enum log_level) - 1);
     signal(SIGABRT, on_abort);
     begin(seed);
     for (; sim.step < sim.steps; sim.step++) {
         step();
     }
     end();
-    printf("seed %llu: %llu steps, %llu calls (%llu served, %llu abandoned, %llu said again, %llu claims), %llu frames, %llu events read, %llu resumed, %llu refills, "
+    printf("seed %llu: %llu steps, %llu calls (%llu served, %llu abandoned, %llu said again, %llu claims), %llu frames, %llu events read, %llu "
+           "resumed, %llu refills, "
            "%llu resets, %llu failed batches, %llu failed fsyncs, %llu crashes, %llu stops, %llu audits\n",
            (unsigned long long) seed, (unsigned long long) sim.steps, (unsigned long long) sim.calls_made, (unsigned long long) sim.counts.ok,
            (unsigned long long) sim.counts.abandoned, (unsigned long long) sim.counts.replays, (unsigned long long) sim.counts.claims,
            (unsigned long long) sim.counts.frames, (unsigned long long) sim.counts.events, (unsigned long long) sim.counts.resumes,
            (unsigned long long) sim.counts.refills, (unsigned long long) sim.counts.resets, (unsigned long long) sim.counts.failures,
-           (unsigned long long) sim.counts.deaths, (unsigned long long) sim.counts.crashes, (unsigned long long) sim.counts.stops, (unsigned long long) sim.counts.audits);
+           (unsigned long long) sim.counts.deaths, (unsigned long long) sim.counts.crashes, (unsigned long long) sim.counts.stops,
+           (unsigned long long) sim.counts.audits);
     return 0;
 }

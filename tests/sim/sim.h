@@ -48,7 +48,7 @@ struct recipe {
     uint32_t cred_gen;
     int jwt_key, jwt_user; /* -1 none */
     int64_t jwt_age_s;
-    bool worker_key;       /* the API key's role */
+    bool worker_key; /* the API key's role */
     struct id session, task, into;
     int key, user, queue, kind; /* -1 none */
     int64_t idle_ms, age_ms, lease_ms, timeout_ms, deadline_ms, backoff_ms, ttl_ms, not_before_ms, unwatched_ms;
@@ -78,9 +78,9 @@ struct call {
     struct cmd *cmd;
     struct recipe r;
     uint64_t number;
-    bool with_engine;  /* the engine frees it when it is destroyed */
+    bool with_engine; /* the engine frees it when it is destroyed */
     bool submitted, abandoned, answered, audit, given_back;
-    bool cred_dead;   /* a newer generation was known when it was made */
+    bool cred_dead;    /* a newer generation was known when it was made */
     bool session_over; /* its session was known to have ended */
     uint64_t failures; /* of the store, when it was made */
     struct client *client;
@@ -101,8 +101,8 @@ struct shown { /* of one task in one version */
 struct known_task {
     struct id id, session;
     struct shown *shown;
-    uint64_t floor; /* the newest version that was let out in any form */
-    uint64_t floor_call; /* and how many calls had been made by then */
+    uint64_t floor;                              /* the newest version that was let out in any form */
+    uint64_t floor_call;                         /* and how many calls had been made by then */
     uint64_t version, full, loose, output_bytes; /* as last shown as a whole */
     uint32_t attempt, watch_gen;
     int state;
@@ -122,7 +122,7 @@ struct known_session {
     uint32_t gen;
     bool ended;
     unsigned rotations_asked, rotations_told; /* while they differ, its generation is not known for certain */
-    uint64_t shown_call; /* how many calls had been made when it was last shown */
+    uint64_t shown_call;                      /* how many calls had been made when it was last shown */
     char reason[16], user[8], created[32];
     int64_t ended_ms;
     unsigned listed, unfinished, finished, counted[2];

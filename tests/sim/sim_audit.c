@@ -38,7 +38,8 @@ static void answered_output(struct call *c) {
     struct known_task *t = task_known(c->r.task);
     struct str data = buf_view(&a->body);
     if (a->output_offset != audit.at && (audit.known || sim.options.max_output_per_task > 100000)) {
-        broken("output of task %s was asked from %llu and given from %llu", name_of(c->r.task), (unsigned long long) audit.at, (unsigned long long) a->output_offset);
+        broken("output of task %s was asked from %llu and given from %llu", name_of(c->r.task), (unsigned long long) audit.at,
+               (unsigned long long) a->output_offset);
     }
     audit.complete = data.len == 0;
     audit.at = a->output_offset + data.len;
@@ -73,7 +74,8 @@ static void answered_gone(struct call *c) {
 
 void audit_answered(struct call *c) {
     const struct answer *a = &c->cmd->answer;
-    bool gone = c->r.type == CMD_TASK_GET && c->r.cred == CRED_KEY && a->type == ANSWER_PROBLEM && (a->problem.err == ERR_GONE || a->problem.err == ERR_NOT_FOUND);
+    bool gone = c->r.type == CMD_TASK_GET && c->r.cred == CRED_KEY && a->type == ANSWER_PROBLEM &&
+                (a->problem.err == ERR_GONE || a->problem.err == ERR_NOT_FOUND);
     if (gone) {
         answered_gone(c);
     } else if (a->type == ANSWER_PROBLEM) {
@@ -134,7 +136,8 @@ static void check_counts(void) {
     }
     for (s = sim.sessions; s; s = s->hh.next) {
         if (is_listed(s->listed) && (s->unfinished != s->counted[0] || s->finished != s->counted[1])) {
-            broken("session %s says that it has %u and %u tasks, and has %u and %u", name_of(s->id), s->unfinished, s->finished, s->counted[0], s->counted[1]);
+            broken("session %s says that it has %u and %u tasks, and has %u and %u", name_of(s->id), s->unfinished, s->finished, s->counted[0],
+                   s->counted[1]);
         }
     }
 }
@@ -188,11 +191,13 @@ static void check_seen(const struct client *c, unsigned number, const struct kno
     bool plain = c->target != WATCH_TASK && !c->output;
     bool good = seen && seen->state && (plain ? seen->version == t->version && seen->full == t->full : seen->loose == t->loose);
     if (!good) {
-        broken("client %u saw task %s in version %llu, which stands in %llu", number, name_of(t->id), (unsigned long long) (seen ? seen->version : 0), (unsigned long long) t->version);
+        broken("client %u saw task %s in version %llu, which stands in %llu", number, name_of(t->id), (unsigned long long) (seen ? seen->version : 0),
+               (unsigned long long) t->version);
     }
     bool from_here = c->target == WATCH_TASK || !t->moved;
     if (!plain && (seen->has_output ? seen->offset != t->output_bytes : from_here && t->output_bytes)) {
-        broken("client %u has output of task %s up to %llu of %llu", number, name_of(t->id), (unsigned long long) seen->offset, (unsigned long long) t->output_bytes);
+        broken("client %u has output of task %s up to %llu of %llu", number, name_of(t->id), (unsigned long long) seen->offset,
+               (unsigned long long) t->output_bytes);
     }
 }
 
@@ -246,8 +251,9 @@ static void read_output(const struct known_task *t) {
         audit_call(&r);
     }
     if (audit.at != t->output_bytes || audit.acked_records * RECORD < t->acked_offset * (audit.acked_records > 0)) {
-        broken("task %s has output up to %llu of %llu; of attempt %u %llu bytes were taken and %u records are there", name_of(t->id), (unsigned long long) audit.at,
-               (unsigned long long) t->output_bytes, t->acked_attempt, (unsigned long long) t->acked_offset, audit.acked_records);
+        broken("task %s has output up to %llu of %llu; of attempt %u %llu bytes were taken and %u records are there", name_of(t->id),
+               (unsigned long long) audit.at, (unsigned long long) t->output_bytes, t->acked_attempt, (unsigned long long) t->acked_offset,
+               audit.acked_records);
     }
     if (t->acked_offset && !audit.acked_records && sim.options.max_output_per_task > 100000) {
         broken("task %s has lost the output of attempt %u", name_of(t->id), t->acked_attempt);
@@ -266,7 +272,7 @@ static void check_outputs(void) {
 
 static void check_waiting(void) {
     struct call *c;
-    TAILQ_FOREACH(c, &sim.calls, link) {
+    TAILQ_FOREACH (c, &sim.calls, link) {
         struct known_task *t = task_known(c->r.task);
         bool may_wait = c->r.wait_ms > 0 || (c->r.type == CMD_WATCH && c->r.page);
         if (!may_wait && !c->abandoned && !c->answered) {

@@ -73,7 +73,9 @@ static void report_of(struct cmd *c, const struct recipe *recipe, const struct r
         r->prompt = text(c, "question %u", from->message);
         r->schema = from->clear ? STR("{\"type\":\"string\"}") : STR_NONE;
         break;
-    case REPORT_SUCCEED: r->result = from->total ? text(c, "{\"of\":\"%s\",\"more\":\"%0*d\"}", name_of(recipe->task), (int) from->total, 7) : STR("null"); break;
+    case REPORT_SUCCEED:
+        r->result = from->total ? text(c, "{\"of\":\"%s\",\"more\":\"%0*d\"}", name_of(recipe->task), (int) from->total, 7) : STR("null");
+        break;
     case REPORT_FAIL:
         r->error_message = text(c, "error %u", from->message);
         r->error_detail = from->clear ? STR("[1, 2]") : STR_NONE;
@@ -186,17 +188,30 @@ void command_send(const struct recipe *r, unsigned loop, struct call **ret_call)
     }
     TAILQ_INSERT_TAIL(&sim.calls, call, link);
     letter_send(loop, (struct letter){.type = LETTER_SUBMIT, .call = call});
-    trace("call %llu: command %d of loop %u, credential %d %s gen %u, session %s, task %s, into %s, key %d, user %d, wait %lld", (unsigned long long) call->number,
-          (int) r->type, loop, (int) r->cred, name_of(r->cred_id), r->cred_gen, name_of(r->session), name_of(r->task), name_of(r->into), r->key, r->user,
-          (long long) r->wait_ms);
+    trace("call %llu: command %d of loop %u, credential %d %s gen %u, session %s, task %s, into %s, key %d, user %d, wait %lld %s%s",
+          (unsigned long long) call->number, (int) r->type, loop, (int) r->cred, name_of(r->cred_id), r->cred_gen, name_of(r->session),
+          name_of(r->task), name_of(r->into), r->key, r->user, (long long) r->wait_ms, r->idem, r->other_body ? " other" : "");
     if (ret_call) {
         *ret_call = call;
     }
 }
 
 void recipe_key(struct recipe *r, enum cmd_type type) {
-    *r = (struct recipe){.type = type, .cred = CRED_KEY, .key = -1, .user = -1, .queue = -1, .kind = -1, .jwt_key = -1, .jwt_user = -1, .state = -1,
-                         .lease_ms = -1, .unwatched_ms = -1, .attempts = 1, .max = 1, .limit = 1000, .wait_ms = CMD_NO_WAIT};
+    *r = (struct recipe){.type = type,
+                         .cred = CRED_KEY,
+                         .key = -1,
+                         .user = -1,
+                         .queue = -1,
+                         .kind = -1,
+                         .jwt_key = -1,
+                         .jwt_user = -1,
+                         .state = -1,
+                         .lease_ms = -1,
+                         .unwatched_ms = -1,
+                         .attempts = 1,
+                         .max = 1,
+                         .limit = 1000,
+                         .wait_ms = CMD_NO_WAIT};
 }
 
 /* ---- whose credential ---- */
@@ -304,17 +319,28 @@ static const struct {
     unsigned weight;
     bool of_session, of_task, by_person, waits, idempotent;
 } menu[] = {
-    {CMD_SESSION_CREATE, 3, false, false, false, false, true}, {CMD_SESSION_OPEN, 1, false, false, true, false, false},
-    {CMD_SESSION_GET, 3, true, false, true, false, false},     {CMD_SESSION_TOUCH, 2, true, false, false, false, true},
-    {CMD_SESSION_ROTATE, 4, true, false, false, false, true},  {CMD_SESSION_MERGE, 2, true, false, false, false, true},
-    {CMD_SESSION_END, 2, true, false, true, false, false},     {CMD_SESSION_LIST, 1, false, false, false, false, false},
-    {CMD_TASK_CREATE, 12, false, false, false, false, true},   {CMD_TASK_START, 4, true, false, true, false, true},
-    {CMD_TASK_GET, 7, false, true, true, true, false},         {CMD_TASK_RESULT, 2, false, true, true, false, false},
-    {CMD_TASK_OUTPUT, 3, false, true, true, true, false},      {CMD_TASK_INPUT, 2, false, true, false, false, false},
-    {CMD_TASK_CANCEL, 3, false, true, true, false, true},      {CMD_TASK_ANSWER, 4, false, true, true, false, true},
-    {CMD_TASK_SEEN, 3, false, true, true, false, true},        {CMD_TASK_BIND, 4, false, true, false, false, true},
-    {CMD_TASK_TOKEN, 2, false, true, false, false, true},      {CMD_TASK_DELETE, 2, false, true, false, false, false},
-    {CMD_TASK_LIST, 2, false, false, true, false, false},      {CMD_QUEUE_LIST, 1, false, false, false, false, false},
+    {CMD_SESSION_CREATE, 3, false, false, false, false, true},
+    {CMD_SESSION_OPEN, 1, false, false, true, false, false},
+    {CMD_SESSION_GET, 3, true, false, true, false, false},
+    {CMD_SESSION_TOUCH, 2, true, false, false, false, true},
+    {CMD_SESSION_ROTATE, 4, true, false, false, false, true},
+    {CMD_SESSION_MERGE, 2, true, false, false, false, true},
+    {CMD_SESSION_END, 2, true, false, true, false, false},
+    {CMD_SESSION_LIST, 1, false, false, false, false, false},
+    {CMD_TASK_CREATE, 12, false, false, false, false, true},
+    {CMD_TASK_START, 4, true, false, true, false, true},
+    {CMD_TASK_GET, 7, false, true, true, true, false},
+    {CMD_TASK_RESULT, 2, false, true, true, false, false},
+    {CMD_TASK_OUTPUT, 3, false, true, true, true, false},
+    {CMD_TASK_INPUT, 2, false, true, false, false, false},
+    {CMD_TASK_CANCEL, 3, false, true, true, false, true},
+    {CMD_TASK_ANSWER, 4, false, true, true, false, true},
+    {CMD_TASK_SEEN, 3, false, true, true, false, true},
+    {CMD_TASK_BIND, 4, false, true, false, false, true},
+    {CMD_TASK_TOKEN, 2, false, true, false, false, true},
+    {CMD_TASK_DELETE, 2, false, true, false, false, false},
+    {CMD_TASK_LIST, 2, false, false, true, false, false},
+    {CMD_QUEUE_LIST, 1, false, false, false, false, false},
     {CMD_AUTH, 1, true, false, true, false, false},
 };
 

@@ -143,7 +143,8 @@ static void feed_trim(struct feed *f) {
 
 static void feed_publish_frame(struct feed *f, struct frame *frame) {
     if (frame->seq <= f->last_seq) {
-        broken("channel %llu: number %llu after %llu", (unsigned long long) f->channel, (unsigned long long) frame->seq, (unsigned long long) f->last_seq);
+        broken("channel %llu: number %llu after %llu", (unsigned long long) f->channel, (unsigned long long) frame->seq,
+               (unsigned long long) f->last_seq);
     }
     f->last_seq = frame->seq;
     if (frame->kind != FRAME_LOG) {
@@ -183,7 +184,7 @@ static void feed_dropped(struct feed *f) {
 
 static void view_clear(struct client *c) {
     struct seen_task *t, *t2;
-    HASH_ITER(hh, c->view, t, t2) {
+    HASH_ITER (hh, c->view, t, t2) {
         HASH_DEL(c->view, t);
         mem_free(t);
     }
@@ -222,7 +223,8 @@ static void see_task(struct client *c, const struct json *j) {
     }
     struct seen_task *t = view_get(c, id);
     if (t->state && version <= t->version) {
-        broken("client %u saw task %s in version %llu and then in %llu", client_number(c), name_of(id), (unsigned long long) t->version, (unsigned long long) version);
+        broken("client %u saw task %s in version %llu and then in %llu", client_number(c), name_of(id), (unsigned long long) t->version,
+               (unsigned long long) version);
     }
     t->state = true;
     t->version = version;
@@ -241,7 +243,8 @@ static void see_output(struct client *c, const struct json *j) {
         broken("client %u was given output of task %s", client_number(c), name_of(id));
     }
     if (t->has_output ? offset < t->offset || (offset > t->offset && !may_jump) : offset && !may_jump && c->target == WATCH_TASK) {
-        broken("client %u: output of task %s goes on at %llu instead of %llu", client_number(c), name_of(id), (unsigned long long) offset, (unsigned long long) t->offset);
+        broken("client %u: output of task %s goes on at %llu instead of %llu", client_number(c), name_of(id), (unsigned long long) offset,
+               (unsigned long long) t->offset);
     }
     if (!t->has_output && offset && !may_jump && known && !known->moved && c->target != WATCH_TASK) {
         broken("client %u: output of task %s begins at %llu", client_number(c), name_of(id), (unsigned long long) offset);
@@ -343,7 +346,7 @@ void clients_close(bool say) {
 void loops_reset(void) {
     for (unsigned l = 0; l < LOOPS; l++) {
         struct feed *f, *f2;
-        HASH_ITER(hh, sim.feeds[l], f, f2) {
+        HASH_ITER (hh, sim.feeds[l], f, f2) {
             feed_empty(f);
             HASH_DEL(sim.feeds[l], f);
             mem_free(f);
@@ -415,7 +418,8 @@ static void client_cut(struct client *c, const struct mail *m) {
 }
 
 static void feed_cut_readers(struct feed *f, const struct mail *m) {
-    trace("channel %llu is cut: mask %u below %u how %d %s", (unsigned long long) f->channel, m->mask, m->below, (int) m->how, m->event ? m->event : "");
+    trace("channel %llu is cut: mask %u below %u how %d %s", (unsigned long long) f->channel, m->mask, m->below, (int) m->how,
+          m->event ? m->event : "");
     for (unsigned i = 0; i < CLIENTS; i++) {
         struct client *c = &sim.clients[i];
         if (c->state == CLIENT_READING && c->feed == f && (c->tag[0] & m->mask) && c->tag[1] < m->below) {

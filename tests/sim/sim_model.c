@@ -144,7 +144,6 @@ void model_number(struct id session, uint64_t seq, struct id task, bool gone) {
     }
 }
 
-
 static void claim_note(struct id task, uint64_t attempt, const struct call *c) {
     struct known_claim *k, key;
     memset(&key, 0, sizeof(key));
@@ -152,8 +151,8 @@ static void claim_note(struct id task, uint64_t attempt, const struct call *c) {
     key.key.attempt = attempt;
     HASH_FIND(hh, sim.claims, &key.key, sizeof(key.key), k);
     if (k) {
-        broken("attempt %llu of task %s was given to two claims, calls %llu and %llu", (unsigned long long) attempt, name_of(task), (unsigned long long) k->call,
-               (unsigned long long) c->number);
+        broken("attempt %llu of task %s was given to two claims, calls %llu and %llu", (unsigned long long) attempt, name_of(task),
+               (unsigned long long) k->call, (unsigned long long) c->number);
     }
     k = mem_alloc(sizeof(*k));
     k->key.task = task;
@@ -179,9 +178,9 @@ static void shown_note(struct known_task *t, uint64_t version, uint64_t full, ui
 
 void model_forget_all(void) {
     struct known_task *t, *t2;
-    HASH_ITER(hh, sim.tasks, t, t2) {
+    HASH_ITER (hh, sim.tasks, t, t2) {
         struct shown *s, *s2;
-        HASH_ITER(hh, t->shown, s, s2) {
+        HASH_ITER (hh, t->shown, s, s2) {
             HASH_DEL(t->shown, s);
             mem_free(s->text);
             mem_free(s);
@@ -190,17 +189,17 @@ void model_forget_all(void) {
         mem_free(t);
     }
     struct known_session *s, *s2;
-    HASH_ITER(hh, sim.sessions, s, s2) {
+    HASH_ITER (hh, sim.sessions, s, s2) {
         HASH_DEL(sim.sessions, s);
         mem_free(s);
     }
     struct known_number *n, *n2;
-    HASH_ITER(hh, sim.numbers, n, n2) {
+    HASH_ITER (hh, sim.numbers, n, n2) {
         HASH_DEL(sim.numbers, n);
         mem_free(n);
     }
     struct known_claim *k, *k2;
-    HASH_ITER(hh, sim.claims, k, k2) {
+    HASH_ITER (hh, sim.claims, k, k2) {
         HASH_DEL(sim.claims, k);
         mem_free(k);
     }
@@ -264,7 +263,8 @@ static void task_advance(struct known_task *t, const struct json *j) {
         broken("task %.*s was created at another time", STR_FMT(id));
     }
     if (was_ended && (state != t->state || !str_eqz(text_of(j, "ended_at"), t->ended) || outcome_of(j) != t->outcome)) {
-        broken("task %.*s had ended as %s and is now %s: %.*s", STR_FMT(id), task_state_name((enum task_state) t->state), task_state_name((enum task_state) state), STR_FMT(j->raw));
+        broken("task %.*s had ended as %s and is now %s: %.*s", STR_FMT(id), task_state_name((enum task_state) t->state),
+               task_state_name((enum task_state) state), STR_FMT(j->raw));
     }
     if (number_of(j, "attempt") < t->attempt || number_of(j, "output_bytes") < t->output_bytes) {
         broken("attempt or output of task %.*s stepped back: %.*s", STR_FMT(id), STR_FMT(j->raw));
@@ -433,8 +433,8 @@ static void problem_check(const struct call *c) {
     if (task_at_stake && task_known(r->task) && tombstones_last() && !sim.dead && !c->cmd->answer.problem.places) {
         broken("task %s was shown and now never was", name_of(r->task));
     }
-    if (err == ERR_NOT_FOUND && by_key && !id_is_none(r->session) && sim.options.ended_session_ttl > 3600 * SEC && session_known(r->session) && !sim.dead &&
-        !c->cmd->answer.problem.places) {
+    if (err == ERR_NOT_FOUND && by_key && !id_is_none(r->session) && sim.options.ended_session_ttl > 3600 * SEC && session_known(r->session) &&
+        !sim.dead && !c->cmd->answer.problem.places) {
         broken("session %s was shown and now never was", name_of(r->session));
     }
     bool watching = r->type == CMD_WATCH; /* a feed that is over is 410 as well */
@@ -521,7 +521,8 @@ static void reported(struct call *c, const struct json *root) {
         return;
     }
     if (attempt < number_of(root, "attempt") && !final) {
-        broken("call %llu: attempt %u reported while %llu was under way", (unsigned long long) c->number, attempt, (unsigned long long) number_of(root, "attempt"));
+        broken("call %llu: attempt %u reported while %llu was under way", (unsigned long long) c->number, attempt,
+               (unsigned long long) number_of(root, "attempt"));
     }
     if (!control) {
         final_check(c, text_of(root, "state"));

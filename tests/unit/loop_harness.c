@@ -128,8 +128,13 @@ static void *run(void *arg) {
 
 void server_start(const struct http_limits *limits) {
     static const struct http_limits roomy = {1 << 20, 16384, 8192, 1000, 10000, 10000, 10000, 10000, 1000000, 10000};
-    const struct http_handler handler = {.head = on_head, .body = on_body, .request = on_request, .gone = on_gone, .unwatched = on_unwatched,
-                                         .refill = on_refill, .problem = on_problem};
+    const struct http_handler handler = {.head = on_head,
+                                         .body = on_body,
+                                         .request = on_request,
+                                         .gone = on_gone,
+                                         .unwatched = on_unwatched,
+                                         .refill = on_refill,
+                                         .problem = on_problem};
     int fd;
     server = (struct server){0};
     assert_int_equal(http_listen("127.0.0.1", 0, 1, &fd, &server.port), 0);

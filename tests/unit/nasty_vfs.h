@@ -23,8 +23,8 @@ static sqlite3_file *nasty_real(sqlite3_file *f) {
     return ((struct nasty_file *) f)->real;
 }
 
-#define NASTY_PASS(name, call, ...) \
-    static int nasty_##name(__VA_ARGS__) { \
+#define NASTY_PASS(name, call, ...)           \
+    static int nasty_##name(__VA_ARGS__) {    \
         return nasty_real(f)->pMethods->call; \
     }
 NASTY_PASS(close, xClose(nasty_real(f)), sqlite3_file *f)
@@ -53,11 +53,23 @@ static int nasty_sync_all(sqlite3_file *f, int flags) {
     return ((struct nasty_file *) f)->kind & nasty_sync ? SQLITE_IOERR_FSYNC : nasty_real(f)->pMethods->xSync(nasty_real(f), flags);
 }
 
-static const sqlite3_io_methods nasty_methods = {
-    .iVersion = 2, .xClose = nasty_close, .xRead = nasty_read, .xWrite = nasty_write_at, .xTruncate = nasty_truncate, .xSync = nasty_sync_all,
-    .xFileSize = nasty_size, .xLock = nasty_lock, .xUnlock = nasty_unlock, .xCheckReservedLock = nasty_reserved, .xFileControl = nasty_control,
-    .xSectorSize = nasty_sector, .xDeviceCharacteristics = nasty_traits, .xShmMap = nasty_shm_map, .xShmLock = nasty_shm_lock,
-    .xShmBarrier = nasty_shm_barrier, .xShmUnmap = nasty_shm_unmap};
+static const sqlite3_io_methods nasty_methods = {.iVersion = 2,
+                                                 .xClose = nasty_close,
+                                                 .xRead = nasty_read,
+                                                 .xWrite = nasty_write_at,
+                                                 .xTruncate = nasty_truncate,
+                                                 .xSync = nasty_sync_all,
+                                                 .xFileSize = nasty_size,
+                                                 .xLock = nasty_lock,
+                                                 .xUnlock = nasty_unlock,
+                                                 .xCheckReservedLock = nasty_reserved,
+                                                 .xFileControl = nasty_control,
+                                                 .xSectorSize = nasty_sector,
+                                                 .xDeviceCharacteristics = nasty_traits,
+                                                 .xShmMap = nasty_shm_map,
+                                                 .xShmLock = nasty_shm_lock,
+                                                 .xShmBarrier = nasty_shm_barrier,
+                                                 .xShmUnmap = nasty_shm_unmap};
 
 static int nasty_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *f, int flags, int *ret_flags) {
     struct nasty_file *file = (struct nasty_file *) f;

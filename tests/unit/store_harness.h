@@ -149,14 +149,29 @@ static inline struct id nth_id(uint64_t n) {
 }
 
 static inline struct store_op op_session(uint64_t n, const char *user, const char *key, uint8_t state) {
-    return (struct store_op){.type = STORE_PUT_SESSION, .row.session = {
-        .id = nth_id(n), .state = state, .gen = 1, .seq = n * 10, .user = str_of(user), .key_hash = str_of(key), .metadata = STR("{}"),
-        .created_at = 1000, .active_at = 1500, .idle_timeout = 60000, .max_age = 0}};
+    return (struct store_op){.type = STORE_PUT_SESSION,
+                             .row.session = {.id = nth_id(n),
+                                             .state = state,
+                                             .gen = 1,
+                                             .seq = n * 10,
+                                             .user = str_of(user),
+                                             .key_hash = str_of(key),
+                                             .metadata = STR("{}"),
+                                             .created_at = 1000,
+                                             .active_at = 1500,
+                                             .idle_timeout = 60000,
+                                             .max_age = 0}};
 }
 
 static inline struct store_op op_task(uint64_t n, uint64_t session, uint8_t state, uint64_t version) {
-    return (struct store_op){.type = STORE_PUT_TASK, .row.task = {
-        .id = nth_id(n), .session = nth_id(session), .state = state, .version = version, .kind = STR("report"), .queue = STR("q"), .body = STR("body")}};
+    return (struct store_op){.type = STORE_PUT_TASK,
+                             .row.task = {.id = nth_id(n),
+                                          .session = nth_id(session),
+                                          .state = state,
+                                          .version = version,
+                                          .kind = STR("report"),
+                                          .queue = STR("q"),
+                                          .body = STR("body")}};
 }
 
 static inline struct store_op op_data(enum store_op_type type, uint64_t n, struct str data) {

@@ -105,6 +105,12 @@ static void json_numbers_read_back(void **state) {
         assert_buf(&b, rows[i].text);
     }
     uint64_t seed = 7;
+    for (int i = 0; i < 20000; i++) { /* with up to three decimals, as most are */
+        double v = ((double) (unit_random(&seed) >> (8 + unit_random(&seed) % 50)) - 1e4) / 1000;
+        buf_clear(&b);
+        buf_json_num(&b, v);
+        assert_true(strtod(buf_z(&b), NULL) == v);
+    }
     for (int i = 0; i < 20000; i++) {
         double v;
         uint64_t bits = unit_random(&seed);

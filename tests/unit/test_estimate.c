@@ -258,8 +258,8 @@ static void a_shape_is_learned_only_from_what_was_seen_whole(void **state) {
 
 static void a_shape_from_storage_is_looked_at(void **state) {
     (void) state;
-    const double good[] = {0.1, 0.1, 0.2, 0.3, 0.4, 0.9, 1}, falls[] = {0.1, 0.2, 0.3, 0.2, 0.5, 0.6, 0.7}, above[] = {0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 1.1},
-                 none[] = {0, 0, 0, NAN, 1, 1, 1}, below[] = {-0.1, 0, 0, 0, 0, 0, 0};
+    const double good[] = {0.1, 0.1, 0.2, 0.3, 0.4, 0.9, 1}, falls[] = {0.1, 0.2, 0.3, 0.2, 0.5, 0.6, 0.7},
+                 above[] = {0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 1.1}, none[] = {0, 0, 0, NAN, 1, 1, 1}, below[] = {-0.1, 0, 0, 0, 0, 0, 0};
     assert_true(kind_shape_valid(good));
     assert_false(kind_shape_valid(falls));
     assert_false(kind_shape_valid(above));
@@ -342,7 +342,7 @@ static void it_is_never_far_from_what_the_whole_run_says(void **state) {
             double eta = eta_of(&e, NULL, T0 + ms), naive = (double) ms / 1000 * (1e6 - current) / current;
             if (eta > 0 && e.whole) {
                 assert_true(eta >= naive / 51 && eta <= naive * 51);
-                assert_true(current > 2e5 || (eta >= naive * 0.85 && eta <= naive * 1.18)); /* 50 to the power of share squared */
+                assert_true(current > 2e5 || (eta >= naive * 0.99 && eta <= naive * 1.01)); /* early, they are the same */
             }
         }
     }

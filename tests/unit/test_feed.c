@@ -128,8 +128,9 @@ static void an_address_in_use_is_found_out(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(holds_the_newest_of_each_key_in_order), cmocka_unit_test(keeps_a_window_of_the_log), cmocka_unit_test(forgets_the_oldest_that_are_gone),
-        cmocka_unit_test(synced_never_goes_back), cmocka_unit_test(an_address_in_use_is_found_out),
+        cmocka_unit_test(holds_the_newest_of_each_key_in_order), cmocka_unit_test(keeps_a_window_of_the_log),
+        cmocka_unit_test(forgets_the_oldest_that_are_gone),      cmocka_unit_test(synced_never_goes_back),
+        cmocka_unit_test(an_address_in_use_is_found_out),
     };
     return cmocka_run_group_tests(tests, open_loop, close_loop);
 }

@@ -129,9 +129,11 @@ static void bodies_are_delimited(void **state) {
     CHECK("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\nExpect: 100-Continue\r\n\r\nhelloGET / HTTP/1.1\r\nHost: a\r\n\r\n",
           "POST / host=a expect Host=a Content-Length=5 Expect=100-Continue\nbody=hello\nGET / host=a Host=a\nbody=\n");
     CHECK("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 0\r\n\r\n", "POST / host=a Host=a Content-Length=0\nbody=\n");
-    CHECK("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n5\r\nhello\r\n01;x=\"y\" ; z\r\n!\r\nA \t;q\r\n0123456789\r\n000\r\n\r\nGET / HTTP/1.0\r\n\r\n",
+    CHECK("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: Chunked\r\n\r\n5\r\nhello\r\n01;x=\"y\" ; z\r\n!\r\nA "
+          "\t;q\r\n0123456789\r\n000\r\n\r\nGET / HTTP/1.0\r\n\r\n",
           "POST / host=a Host=a Transfer-Encoding=Chunked\nbody=hello!0123456789\nGET / host= 1.0 close\nbody=\n");
-    CHECK("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nTrailer: x\r\nB:\r\n\r\n", "POST / host=a Host=a Transfer-Encoding=chunked\nbody=\n");
+    CHECK("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nTrailer: x\r\nB:\r\n\r\n",
+          "POST / host=a Host=a Transfer-Encoding=chunked\nbody=\n");
     CHECK("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhel", "POST / host=a Host=a Content-Length=5\n");
 }
 
@@ -193,15 +195,30 @@ static void unclear_bodies_are_refused(void **state) {
     BAD("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked, chunked\r\n\r\n");
     BAD("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: identity\r\n\r\n");
     BAD("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding:\r\n\r\n");
-    BAD("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \x0b" "chunked\r\n\r\n");
+    BAD("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: \x0b"
+        "chunked\r\n\r\n");
     BAD("POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\nTransfer-Encoding: chunked\r\n\r\n");
     BAD("POST / HTTP/1.0\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n");
     check(STR("POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999999999999\r\n\r\n"), "413\n");
 }
 
 static void chunks_are_strict(void **state) {
-    static const char *const bad[] = {"\r\n", "x\r\n", "0x5\r\n", "-1\r\n", "5 \r\nhello\r\n", "5\nhello\r\n", "5\r\nhello!\r\n", "5\r\nhello\n", "5\r\nhello\r5",
-                                      "1000000000000000\r\n", "5;\x01\r\n", "0\r\nno colon\r\n\r\n", "0\r\n folded: x\r\n\r\n", "0\r\nA: b\n\r\n", "0\r\nA: \x02\r\n\r\n", "0\r\n\n"};
+    static const char *const bad[] = {"\r\n",
+                                      "x\r\n",
+                                      "0x5\r\n",
+                                      "-1\r\n",
+                                      "5 \r\nhello\r\n",
+                                      "5\nhello\r\n",
+                                      "5\r\nhello!\r\n",
+                                      "5\r\nhello\n",
+                                      "5\r\nhello\r5",
+                                      "1000000000000000\r\n",
+                                      "5;\x01\r\n",
+                                      "0\r\nno colon\r\n\r\n",
+                                      "0\r\n folded: x\r\n\r\n",
+                                      "0\r\nA: b\n\r\n",
+                                      "0\r\nA: \x02\r\n\r\n",
+                                      "0\r\n\n"};
     (void) state;
     for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
         struct buf text = {0};
@@ -247,8 +264,8 @@ static void limits_are_kept(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(heads_are_taken_apart), cmocka_unit_test(bodies_are_delimited), cmocka_unit_test(ambiguity_is_refused),
-        cmocka_unit_test(unclear_bodies_are_refused), cmocka_unit_test(chunks_are_strict), cmocka_unit_test(limits_are_kept),
+        cmocka_unit_test(heads_are_taken_apart),      cmocka_unit_test(bodies_are_delimited), cmocka_unit_test(ambiguity_is_refused),
+        cmocka_unit_test(unclear_bodies_are_refused), cmocka_unit_test(chunks_are_strict),    cmocka_unit_test(limits_are_kept),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -457,7 +457,7 @@ static void an_opaque_value_is_its_text(void **state) {
     struct json_error err;
     struct arena a = {0};
     struct str text = STR("[{\"a\":[1],\"input\":{\"x\":[1,2,{}],\"y\":\"\\n\",\"input\":1} , \"b\":{\"detail\":[ 7 ,8,9],\"c\":\"\\u0041\"}},"
-                         "{\"i\\u006eput\":\"\\u0041\"},{\"input\":null,\"detail\":true}]");
+                          "{\"i\\u006eput\":\"\\u0041\"},{\"input\":null,\"detail\":true}]");
     struct json *root = parse_opaque(&a, text, 0, &err);
     assert_non_null(root);
     const struct json *first = root->child, *input = json_get(first, "input"), *detail = json_get(json_get(first, "b"), "detail");
@@ -514,7 +514,8 @@ static void names_twice_are_found_wherever_they_stand(void **state) {
     uint64_t random = 7;
     struct buf b = {0};
     for (int round = 0; round < 300; round++) {
-        int count = 1 + (int) (unit_random(&random) % 100), twice = (int) (unit_random(&random) % 3) ? -1 : (int) (unit_random(&random) % (unsigned) count);
+        int count = 1 + (int) (unit_random(&random) % 100),
+            twice = (int) (unit_random(&random) % 3) ? -1 : (int) (unit_random(&random) % (unsigned) count);
         int again = twice < 0 ? -1 : twice + 1 + (int) (unit_random(&random) % (unsigned) (count - twice));
         struct json_error err;
         struct arena a = {0};

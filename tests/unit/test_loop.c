@@ -76,7 +76,8 @@ static void bodies_come_whole(void **state) {
     struct client c = client_open();
     client_send(&c, "POST /echo HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\n01234");
     assert_true(client_silent(&c, 30));
-    client_send(&c, "56789" "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
+    client_send(&c, "56789"
+                    "POST /echo HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n");
     client_expect(&c, "\r\n\r\n0123456789");
     client_send(&c, "2\r\nde\r\n0\r\n\r\n");
     client_expect(&c, "\r\n\r\nabcde");
@@ -294,11 +295,19 @@ static void draining_answers_what_is_under_way(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(answers_have_their_head), cmocka_unit_test(pipelined_answers_keep_their_order), cmocka_unit_test(no_more_than_so_many_at_once),
-        cmocka_unit_test(bodies_come_whole), cmocka_unit_test(bodies_stream_both_ways), cmocka_unit_test(expectations_are_met),
-        cmocka_unit_test(early_answers_keep_the_connection_if_little_follows), cmocka_unit_test(what_cannot_be_read_is_refused),
-        cmocka_unit_test(idle_connections_are_closed_silently), cmocka_unit_test(half_closed_peers_get_their_answers),
-        cmocka_unit_test(peers_that_are_gone_are_noticed), cmocka_unit_test(stalled_readers_are_cut), cmocka_unit_test(draining_answers_what_is_under_way),
+        cmocka_unit_test(answers_have_their_head),
+        cmocka_unit_test(pipelined_answers_keep_their_order),
+        cmocka_unit_test(no_more_than_so_many_at_once),
+        cmocka_unit_test(bodies_come_whole),
+        cmocka_unit_test(bodies_stream_both_ways),
+        cmocka_unit_test(expectations_are_met),
+        cmocka_unit_test(early_answers_keep_the_connection_if_little_follows),
+        cmocka_unit_test(what_cannot_be_read_is_refused),
+        cmocka_unit_test(idle_connections_are_closed_silently),
+        cmocka_unit_test(half_closed_peers_get_their_answers),
+        cmocka_unit_test(peers_that_are_gone_are_noticed),
+        cmocka_unit_test(stalled_readers_are_cut),
+        cmocka_unit_test(draining_answers_what_is_under_way),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -58,7 +58,9 @@ static const struct {
     {"\033]0;99%\00718%", "18%"},
     {"\033]0;99%\033\\19%", "19%"},
     {"10%\nand then nothing of the kind\n", "10%"},
-    {"\xe2\x94\x82" "42%\xe2\x94\x82", "42%"},
+    {"\xe2\x94\x82"
+     "42%\xe2\x94\x82",
+     "42%"},
 };
 
 static const char *const others[] = {
@@ -183,9 +185,8 @@ static void a_bad_pattern_is_told(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_usual_forms_are_found), cmocka_unit_test(what_only_looks_like_it_is_not),
-        cmocka_unit_test(any_split_finds_the_same),  cmocka_unit_test(news_is_told_once),
-        cmocka_unit_test(a_long_line_does_no_harm),  cmocka_unit_test(a_pattern_is_taken_instead),
+        cmocka_unit_test(the_usual_forms_are_found), cmocka_unit_test(what_only_looks_like_it_is_not), cmocka_unit_test(any_split_finds_the_same),
+        cmocka_unit_test(news_is_told_once),         cmocka_unit_test(a_long_line_does_no_harm),       cmocka_unit_test(a_pattern_is_taken_instead),
         cmocka_unit_test(a_bad_pattern_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

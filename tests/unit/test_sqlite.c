@@ -370,7 +370,13 @@ static void test_a_query_without_memory_fails_cleanly(void **state) {
     parts_open(&p, &h);
     struct id ids[] = {nth_id(1), nth_id(2)};
     for (int type = STORE_LOAD_SESSION; type <= STORE_START; type++) {
-        struct store_query q = {.type = (enum store_query_type) type, .id = nth_id(1), .ids = ids, .id_count = 2, .data = STR("u"), .limit = 1000, .filter = {.state = -1}};
+        struct store_query q = {.type = (enum store_query_type) type,
+                                .id = nth_id(1),
+                                .ids = ids,
+                                .id_count = 2,
+                                .data = STR("u"),
+                                .limit = 1000,
+                                .filter = {.state = -1}};
         for (int sqlite = 0; sqlite < 2; sqlite++) {
             for (int skip = 0; ask_refused(&p, q, skip, sqlite); skip++) {
                 assert_true(skip < 2000);
@@ -758,7 +764,7 @@ static void test_a_restore_that_cannot_be_leaves_nothing(void **state) {
     struct sqlite_restore how = {.least_gen = 1000, .extra = give_extra, .arg = &given};
     snprintf(bare, sizeof(bare), "%s.bare", h.path);
     assert_int_equal(sqlite_store_backup(h.path, bare, NULL, 0, &err), 0);
-    assert_int_equal(sqlite_store_restore(bare, again.path, &how, &err), -1); /* no backup */
+    assert_int_equal(sqlite_store_restore(bare, again.path, &how, &err), -1);   /* no backup */
     assert_int_equal(sqlite_store_restore(h.path, again.path, &how, &err), -1); /* nor is the store itself */
     assert_int_equal(sqlite_store_restore("/nonexistent/file", again.path, &how, &err), -1);
     given.result = -1;

@@ -3,8 +3,7 @@
 
 #include "store_harness.h"
 
-#define APPLY(h, ...) \
-    harness_apply((h), (struct store_op[]){__VA_ARGS__}, sizeof((struct store_op[]){__VA_ARGS__}) / sizeof(struct store_op))
+#define APPLY(h, ...) harness_apply((h), (struct store_op[]){__VA_ARGS__}, sizeof((struct store_op[]){__VA_ARGS__}) / sizeof(struct store_op))
 #define KEY_A "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 #define KEY_B "bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"
 
@@ -40,10 +39,24 @@ static bool task_there(struct harness *h, uint64_t n) {
 /* ---- behaviours ---- */
 
 static void session_comes_back_as_it_was_put(struct harness *h) {
-    struct store_op op = {.type = STORE_PUT_SESSION, .row.session = {
-        .id = nth_id(7), .state = 1, .reason = 3, .gen = 4000000000u, .seq = 5, .gone_floor = 6, .user = STR("u\0v"), .key_hash = STR(KEY_A),
-        .metadata = STR("{\"a\":\"\xc3\xa9\"}"), .created_at = 7, .ended_at = 8, .active_at = 9, .idle_timeout = 10, .max_age = 11, .rotated_at = 12,
-        .merged_into = nth_id(9), .due_at = 13}};
+    struct store_op op = {.type = STORE_PUT_SESSION,
+                          .row.session = {.id = nth_id(7),
+                                          .state = 1,
+                                          .reason = 3,
+                                          .gen = 4000000000u,
+                                          .seq = 5,
+                                          .gone_floor = 6,
+                                          .user = STR("u\0v"),
+                                          .key_hash = STR(KEY_A),
+                                          .metadata = STR("{\"a\":\"\xc3\xa9\"}"),
+                                          .created_at = 7,
+                                          .ended_at = 8,
+                                          .active_at = 9,
+                                          .idle_timeout = 10,
+                                          .max_age = 11,
+                                          .rotated_at = 12,
+                                          .merged_into = nth_id(9),
+                                          .due_at = 13}};
     assert_int_equal(APPLY(h, op), STORE_OK);
     struct store_query q = {.type = STORE_LOAD_SESSION, .id = nth_id(7)};
     ask(h, &q);
@@ -86,8 +99,9 @@ static void session_comes_with_tasks_by_version_and_gone_by_seq(struct harness *
     struct store_op gone2 = {.type = STORE_PUT_GONE, .row.gone = {.session = nth_id(1), .seq = 9, .task = nth_id(50), .reason = 1, .at = 5}};
     struct store_op gone1 = gone2;
     gone1.row.gone.seq = 4;
-    assert_int_equal(APPLY(h, op_session(1, NULL, NULL, 0), op_task(10, 1, 0, 30), op_task(11, 1, 1, 20), op_task(12, 1, 3, 10), op_task(13, 2, 1, 1), gone2,
-                           gone1), STORE_OK);
+    assert_int_equal(APPLY(h, op_session(1, NULL, NULL, 0), op_task(10, 1, 0, 30), op_task(11, 1, 1, 20), op_task(12, 1, 3, 10), op_task(13, 2, 1, 1),
+                           gone2, gone1),
+                     STORE_OK);
     struct store_query q = {.type = STORE_LOAD_SESSION, .id = nth_id(1)};
     ask(h, &q);
     assert_int_equal(q.task_count, 3);
@@ -125,10 +139,14 @@ static void later_put_replaces(struct harness *h) {
 }
 
 static void deleted_task_takes_everything_with_it(struct harness *h) {
-    struct store_op tombstone = {.type = STORE_PUT_TOMBSTONE, .row.tombstone = {
-        .task = nth_id(10), .session = nth_id(1), .watch_gen = 2, .attempt = 3, .kind = STR("k"), .state = 3, .ended_at = 4, .gone_at = 5}};
-    assert_int_equal(APPLY(h, op_task(10, 1, 3, 1), op_task(11, 1, 3, 2), op_data(STORE_PUT_INPUT, 10, STR("1")), op_data(STORE_PUT_INPUT, 11, STR("2")),
-                           op_data(STORE_PUT_RESULT, 10, STR("3")), op_output(10, 0, 1, "x"), op_output(11, 0, 2, "y")), STORE_OK);
+    struct store_op tombstone = {
+        .type = STORE_PUT_TOMBSTONE,
+        .row.tombstone = {
+            .task = nth_id(10), .session = nth_id(1), .watch_gen = 2, .attempt = 3, .kind = STR("k"), .state = 3, .ended_at = 4, .gone_at = 5}};
+    assert_int_equal(APPLY(h, op_task(10, 1, 3, 1), op_task(11, 1, 3, 2), op_data(STORE_PUT_INPUT, 10, STR("1")),
+                           op_data(STORE_PUT_INPUT, 11, STR("2")), op_data(STORE_PUT_RESULT, 10, STR("3")), op_output(10, 0, 1, "x"),
+                           op_output(11, 0, 2, "y")),
+                     STORE_OK);
     assert_int_equal(APPLY(h, op_number(STORE_DELETE_TASK, 10, 0), tombstone), STORE_OK);
     assert_true(task_there(h, 11));
     struct id ids[] = {nth_id(10), nth_id(11)};
@@ -178,7 +196,8 @@ static void key_belongs_to_one_active_session(struct harness *h) {
 }
 
 static void old_key_is_remembered_and_replaced(struct harness *h) {
-    struct store_op op = {.type = STORE_PUT_OLD_KEY, .row.old_key = {.key_hash = STR(KEY_A), .session = nth_id(1), .at = 10, .kept = true, .expires_at = 90}};
+    struct store_op op = {.type = STORE_PUT_OLD_KEY,
+                          .row.old_key = {.key_hash = STR(KEY_A), .session = nth_id(1), .at = 10, .kept = true, .expires_at = 90}};
     assert_int_equal(APPLY(h, op), STORE_OK);
     op.row.old_key.at = 20;
     op.row.old_key.kept = false;
@@ -194,7 +213,8 @@ static void old_key_is_remembered_and_replaced(struct harness *h) {
 
 static void user_has_active_sessions_and_ended_ones_with_tasks(struct harness *h) {
     assert_int_equal(APPLY(h, op_session(1, "u", NULL, 0), op_session(2, "u", NULL, 1), op_session(3, "u", NULL, 1), op_session(4, "v", NULL, 0),
-                           op_task(10, 3, 3, 1), op_task(11, 1, 1, 1), op_task(12, 1, 5, 2), op_task(13, 1, 2, 3)), STORE_OK);
+                           op_task(10, 3, 3, 1), op_task(11, 1, 1, 1), op_task(12, 1, 5, 2), op_task(13, 1, 2, 3)),
+                     STORE_OK);
     struct store_query q = {.type = STORE_FIND_USER, .data = STR("u")};
     ask(h, &q);
     assert_int_equal(q.session_count, 2);
@@ -204,8 +224,10 @@ static void user_has_active_sessions_and_ended_ones_with_tasks(struct harness *h
 }
 
 static void idempotency_answer_is_kept_until_it_expires(struct harness *h) {
-    struct store_op op = {.type = STORE_PUT_IDEMPOTENCY, .row.idempotency = {
-        .scope = STR(KEY_A), .request = STR("{}"), .status = 202, .location = STR("/v1/x"), .answer = STR("{\"a\":1}"), .expires_at = 100}};
+    struct store_op op = {
+        .type = STORE_PUT_IDEMPOTENCY,
+        .row.idempotency = {
+            .scope = STR(KEY_A), .request = STR("{}"), .status = 202, .location = STR("/v1/x"), .answer = STR("{\"a\":1}"), .expires_at = 100}};
     assert_int_equal(APPLY(h, op), STORE_OK);
     struct store_query q = {.type = STORE_FIND_IDEMPOTENCY, .data = STR(KEY_A), .time = 99};
     ask(h, &q);
@@ -232,7 +254,8 @@ static void ask_output(struct harness *h, struct store_query *q, uint64_t offset
 }
 
 static void output_is_read_from_the_row_that_holds_the_offset(struct harness *h) {
-    assert_int_equal(APPLY(h, op_output(5, 0, 1, "abcd"), op_output(5, 4, 2, "efgh"), op_output(5, 8, 3, "ijkl"), op_output(6, 0, 2, "zz")), STORE_OK);
+    assert_int_equal(APPLY(h, op_output(5, 0, 1, "abcd"), op_output(5, 4, 2, "efgh"), op_output(5, 8, 3, "ijkl"), op_output(6, 0, 2, "zz")),
+                     STORE_OK);
     struct store_query q = {.type = STORE_GET_OUTPUT, .id = nth_id(5)};
     ask_output(h, &q, 0, 1000, 3, 0);
     assert_text(q.output[1].data, "efgh");
@@ -251,7 +274,8 @@ static void output_is_read_from_the_row_that_holds_the_offset(struct harness *h)
 
 static void output_of_several_tasks_comes_in_order_of_seq(struct harness *h) {
     assert_int_equal(APPLY(h, op_output(5, 0, 11, "aa"), op_output(6, 0, 12, "bb"), op_output(5, 2, 13, "cc"), op_output(6, 2, 14, "dd"),
-                           op_output(7, 0, 12, "no")), STORE_OK);
+                           op_output(7, 0, 12, "no")),
+                     STORE_OK);
     struct id ids[] = {nth_id(6), nth_id(5)};
     struct store_query q = {.type = STORE_GET_OUTPUT_AFTER, .ids = ids, .id_count = 2, .number = 11, .limit = 1000};
     ask(h, &q);
@@ -273,7 +297,8 @@ static void output_of_several_tasks_comes_in_order_of_seq(struct harness *h) {
 }
 
 static void what_is_due_comes_earliest_first(struct harness *h) {
-    struct store_op ops[] = {op_session(1, NULL, NULL, 0), op_session(2, NULL, NULL, 0), op_session(3, NULL, NULL, 0), op_task(10, 1, 1, 1), op_task(11, 2, 1, 1)};
+    struct store_op ops[] = {op_session(1, NULL, NULL, 0), op_session(2, NULL, NULL, 0), op_session(3, NULL, NULL, 0), op_task(10, 1, 1, 1),
+                             op_task(11, 2, 1, 1)};
     ops[0].row.session.due_at = 200;
     ops[1].row.session.due_at = 100;
     ops[3].row.task.due_at = 150;
@@ -304,7 +329,8 @@ static struct store_op op_named(enum store_op_type type, struct str name, struct
 static void start_names_sessions_with_unfinished_tasks(struct harness *h) {
     assert_int_equal(APPLY(h, op_task(10, 3, 0, 1), op_task(11, 2, 3, 1), op_task(12, 1, 2, 1), op_task(13, 3, 1, 1), op_task(14, 4, 4, 1),
                            op_named(STORE_PUT_KIND, STR("b"), STR("2")), op_named(STORE_PUT_KIND, STR("a"), STR("1")),
-                           op_named(STORE_PUT_META, STR("epoch"), STR("5f2c")), op_named(STORE_PUT_META, STR("clean"), STR("0"))), STORE_OK);
+                           op_named(STORE_PUT_META, STR("epoch"), STR("5f2c")), op_named(STORE_PUT_META, STR("clean"), STR("0"))),
+                     STORE_OK);
     assert_int_equal(APPLY(h, op_named(STORE_PUT_META, STR("clean"), STR("1"))), STORE_OK);
     struct store_query q = {.type = STORE_START};
     ask(h, &q);
@@ -385,7 +411,9 @@ static void lists_are_newest_first_in_pages(struct harness *h) {
 }
 
 static void session_list_counts_tasks(struct harness *h) {
-    assert_int_equal(APPLY(h, op_session(1, NULL, NULL, 0), op_session(2, NULL, NULL, 0), op_task(10, 1, 0, 1), op_task(11, 1, 2, 1), op_task(12, 1, 4, 1)), STORE_OK);
+    assert_int_equal(
+        APPLY(h, op_session(1, NULL, NULL, 0), op_session(2, NULL, NULL, 0), op_task(10, 1, 0, 1), op_task(11, 1, 2, 1), op_task(12, 1, 4, 1)),
+        STORE_OK);
     struct store_query q = {.type = STORE_LIST_SESSIONS, .limit = 10, .filter = {.state = -1}};
     ask(h, &q);
     assert_int_equal(q.session_count, 2);
@@ -431,7 +459,8 @@ static size_t tombstones_left(struct harness *h, uint64_t count) {
 static void forgetting_takes_what_is_over_a_piece_at_a_time(struct harness *h) {
     static struct store_op ops[603];
     for (uint64_t i = 0; i < 601; i++) {
-        ops[i] = (struct store_op){.type = STORE_PUT_TOMBSTONE, .row.tombstone = {.task = nth_id(i + 1), .gone_at = i < 600 ? 100 : 101, .kind = STR("k")}};
+        ops[i] = (struct store_op){.type = STORE_PUT_TOMBSTONE,
+                                   .row.tombstone = {.task = nth_id(i + 1), .gone_at = i < 600 ? 100 : 101, .kind = STR("k")}};
     }
     ops[601] = (struct store_op){.type = STORE_PUT_OLD_KEY, .row.old_key = {.key_hash = STR(KEY_A), .expires_at = 600}};
     ops[602] = (struct store_op){.type = STORE_PUT_OLD_KEY, .row.old_key = {.key_hash = STR(KEY_B), .expires_at = 601}};
@@ -483,19 +512,20 @@ static void on_both(behaviour *b) {
     }
 }
 
-#define BEHAVIOURS(X) \
-    X(session_comes_back_as_it_was_put) X(none_and_empty_are_different) X(session_comes_with_tasks_by_version_and_gone_by_seq) X(later_put_replaces) \
-    X(deleted_task_takes_everything_with_it) X(key_belongs_to_one_active_session) X(old_key_is_remembered_and_replaced) \
-    X(user_has_active_sessions_and_ended_ones_with_tasks) X(idempotency_answer_is_kept_until_it_expires) \
-    X(output_is_read_from_the_row_that_holds_the_offset) X(output_of_several_tasks_comes_in_order_of_seq) X(what_is_due_comes_earliest_first) \
-    X(start_names_sessions_with_unfinished_tasks) X(first_start_finds_nothing) X(lists_are_newest_first_in_pages) X(session_list_counts_tasks) \
-    X(gone_is_forgotten_up_to_a_seq_and_with_its_session) X(forgetting_takes_what_is_over_a_piece_at_a_time) X(large_and_binary_texts_come_back_whole) \
-    X(empty_batch_succeeds)
+#define BEHAVIOURS(X)                                                                                                                         \
+    X(session_comes_back_as_it_was_put)                                                                                                       \
+    X(none_and_empty_are_different) X(session_comes_with_tasks_by_version_and_gone_by_seq) X(later_put_replaces)                              \
+        X(deleted_task_takes_everything_with_it) X(key_belongs_to_one_active_session) X(old_key_is_remembered_and_replaced)                   \
+            X(user_has_active_sessions_and_ended_ones_with_tasks) X(idempotency_answer_is_kept_until_it_expires)                              \
+                X(output_is_read_from_the_row_that_holds_the_offset) X(output_of_several_tasks_comes_in_order_of_seq)                         \
+                    X(what_is_due_comes_earliest_first) X(start_names_sessions_with_unfinished_tasks) X(first_start_finds_nothing)            \
+                        X(lists_are_newest_first_in_pages) X(session_list_counts_tasks) X(gone_is_forgotten_up_to_a_seq_and_with_its_session) \
+                            X(forgetting_takes_what_is_over_a_piece_at_a_time) X(large_and_binary_texts_come_back_whole) X(empty_batch_succeeds)
 
-#define X(name) \
+#define X(name)                             \
     static void test_##name(void **state) { \
-        (void) state; \
-        on_both(name); \
+        (void) state;                       \
+        on_both(name);                      \
     }
 BEHAVIOURS(X)
 #undef X
@@ -524,26 +554,52 @@ static struct str some_hash(void) {
 }
 
 static struct store_op some_session(void) {
-    return (struct store_op){.type = STORE_PUT_SESSION, .row.session = {
-        .id = nth_id(1 + dice(12)), .state = dice(3) == 0, .reason = (uint8_t) dice(4), .gen = (uint32_t) dice(9), .seq = dice(1000), .gone_floor = dice(9),
-        .user = some_text(3), .key_hash = dice(6) ? STR_NONE : some_hash(), .metadata = some_text(9), .created_at = (int64_t) dice(99),
-        .ended_at = (int64_t) dice(99), .active_at = (int64_t) dice(99), .idle_timeout = (int64_t) dice(99), .max_age = (int64_t) dice(99),
-        .rotated_at = (int64_t) dice(99), .merged_into = dice(4) ? no_id : nth_id(dice(12)), .due_at = (int64_t) dice(50)}};
+    return (struct store_op){.type = STORE_PUT_SESSION,
+                             .row.session = {.id = nth_id(1 + dice(12)),
+                                             .state = dice(3) == 0,
+                                             .reason = (uint8_t) dice(4),
+                                             .gen = (uint32_t) dice(9),
+                                             .seq = dice(1000),
+                                             .gone_floor = dice(9),
+                                             .user = some_text(3),
+                                             .key_hash = dice(6) ? STR_NONE : some_hash(),
+                                             .metadata = some_text(9),
+                                             .created_at = (int64_t) dice(99),
+                                             .ended_at = (int64_t) dice(99),
+                                             .active_at = (int64_t) dice(99),
+                                             .idle_timeout = (int64_t) dice(99),
+                                             .max_age = (int64_t) dice(99),
+                                             .rotated_at = (int64_t) dice(99),
+                                             .merged_into = dice(4) ? no_id : nth_id(dice(12)),
+                                             .due_at = (int64_t) dice(50)}};
 }
 
 static struct store_op some_rare_op(void) {
     switch (dice(7)) {
     case 0:
-        return (struct store_op){.type = STORE_PUT_TOMBSTONE, .row.tombstone = {
-            .task = nth_id(1 + dice(40)), .session = nth_id(dice(12)), .watch_gen = (uint32_t) dice(9), .attempt = (uint32_t) dice(9), .kind = some_text(5),
-            .state = (uint8_t) dice(6), .ended_at = (int64_t) dice(90), .gone_at = (int64_t) dice(90)}};
+        return (struct store_op){.type = STORE_PUT_TOMBSTONE,
+                                 .row.tombstone = {.task = nth_id(1 + dice(40)),
+                                                   .session = nth_id(dice(12)),
+                                                   .watch_gen = (uint32_t) dice(9),
+                                                   .attempt = (uint32_t) dice(9),
+                                                   .kind = some_text(5),
+                                                   .state = (uint8_t) dice(6),
+                                                   .ended_at = (int64_t) dice(90),
+                                                   .gone_at = (int64_t) dice(90)}};
     case 1:
-        return (struct store_op){.type = STORE_PUT_IDEMPOTENCY, .row.idempotency = {
-            .scope = some_hash(), .request = some_text(20), .status = (int) dice(500), .location = some_text(3), .cookie = some_text(3),
-            .answer = some_text(20), .expires_at = (int64_t) dice(90)}};
+        return (struct store_op){.type = STORE_PUT_IDEMPOTENCY,
+                                 .row.idempotency = {.scope = some_hash(),
+                                                     .request = some_text(20),
+                                                     .status = (int) dice(500),
+                                                     .location = some_text(3),
+                                                     .cookie = some_text(3),
+                                                     .answer = some_text(20),
+                                                     .expires_at = (int64_t) dice(90)}};
     case 2:
-        return (struct store_op){.type = STORE_PUT_OLD_KEY, .row.old_key = {
-            .key_hash = some_hash(), .session = nth_id(dice(12)), .at = (int64_t) dice(90), .kept = dice(2), .expires_at = (int64_t) dice(90)}};
+        return (struct store_op){
+            .type = STORE_PUT_OLD_KEY,
+            .row.old_key = {
+                .key_hash = some_hash(), .session = nth_id(dice(12)), .at = (int64_t) dice(90), .kept = dice(2), .expires_at = (int64_t) dice(90)}};
     case 3: return (struct store_op){.type = STORE_PUT_KIND, .row.kind = {.kind = str_n("kindkind", 1 + dice(7)), .body = some_text(20)}};
     case 4: return op_named(STORE_PUT_META, dice(2) ? STR("clean") : STR("epoch"), some_text(9));
     case 5: return (struct store_op){.type = STORE_FORGET, .number = dice(100), .number2 = dice(20)};
@@ -559,9 +615,15 @@ static struct store_op some_op(void) {
     case 2:
     case 3:
     case 4:
-        return (struct store_op){.type = STORE_PUT_TASK, .row.task = {
-            .id = task, .session = session, .state = (uint8_t) dice(6), .version = dice(60), .due_at = (int64_t) dice(50), .kind = some_text(4),
-            .queue = some_text(3), .body = some_text(25)}};
+        return (struct store_op){.type = STORE_PUT_TASK,
+                                 .row.task = {.id = task,
+                                              .session = session,
+                                              .state = (uint8_t) dice(6),
+                                              .version = dice(60),
+                                              .due_at = (int64_t) dice(50),
+                                              .kind = some_text(4),
+                                              .queue = some_text(3),
+                                              .body = some_text(25)}};
     case 5: return (struct store_op){.type = STORE_DELETE_TASK, .id = task};
     case 6: return (struct store_op){.type = dice(2) ? STORE_PUT_INPUT : STORE_PUT_RESULT, .id = task, .data = some_text(30)};
     case 7:
@@ -572,16 +634,23 @@ static struct store_op some_op(void) {
     }
     case 9: return (struct store_op){.type = STORE_TRIM_OUTPUT, .id = nth_id(1 + dice(6)), .number = dice(12)};
     case 10:
-        return dice(3) ? (struct store_op){.type = STORE_PUT_GONE, .row.gone = {.session = session, .seq = dice(30), .task = task,
-                                                                                .reason = (uint8_t) dice(3), .at = (int64_t) dice(9)}}
-                       : (struct store_op){.type = STORE_DELETE_GONE, .id = session, .number = dice(15)};
+        return dice(3)
+                   ? (struct store_op){.type = STORE_PUT_GONE,
+                                       .row.gone =
+                                           {.session = session, .seq = dice(30), .task = task, .reason = (uint8_t) dice(3), .at = (int64_t) dice(9)}}
+                   : (struct store_op){.type = STORE_DELETE_GONE, .id = session, .number = dice(15)};
     default: return some_rare_op();
     }
 }
 
 static struct store_query some_query(struct id *ids) {
-    struct store_query q = {.type = (enum store_query_type) dice(STORE_START + 1), .id = nth_id(1 + dice(40)), .ids = ids, .number = dice(40),
-                            .time = (int64_t) dice(90), .limit = dice(30), .filter = {.state = (int) dice(7) - 1}};
+    struct store_query q = {.type = (enum store_query_type) dice(STORE_START + 1),
+                            .id = nth_id(1 + dice(40)),
+                            .ids = ids,
+                            .number = dice(40),
+                            .time = (int64_t) dice(90),
+                            .limit = dice(30),
+                            .filter = {.state = (int) dice(7) - 1}};
     q.id_count = 1 + dice(3);
     uint64_t first = dice(30);
     for (size_t i = 0; i < q.id_count; i++) {
@@ -764,7 +833,7 @@ int main(void) {
 #define X(name) cmocka_unit_test(test_##name),
         BEHAVIOURS(X)
 #undef X
-        cmocka_unit_test(test_both_stores_answer_alike),
+            cmocka_unit_test(test_both_stores_answer_alike),
         cmocka_unit_test(test_memory_fails_one_batch_on_demand),
         cmocka_unit_test(test_memory_dies_until_a_restart),
         cmocka_unit_test(test_memory_crash_keeps_a_batch_under_way_whole_or_not_at_all),

@@ -211,7 +211,12 @@ static void a_task_reads_back_as_it_was_written(void **state) {
     (void) state;
     for (int s = 0; s < TASK_STATES; s++) {
         struct task t = make_in((enum task_state) s), back = {0};
-        struct report r = {.has_current = REPORT_SET, .current = 1.5, .has_total = REPORT_SET, .total = 3, .has_message = REPORT_SET, .message = STR("a \"b\" \xc3\xa4\n")};
+        struct report r = {.has_current = REPORT_SET,
+                           .current = 1.5,
+                           .has_total = REPORT_SET,
+                           .total = 3,
+                           .has_message = REPORT_SET,
+                           .message = STR("a \"b\" \xc3\xa4\n")};
         task_progress(&t, &r, T0);
         t.version = 77;
         t.final_attempt = 1;
@@ -240,9 +245,10 @@ static void a_task_reads_back_as_it_was_written(void **state) {
 
 static void what_people_see_is_json_with_every_member(void **state) {
     (void) state;
-    static const char *const members[] = {"id",       "session",        "kind",       "title",      "state",      "version",  "progress", "cancel_requested", "cancel_reason", "stalled",       "attempt", "max_attempts",
-                                          "on_session_end", "queue", "created_at", "started_at", "updated_at", "ended_at", "seen_at",  "expires_at",       "output_bytes",  "input_request", "result",  "result_bytes",
-                                          "error",    "metadata"};
+    static const char *const members[] = {
+        "id",      "session",    "kind",         "title",          "state",  "version",      "progress",   "cancel_requested", "cancel_reason",
+        "stalled", "attempt",    "max_attempts", "on_session_end", "queue",  "created_at",   "started_at", "updated_at",       "ended_at",
+        "seen_at", "expires_at", "output_bytes", "input_request",  "result", "result_bytes", "error",      "metadata"};
     struct task t = make_in(TASK_INPUT_REQUIRED);
     struct buf out = {0};
     struct arena a = {0};

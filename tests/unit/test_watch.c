@@ -6,7 +6,8 @@
 #include <unistd.h>
 
 #define GET(path) "GET " path " HTTP/1.1\r\nHost: a\r\n\r\n"
-#define UPGRADE(more) "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" more "\r\n"
+#define UPGRADE(more) \
+    "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" more "\r\n"
 #define VERSION "Sec-WebSocket-Version: 13\r\n"
 #define EVENT(n, data) "id: e-f-" n "\nevent: task\ndata: " data "\n\n"
 #define LIVE(n) "id: e-f-" n "\nevent: live\ndata: {\"seq\":" n "}\n\n"
@@ -120,7 +121,8 @@ static void silence_is_broken(void **state) {
     client_send(&w, UPGRADE(VERSION));
     client_expect(&w, "\x89");
     for (int i = 0; i < 10; i++) {
-        client_send(&w, "\x8a\x80" "abcd");
+        client_send(&w, "\x8a\x80"
+                        "abcd");
         usleep(50000);
     }
     client_expect(&w, "\x89");
@@ -255,8 +257,10 @@ static void what_the_log_no_longer_has_is_asked_for(void **state) {
     on_loop(do_refill, &first);
     wait_for(&server.refills, 5);
     on_loop(do_refill, &second);
-    client_expect(&p, "{\"events\":[{\"id\":\"e-f-3\",\"event\":\"task\",\"data\":3},{\"id\":\"e-f-5\",\"event\":\"task\",\"data\":5},{\"id\":\"e-f-9\",\"event\":\"task\",\"data\":9},"
-                      "{\"id\":\"e-f-10\",\"event\":\"task\",\"data\":10},{\"id\":\"e-f-11\",\"event\":\"task\",\"data\":11}],\"cursor\":\"e-f-11\"}");
+    client_expect(&p,
+                  "{\"events\":[{\"id\":\"e-f-3\",\"event\":\"task\",\"data\":3},{\"id\":\"e-f-5\",\"event\":\"task\",\"data\":5},{\"id\":\"e-f-9\","
+                  "\"event\":\"task\",\"data\":9},"
+                  "{\"id\":\"e-f-10\",\"event\":\"task\",\"data\":10},{\"id\":\"e-f-11\",\"event\":\"task\",\"data\":11}],\"cursor\":\"e-f-11\"}");
     client_send(&q, GET("/page"));
     wait_for(&server.refills, 6);
     on_loop(do_refill, &failed);
@@ -333,7 +337,9 @@ static void pages_wait_for_something_to_say(void **state) {
     client_expect(&c, "now");
     server.start.reset = true;
     client_send(&c, GET("/page"));
-    client_expect(&c, "{\"events\":[{\"id\":\"e-f-0\",\"event\":\"reset\",\"data\":{}},{\"id\":\"e-f-6\",\"event\":\"task\",\"data\":6}],\"cursor\":\"e-f-6\"}");
+    client_expect(
+        &c,
+        "{\"events\":[{\"id\":\"e-f-0\",\"event\":\"reset\",\"data\":{}},{\"id\":\"e-f-6\",\"event\":\"task\",\"data\":6}],\"cursor\":\"e-f-6\"}");
     wait_for(&server.unwatched, 4);
     client_close(&c);
     server_stop(0);
@@ -433,7 +439,9 @@ static void websockets_only_listen_politely(void **state) {
     publish(FRAME_STATE, 1, 1, "1");
     client_expect(&c, "{\"id\":\"e-f-1\",\"event\":\"task\",\"data\":1}");
     buf_clear(&b);
-    put_frame(&b, 0x88, STR("\x0f\xa0" "bye"));
+    put_frame(&b, 0x88,
+              STR("\x0f\xa0"
+                  "bye"));
     ws_send(&c, &b);
     assert_memory_equal(client_rest(&c), "\x88\x02\x0f\xa0", 4);
     wait_for(&server.unwatched, 1);
@@ -454,7 +462,8 @@ static void websocket_errors_are_named(void **state) {
     struct buf b = {0}, big = {0};
     (void) state;
     server_start(NULL);
-    buf_puts(&b, "\x81\x01" "a");
+    buf_puts(&b, "\x81\x01"
+                 "a");
     ws_closed_with(&b, "\x88\x02\x03\xea"); /* 1002: not masked */
     buf_clear(&b);
     put_frame(&b, 0x81, STR("\xff"));
@@ -493,7 +502,8 @@ static void frames_sent_with_the_handshake_are_read(void **state) {
     buf_puts(&b, UPGRADE(VERSION));
     put_frame(&b, 0x89, STR("early"));
     ws_send(&c, &b);
-    client_expect(&c, "\x8a\x05" "early");
+    client_expect(&c, "\x8a\x05"
+                      "early");
     buf_fini(&b);
     client_close(&c);
     server_stop(0);
@@ -568,14 +578,24 @@ static void many_watchers_get_the_same(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_fresh_stream_is_state_then_live_then_changes), cmocka_unit_test(a_resumed_stream_begins_behind_its_cursor),
-        cmocka_unit_test(slow_readers_skip), cmocka_unit_test(silence_is_broken), cmocka_unit_test(rotated_streams_get_what_was_before),
-        cmocka_unit_test(cut_streams_carry_nothing_later), cmocka_unit_test(what_the_log_no_longer_has_is_asked_for),
-        cmocka_unit_test(a_cut_does_not_wait_for_a_refill), cmocka_unit_test(those_behind_what_is_forgotten_begin_anew),
-        cmocka_unit_test(pages_wait_for_something_to_say), cmocka_unit_test(pages_that_are_cut_are_answered),
-        cmocka_unit_test(a_page_has_a_thousand_events_at_most), cmocka_unit_test(websockets_only_listen_politely),
-        cmocka_unit_test(websocket_errors_are_named), cmocka_unit_test(frames_sent_with_the_handshake_are_read), cmocka_unit_test(streams_grow_old),
-        cmocka_unit_test(draining_sends_streams_away), cmocka_unit_test(many_watchers_get_the_same),
+        cmocka_unit_test(a_fresh_stream_is_state_then_live_then_changes),
+        cmocka_unit_test(a_resumed_stream_begins_behind_its_cursor),
+        cmocka_unit_test(slow_readers_skip),
+        cmocka_unit_test(silence_is_broken),
+        cmocka_unit_test(rotated_streams_get_what_was_before),
+        cmocka_unit_test(cut_streams_carry_nothing_later),
+        cmocka_unit_test(what_the_log_no_longer_has_is_asked_for),
+        cmocka_unit_test(a_cut_does_not_wait_for_a_refill),
+        cmocka_unit_test(those_behind_what_is_forgotten_begin_anew),
+        cmocka_unit_test(pages_wait_for_something_to_say),
+        cmocka_unit_test(pages_that_are_cut_are_answered),
+        cmocka_unit_test(a_page_has_a_thousand_events_at_most),
+        cmocka_unit_test(websockets_only_listen_politely),
+        cmocka_unit_test(websocket_errors_are_named),
+        cmocka_unit_test(frames_sent_with_the_handshake_are_read),
+        cmocka_unit_test(streams_grow_old),
+        cmocka_unit_test(draining_sends_streams_away),
+        cmocka_unit_test(many_watchers_get_the_same),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -53,7 +53,7 @@ export class Command {
     }
 
     untilOut(pattern) {
-        return until(() => pattern.exec(this.out), `${pattern} on standard output; so far ${JSON.stringify(this.out.slice(-500))} ${this.err}`);
+        return until(() => pattern.exec(this.out), `${pattern} on standard output`);
     }
 
     untilErr(pattern) {
