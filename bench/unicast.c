@@ -12,7 +12,7 @@
 #define CONNS 32
 #define DEPTH 8
 #define RUNS_MAX 9
-#define WATCHERS_LEAST 1000 /* far more than requests under way: no two of them on one task */
+#define WATCHERS 10000
 
 struct many {
     struct world world; /* bowline's; of nchan only the pool is used */
@@ -23,8 +23,14 @@ struct many {
     uint64_t round; /* messages each has been sent before this turn */
 };
 
+/* As many for each connection, so that all reports on a task go over the same one and their order is known. */
+static unsigned many_size(const struct plan *p) {
+    unsigned wanted = p->watchers ? p->watchers : WATCHERS;
+    return wanted - wanted % CONNS;
+}
+
 static void many_init(struct many *m, const struct side *s, const struct target *target) {
-    *m = (struct many){.target = target, .sample = s->sample, .count = s->plan->watchers ? s->plan->watchers : 10000};
+    *m = (struct many){.target = target, .sample = s->sample, .count = many_size(s->plan)};
     m->streams = mem_alloc(m->count * sizeof *m->streams);
 }
 
@@ -52,6 +58,7 @@ static double frames_read(const struct many *m) {
 static void many_turn(struct many *m, struct turn *t, struct job *j, bool (*seen)(void *arg)) {
     double frames = -frames_read(m);
     j->total = 2 * (size_t) m->count;
+    m->world.pool.striped = true;
     m->at = 0;
     turn_begin(t, m->target->pid);
     pool_run(&m->world.pool, j, DEPTH);
@@ -182,8 +189,8 @@ void measure_unicast(const struct plan *p) {
     struct contender bowline, nchan;
     double own[RUNS_MAX], peer[RUNS_MAX], share = 0, peer_share = 0, rate = 0, peer_rate = 0;
     bool with_peer = p->peer.host[0];
-    if (p->watchers && p->watchers < WATCHERS_LEAST) {
-        die("unicast needs at least %d watchers", WATCHERS_LEAST);
+    if (many_size(p) < CONNS * DEPTH) {
+        die("unicast needs at least %d watchers", CONNS * DEPTH);
     }
     contender_start(&bowline, "bowline", p, sample, bowline_side);
     if (with_peer) {
@@ -198,8 +205,8 @@ void measure_unicast(const struct plan *p) {
     contender_stop(&bowline);
     double us = median(own, p->runs);
     row("unicast: CPU a report and its delivery", us, "us",
-        "%u sessions with a watcher each, %d x %d requests under way, %.0f/s, %.0f %% read as events of their own", p->watchers ? p->watchers : 10000,
-        CONNS, DEPTH, rate, 100 * share);
+        "%u sessions with a watcher each, %d x %d requests under way, %.0f/s, %.0f %% read as events of their own", many_size(p), CONNS, DEPTH, rate,
+        100 * share);
     if (with_peer) {
         contender_stop(&nchan);
         double peer_us = median(peer, p->runs);

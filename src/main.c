@@ -10,10 +10,10 @@ static const struct {
     const char *name;
     int (*run)(int argc, char **argv);
 } commands[] = {
-    {"serve", serve_main},     {"config", config_main}, {"backup", backup_main},   {"restore", restore_main},
-    {"session", session_main}, {"task", task_main},     {"watch", watch_main},
-    {"run", run_main},         {"work", work_main},     {"report", report_main},   {"top", top_main},        {"version", version_main},
-    {"help", help_main},       {"--version", version_main}, {"-V", version_main},  {"--help", help_main},    {"-h", help_main},
+    {"serve", serve_main}, {"config", config_main},   {"backup", backup_main}, {"restore", restore_main},   {"session", session_main},
+    {"task", task_main},   {"watch", watch_main},     {"run", run_main},       {"work", work_main},         {"report", report_main},
+    {"top", top_main},     {"version", version_main}, {"help", help_main},     {"--version", version_main}, {"-V", version_main},
+    {"--help", help_main}, {"-h", help_main},
 };
 
 /* Output that could not be written (a full disk, say) must not look like success. */

@@ -26,7 +26,7 @@ struct child_spec {
     char *const *envp;
     int in, out, err; /* become 0, 1 and 2; -1: our own */
     int report;       /* becomes CHILD_REPORT_FD; -1: none */
-    bool terminal; /* `in` or `out` is a terminal that shall be the controlling one of a new session */
+    bool terminal;    /* `in` or `out` is a terminal that shall be the controlling one of a new session */
     bool dies_with_us;
 };
 /*

@@ -8,7 +8,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
-const struct command *const client_commands[] = {&session_command, &task_command, &watch_command, &run_command, &work_command, &report_command, &top_command, NULL};
+const struct command *const client_commands[] = {&session_command, &task_command,   &watch_command, &run_command,
+                                                 &work_command,    &report_command, &top_command,   NULL};
 
 int session_main(int argc, char **argv) {
     return command_run(&session_command, argc, argv);

@@ -224,8 +224,8 @@ int help_command(const char *name) {
 }
 
 int help_unknown_command(const char *name) {
-    static const char *const names[] = {"serve", "config", "backup", "restore", "version", "help", "session", "task",   "watch", "run",
-                                        "work",  "report", "top",     "options", "exit"};
+    static const char *const names[] = {"serve", "config", "backup", "restore", "version", "help",    "session", "task",
+                                        "watch", "run",    "work",   "report",  "top",     "options", "exit"};
     const char *near = nearest_name(str_of(name), names, sizeof names / sizeof *names);
     fprintf(stderr, "bowline: there is no command \"%s\"%s%s%s\n  `bowline help` shows what there is\n", name, near ? "; did you mean \"" : "",
             near ? near : "", near ? "\"?" : "");

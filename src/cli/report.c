@@ -20,7 +20,8 @@ static const struct action report_action = {
 const struct command report_command = {
     "report",
     "Report on the task that a command runs for",
-    "Task, token and server come from BOWLINE_TASK, BOWLINE_TOKEN and BOWLINE_URL, which `bowline run` and `bowline work` set. `ask` waits for the answer and\n"
+    "Task, token and server come from BOWLINE_TASK, BOWLINE_TOKEN and BOWLINE_URL, which `bowline run` and `bowline work` set. `ask` waits for the "
+    "answer and\n"
     "prints it: a text as it is, anything else as JSON; it ends with 5 if the task is to be cancelled meanwhile. The others print nothing unless\n"
     "--json is given.\n",
     &report_action,

@@ -24,9 +24,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define QUIET_MS 200  /* the command has ended but somebody still holds its output open: it is done when so long nothing came */
-#define GROUP_MS 100  /* how often the group of a cancelled command is looked at */
-#define LOOK_MS 100   /* a line that does not end is looked at then */
+#define QUIET_MS 200 /* the command has ended but somebody still holds its output open: it is done when so long nothing came */
+#define GROUP_MS 100 /* how often the group of a cancelled command is looked at */
+#define LOOK_MS 100  /* a line that does not end is looked at then */
 #define KIND_MOST 64
 
 struct run {
@@ -149,8 +149,13 @@ static int command_start(struct run *r) {
     if (!wrong) {
         char **envp = run_environment(r);
         int out = t->pty ? t->slave : ends[1];
-        struct child_spec spec = {.argv = r->args->rest, .envp = envp, .in = t->pty && t->keys ? t->slave : -1, .out = out,
-                                  .err = err_ends[1] >= 0 ? err_ends[1] : out, .report = -1, .terminal = t->pty};
+        struct child_spec spec = {.argv = r->args->rest,
+                                  .envp = envp,
+                                  .in = t->pty && t->keys ? t->slave : -1,
+                                  .out = out,
+                                  .err = err_ends[1] >= 0 ? err_ends[1] : out,
+                                  .report = -1,
+                                  .terminal = t->pty};
         r->started_ms = clock_ms();
         r->pid = child_spawn(&spec, &r->signals);
         wrong = r->pid < 0 ? (int) r->pid : 0;
@@ -241,7 +246,8 @@ static void on_end(void *arg, enum reporter_end how) {
         return;
     }
     bool timed_out = r->timeout_s > 0 && clock_ms() - r->started_ms >= (int64_t) (r->timeout_s * 1000) - SEC;
-    if (how == REPORTER_ENDED) { /* cancelled or past its deadline while we could not hear of it; or the command has said so itself, and may tidy up */
+    if (how ==
+        REPORTER_ENDED) { /* cancelled or past its deadline while we could not hear of it; or the command has said so itself, and may tidy up */
         r->term_ms = clock_ms() + (int64_t) (r->kill_after_s * 1000);
     } else if (timed_out) {
         say(r, "the task has timed out: the command is stopped");
@@ -398,7 +404,9 @@ static int task_make(struct run *r) {
         struct str token = member_text(j.root, "worker_token");
         snprintf(r->task, sizeof r->task, "%.*s", STR_FMT(member_text(j.root, "id")));
         buf_str(&r->token, token);
-        code = token.len ? 0 : args_fail(r->args, BOWLINE_EXIT_REFUSED, "the task went to a queue: sessions start this kind for workers that claim it there");
+        code = token.len
+                   ? 0
+                   : args_fail(r->args, BOWLINE_EXIT_REFUSED, "the task went to a queue: sessions start this kind for workers that claim it there");
     }
     answer_fini(&j);
     client_reply_fini(&reply);
@@ -410,7 +418,8 @@ static int task_given(struct run *r, const char *token) {
     static const char *const makes[] = {"session", "session-key", "user", "kind", "title", "on-session-end", "lease", "deadline", "ttl", "metadata"};
     for (size_t i = 0; i < sizeof makes / sizeof *makes; i++) {
         if (args_has(r->args, makes[i])) {
-            return args_wrong(r->args, "--%s is for a new task, but the token is one of a task; to make a new one, give a key with --key-file", makes[i]);
+            return args_wrong(r->args, "--%s is for a new task, but the token is one of a task; to make a new one, give a key with --key-file",
+                              makes[i]);
         }
     }
     const char *dot = strchr(token, '.'), *id = args_get(r->args, "task");
@@ -533,11 +542,14 @@ static const struct action run_action = {
 const struct command run_command = {
     "run",
     "Run a command as a task",
-    "The command sees what it would see without: its input, a terminal where there is one, signals, and a slow reader of its output. Progress is read from\n"
+    "The command sees what it would see without: its input, a terminal where there is one, signals, and a slow reader of its output. Progress is "
+    "read from\n"
     "what it prints: 42%, 3/10, 3 of 10. The exit code is the command's (128 + N after signal N, 127 not found, 126 not executable), and the task\n"
-    "succeeds with {\"exit_status\": 0, \"seconds\": ...} or fails with type exit-status or signal. When the task is cancelled, the command is stopped.\n"
+    "succeeds with {\"exit_status\": 0, \"seconds\": ...} or fails with type exit-status or signal. When the task is cancelled, the command is "
+    "stopped.\n"
     "The command never waits for the server. If that is out of reach, what is to be told is kept in a temporary file (up to 32 MiB of output) and\n"
-    "told in order, nothing lost or twice, when it is back. In the command's environment are BOWLINE_TASK, BOWLINE_TOKEN and BOWLINE_URL, so that it\n"
+    "told in order, nothing lost or twice, when it is back. In the command's environment are BOWLINE_TASK, BOWLINE_TOKEN and BOWLINE_URL, so that "
+    "it\n"
     "can also say something itself: `bowline report progress 40/100 --message rendering`.\n",
     &run_action,
     1,

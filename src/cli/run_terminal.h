@@ -11,9 +11,9 @@
 #include <termios.h>
 
 struct run_terminal {
-    bool pty;  /* the command has its own */
-    bool keys; /* our standard input is a terminal */
-    bool raw;  /* keys are passed through */
+    bool pty;   /* the command has its own */
+    bool keys;  /* our standard input is a terminal */
+    bool raw;   /* keys are passed through */
     bool given; /* the command's group is the terminal's foreground */
     int master, slave;
     struct termios before;

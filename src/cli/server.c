@@ -100,6 +100,14 @@ static void server_look_ready(struct server *s) {
     }
 }
 
+/* Requests that wait are under way as well: they are answered before the loops close their connections. */
+static void server_look_draining(struct server *s) {
+    if (!s->waits_end && atomic_load(&s->draining)) {
+        s->waits_end = true;
+        engine_end_waits(s->engine, clock_ms() + atomic_load(&s->drain_ms));
+    }
+}
+
 static void *engine_main(void *arg) {
     struct server *s = arg;
     bool stopping = false;
@@ -107,6 +115,7 @@ static void *engine_main(void *arg) {
     for (;;) {
         bool stop_wanted = atomic_load(&s->stop_wanted); /* before the boxes: no loop posts any more once it is set */
         engine_at(s->engine, clock_ms());
+        server_look_draining(s);
         bool more = server_serve_boxes(s);
         if (!stopping && !more && stop_wanted) {
             stopping = true;
@@ -241,6 +250,7 @@ void server_drain(struct server *s, int64_t drain_ms) {
             http_loop_wake(s->loops[i].http);
         }
     }
+    bell_ring(&s->bell);
 }
 
 bool server_drained(const struct server *s) {

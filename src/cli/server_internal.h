@@ -79,6 +79,7 @@ struct server {
     bool has_engine_thread;
     atomic_bool ready, draining, stop_wanted, stopped;
     _Atomic int64_t drain_ms;
+    bool waits_end; /* the engine has been told to end them; its thread */
 
     pthread_mutex_t lock; /* what follows */
     pthread_cond_t cond;

@@ -29,7 +29,8 @@ int task_call_print_outcome(struct task_call *t, const struct json *task);
  * Asks for a task as --session or --session-key, --user and the members of it that are flags say; kind and key (for Idempotency-Key) are taken where the flags
  * are not given, or NULL. 0, or an exit code.
  */
-int task_start_ask(struct args *a, struct client *c, const char *kind, const char *key, struct client_reply *reply) __attribute__((warn_unused_result));
+int task_start_ask(struct args *a, struct client *c, const char *kind, const char *key, struct client_reply *reply)
+    __attribute__((warn_unused_result));
 bool task_json_is_final(const struct json *task);
 
 /* One request, asked again for a while when the server is away or busy; only for what may be said twice. 0 with an answer below 400, or an exit code. */

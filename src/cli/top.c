@@ -92,12 +92,22 @@ static void draw(struct top *t) {
     struct buf out = {0};
     const char *no_colour = getenv("NO_COLOR");
     ioctl(STDOUT_FILENO, TIOCGWINSZ, &size);
-    struct top_look look = {.screen = t->screen, .colour = t->screen && !(no_colour && no_colour[0]), .utf8 = text_is_utf8(),
-                            .columns = size.ws_col ? size.ws_col : 80, .rows = size.ws_row ? size.ws_row : 24};
-    struct top_state state = {.url = client_url(t->client), .trouble = t->trouble.len ? buf_z(&t->trouble) : NULL,
-                              .sessions = t->asked[SESSIONS].root, .queues = t->asked[QUEUES].root, .running = t->asked[RUNNING].root,
-                              .asking = t->asked[ASKING].root, .queued = t->asked[QUEUED].root, .metrics = buf_view(&t->asked[METRICS].body),
-                              .reports_per_s = t->reports_per_s, .changes_per_s = t->changes_per_s, .now_ms = clock_wall_ms() + t->server_apart_ms};
+    struct top_look look = {.screen = t->screen,
+                            .colour = t->screen && !(no_colour && no_colour[0]),
+                            .utf8 = text_is_utf8(),
+                            .columns = size.ws_col ? size.ws_col : 80,
+                            .rows = size.ws_row ? size.ws_row : 24};
+    struct top_state state = {.url = client_url(t->client),
+                              .trouble = t->trouble.len ? buf_z(&t->trouble) : NULL,
+                              .sessions = t->asked[SESSIONS].root,
+                              .queues = t->asked[QUEUES].root,
+                              .running = t->asked[RUNNING].root,
+                              .asking = t->asked[ASKING].root,
+                              .queued = t->asked[QUEUED].root,
+                              .metrics = buf_view(&t->asked[METRICS].body),
+                              .reports_per_s = t->reports_per_s,
+                              .changes_per_s = t->changes_per_s,
+                              .now_ms = clock_wall_ms() + t->server_apart_ms};
     top_view_draw(&state, &look, &out);
     fwrite(buf_view(&out).p, 1, out.len, stdout);
     if (fflush(stdout)) {
@@ -153,7 +163,8 @@ static void answer_refused(struct top *t, const struct client_reply *reply) {
         if (reply->status) {
             t->code = client_say_problem(t->args, reply);
         } else {
-            t->code = args_fail(t->args, BOWLINE_EXIT_UNREACHABLE, "%s does not answer: %.*s", client_url(t->client), STR_FMT(buf_view(&reply->body)));
+            t->code =
+                args_fail(t->args, BOWLINE_EXIT_UNREACHABLE, "%s does not answer: %.*s", client_url(t->client), STR_FMT(buf_view(&reply->body)));
         }
         return;
     }
@@ -245,7 +256,8 @@ static int top_prepare(struct top *t) {
     static const int numbers[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGWINCH, SIGTSTP, SIGCONT};
     const char *term = getenv("TERM");
     if (client_token(t->client)) {
-        return args_wrong(t->args, "it shows what goes on everywhere, which wants an API key with the role operator: --key-file or BOWLINE_KEY, not a token");
+        return args_wrong(t->args,
+                          "it shows what goes on everywhere, which wants an API key with the role operator: --key-file or BOWLINE_KEY, not a token");
     }
     int wrong = signals_open(&t->signals, numbers, sizeof numbers / sizeof *numbers);
     if (wrong) {
@@ -301,12 +313,12 @@ static const struct action top_action = {
     top_run,
 };
 
-const struct command top_command = {
-    "top",
-    "Show what goes on, live",
-    "On a terminal the screen is redrawn in place; q quits, the space bar looks again at once. Elsewhere it is one look as plain lines. The key needs the\n"
-    "role operator.\n",
-    &top_action,
-    1,
-    true,
-    NULL};
+const struct command top_command = {"top",
+                                    "Show what goes on, live",
+                                    "On a terminal the screen is redrawn in place; q quits, the space bar looks again at once. Elsewhere it is one "
+                                    "look as plain lines. The key needs the\n"
+                                    "role operator.\n",
+                                    &top_action,
+                                    1,
+                                    true,
+                                    NULL};

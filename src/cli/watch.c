@@ -7,10 +7,10 @@
 #include "base/clock.h"
 #include "base/crypto.h"
 #include "base/options.h"
+#include "base/sse.h"
 #include "cli/client_http.h"
 #include "cli/exit.h"
 #include "cli/show.h"
-#include "cli/sse.h"
 #include "cli/text.h"
 #include "cli/watch_view.h"
 
@@ -165,7 +165,7 @@ static bool on_event(void *arg, struct str event, struct str text) {
 
 static bool on_data(void *arg, struct str piece) {
     struct watch *w = arg;
-    return sse_read(&w->sse, piece) && !w->done;
+    return sse_feed(&w->sse, piece) == SSE_OK && !w->done;
 }
 
 static bool time_is_up(struct watch *w) {
@@ -234,14 +234,19 @@ static void pause_drawing(struct watch *w, int64_t pause_ms) {
     }
 }
 
+/* The cursor to come back with; NULL: none yet. */
+static const char *last_id(struct watch *w) {
+    return w->sse.cursor.len ? buf_z(&w->sse.cursor) : NULL;
+}
+
 static int watch_loop(struct watch *w) {
     struct client_reply reply = {0};
     bool ever = false;
     while (!w->done) {
         sse_restart(&w->sse);
-        struct client_stream stream = {buf_z(&w->path), sse_last_id(&w->sse), on_data, on_tick, w, SILENCE_MS};
+        struct client_stream stream = {buf_z(&w->path), last_id(w), on_data, on_tick, w, SILENCE_MS};
         int lost = client_follow(w->client, &stream, &reply);
-        ever |= !lost || sse_last_id(&w->sse);
+        ever |= !lost || last_id(w);
         if (!w->done) {
             pause_drawing(w, lost ? after_loss(w, ever) : after_answer(w, &reply));
         }
@@ -302,7 +307,7 @@ static int watch_run(struct args *a) {
     if (!code) {
         w.until_ms = isinf(timeout_s) ? INT64_MAX : clock_ms() + (int64_t) (timeout_s * 1000);
         srand((unsigned) clock_ms() ^ (unsigned) getpid());
-        sse_init(&w.sse, on_event, &w);
+        w.sse = (struct sse){.event = on_event, .arg = &w, .retry_ms = -1};
         view_begin(&w);
         code = watch_loop(&w);
     }

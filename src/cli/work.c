@@ -369,14 +369,17 @@ static const struct action work_action = {
 const struct command work_command = {
     "work",
     "Run a command for each task of a queue",
-    "The command runs once per task. Standard input is the task's input as JSON. What it writes to standard output becomes the result: as it is if it is\n"
-    "JSON, else as a text. Standard error is passed on, and its end goes into the error if the command fails. Exit status 0: succeeded; 75: failed, to be\n"
+    "The command runs once per task. Standard input is the task's input as JSON. What it writes to standard output becomes the result: as it is if "
+    "it is\n"
+    "JSON, else as a text. Standard error is passed on, and its end goes into the error if the command fails. Exit status 0: succeeded; 75: failed, "
+    "to be\n"
     "tried again if attempts are left; anything else: failed.\n"
     "\n"
     "In its environment are BOWLINE_TASK, BOWLINE_TOKEN (the worker token), BOWLINE_URL, BOWLINE_ATTEMPT and BOWLINE_REPORT_FD. It reports with\n"
     "`bowline report ...`, or by writing reports as JSON, one a line, to that descriptor (3); a final one there goes before output and exit status.\n"
     "\n"
-    "A cancelled task, and an attempt that is over, stop the command. A server out of reach is waited for, and what is reported meanwhile is kept. On SIGTERM or\n"
+    "A cancelled task, and an attempt that is over, stop the command. A server out of reach is waited for, and what is reported meanwhile is kept. "
+    "On SIGTERM or\n"
     "SIGINT no more tasks are claimed and those under way are finished; a second one stops them and gives the tasks back. The exit code is then 0.\n",
     &work_action,
     1,

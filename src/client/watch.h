@@ -6,7 +6,7 @@
 #define BOWLINE_CLIENT_WATCH_H
 
 #include "client/internal.h"
-#include "client/sse.h"
+#include "base/sse.h"
 
 #define TIME_NEVER INT64_MAX
 

@@ -16,7 +16,7 @@
 #define GROUND_REPORTS 2
 #define ETA_MAX_S 1e9
 #define LEAD_MS 1000    /* a first report is judged by at least this much of what follows */
-#define LEAD_FACTOR 8   /* so much faster than the rest, and it was not work but where an earlier try had ended */
+#define LEAD_FACTOR 30  /* so much faster than the rest, and it was not work but where an earlier try had ended */
 #define BURST_PAUSE 100 /* a pause of at least this part of the time so far ends a burst */
 #define BURST_SPAN 32   /* and so does its having lasted for this part */
 #define SHAPE_REPORTS 8 /* fewer say too little of how the time fell on the work */
@@ -80,8 +80,9 @@ static void drop_lead(struct estimate *e) {
     if (!e->first_ms || e->reports < 1 + GROUND_REPORTS || after < LEAD_MS || after < 4 * lead) {
         return;
     }
+    int64_t between = after / (e->reports - 1); /* the first report is due what any other is, also where it begins the attempt */
     double lead_risen = e->first - e->from, risen = e->current - e->first;
-    if (risen > 0 && lead_risen * (double) after > LEAD_FACTOR * risen * (double) (lead > 0 ? lead : 1)) {
+    if (risen > 0 && lead_risen * (double) after > LEAD_FACTOR * risen * (double) (lead > between ? lead : between)) {
         e->from_ms = e->first_ms;
         e->from = e->first;
         e->recent = even_sum(risen);

@@ -66,14 +66,34 @@ static void cmd_time_is_up(struct timer *t, int64_t now_ms, void *arg) {
 }
 
 enum found cmd_wait(struct engine *e, struct cmd *c, struct cmd_list *list) {
-    if (c->wait_ms <= 0 || c->e.timed_out) {
+    if (c->wait_ms <= 0 || c->e.timed_out || e->now >= e->waits_end) {
         return ABSENT;
     }
     if (!c->e.timer.at_ms) {
-        wheel_set(&e->wheel, &c->e.timer, e->now + c->wait_ms, cmd_time_is_up);
+        int64_t at = e->now + c->wait_ms;
+        wheel_set(&e->wheel, &c->e.timer, at < e->waits_end ? at : e->waits_end, cmd_time_is_up);
     }
     cmd_park(c, list);
     return PARKED;
+}
+
+static void waits_end(struct engine *e, struct cmd_list *list) {
+    struct cmd *c;
+    TAILQ_FOREACH(c, list, e.link) {
+        if (c->e.timer.at_ms > e->waits_end) {
+            wheel_set(&e->wheel, &c->e.timer, e->waits_end, cmd_time_is_up);
+        }
+    }
+}
+
+void engine_end_waits(struct engine *e, int64_t at_ms) {
+    e->waits_end = at_ms;
+    for (struct task_entry *t = e->tasks; t; t = t->hh.next) {
+        waits_end(e, &t->waiters);
+    }
+    for (struct queue *q = e->queues; q; q = q->hh.next) {
+        waits_end(e, &q->waiters);
+    }
 }
 
 /* ---- answers ---- */
@@ -358,6 +378,7 @@ struct engine *engine_create(const struct engine_config *config, int64_t now_ms)
     e->config = *config;
     e->o = config->options;
     e->now = now_ms;
+    e->waits_end = INT64_MAX;
     wheel_init(&e->wheel, now_ms);
     e->ids.random = config->random;
     e->ids.random_arg = config->random_arg;

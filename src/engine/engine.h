@@ -44,6 +44,8 @@ void engine_query_done(struct engine *e, struct store_query *q);
 /* Timers, and the hand-over of the open batch to the store. To be called after each round of the above, and at engine_next. */
 void engine_run(struct engine *e, int64_t now_ms);
 int64_t engine_next(const struct engine *e); /* when engine_run wants to be called again at the latest */
+/* Commands that wait for something to happen are answered at this time at the latest, as if theirs were up. */
+void engine_end_waits(struct engine *e, int64_t at_ms);
 /* Begins a clean stop: no more commands are taken (503), everything resident is written with its exact numbers. */
 void engine_stop(struct engine *e);
 bool engine_stopped(const struct engine *e); /* all of it is durable */

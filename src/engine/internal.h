@@ -270,6 +270,7 @@ struct engine {
     struct timer soft_timer, due_timer, forget_timer;
     bool due_under_way, kinds_dirty;
 
+    int64_t waits_end;     /* no command waits beyond it */
     struct cmd_list ready; /* to be run again in this pass */
     struct cmd_list held;  /* came before the engine was serving */
     struct buf scratch;

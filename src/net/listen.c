@@ -31,19 +31,21 @@ static int listen_one(const struct addrinfo *ai, bool first) {
 
 /* The port a socket has got, also written into ai for the next ones. */
 static int port_of(int fd, const struct addrinfo *ai) {
-    struct sockaddr_storage addr = {0};
+    union {
+        struct sockaddr any;
+        struct sockaddr_in v4;
+        struct sockaddr_in6 v6;
+    } addr = {.v6 = {.sin6_port = 0}};
     socklen_t len = sizeof(addr);
-    if (getsockname(fd, (struct sockaddr *) &addr, &len)) {
+    if (getsockname(fd, &addr.any, &len)) {
         return -errno;
     }
     if (ai->ai_family == AF_INET6) {
-        in_port_t port = ((struct sockaddr_in6 *) (void *) &addr)->sin6_port;
-        ((struct sockaddr_in6 *) (void *) ai->ai_addr)->sin6_port = port;
-        return ntohs(port);
+        ((struct sockaddr_in6 *) (void *) ai->ai_addr)->sin6_port = addr.v6.sin6_port;
+        return ntohs(addr.v6.sin6_port);
     }
-    in_port_t port = ((struct sockaddr_in *) (void *) &addr)->sin_port;
-    ((struct sockaddr_in *) (void *) ai->ai_addr)->sin_port = port;
-    return ntohs(port);
+    ((struct sockaddr_in *) (void *) ai->ai_addr)->sin_port = addr.v4.sin_port;
+    return ntohs(addr.v4.sin_port);
 }
 
 static int listen_all(const struct addrinfo *ai, unsigned count, int *fds, int *ret_port) {

@@ -294,7 +294,7 @@ static int output_cmp(const void *left, const void *right) {
 }
 
 static bool answer_get_output(const struct memory_rows *m, struct store_query *q) {
-    const struct output_row **rows = mem_alloc(m->table[TABLE_OUTPUT].count * sizeof(*rows));
+    const struct output_row **rows = mem_alloc(m->table[TABLE_OUTPUT].count * sizeof(struct output_row *));
     size_t count = 0;
     for
         each_row(m, TABLE_OUTPUT, i) {
@@ -318,7 +318,7 @@ static bool id_among(struct id id, const struct id *ids, size_t count) {
 }
 
 static bool answer_get_output_after(const struct memory_rows *m, struct store_query *q) {
-    const struct output_row **rows = mem_alloc(m->table[TABLE_OUTPUT].count * sizeof(*rows));
+    const struct output_row **rows = mem_alloc(m->table[TABLE_OUTPUT].count * sizeof(struct output_row *));
     size_t count = 0;
     for
         each_row(m, TABLE_OUTPUT, i) {
@@ -327,7 +327,7 @@ static bool answer_get_output_after(const struct memory_rows *m, struct store_qu
                 rows[count++] = r;
             }
         }
-    qsort(rows, count, sizeof(rows[0]), output_cmp);
+    qsort(rows, count, sizeof(struct output_row *), output_cmp);
     bool ok = push_output(q, rows, count);
     mem_free(rows);
     return ok;

@@ -99,17 +99,17 @@ static struct memory_row *row_create(const struct store_op *op) {
 
 static struct memory_row *table_take(struct memory_rows *m, enum memory_table t, size_t at) {
     struct memory_row **list = m->table[t].list, *row = list[at];
-    memmove(list + at, list + at + 1, (--m->table[t].count - at) * sizeof(list[0]));
+    memmove(list + at, list + at + 1, (--m->table[t].count - at) * sizeof(struct memory_row *));
     return row;
 }
 
 static void table_insert(struct memory_rows *m, enum memory_table t, size_t at, struct memory_row *row) {
     if (m->table[t].count == m->table[t].cap) {
         m->table[t].cap = m->table[t].cap ? m->table[t].cap * 2 : 16;
-        m->table[t].list = mem_resize(m->table[t].list, m->table[t].cap * sizeof(m->table[t].list[0]));
+        m->table[t].list = mem_resize(m->table[t].list, m->table[t].cap * sizeof(struct memory_row *));
     }
     struct memory_row **list = m->table[t].list;
-    memmove(list + at + 1, list + at, (m->table[t].count++ - at) * sizeof(list[0]));
+    memmove(list + at + 1, list + at, (m->table[t].count++ - at) * sizeof(struct memory_row *));
     list[at] = row;
 }
 

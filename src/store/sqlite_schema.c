@@ -143,11 +143,12 @@ int sqlite_schema_update(sqlite3 *db) {
 
 int sqlite_sync_directory(const char *path) {
     char copy[4096];
-    if (strlen(path) >= sizeof(copy)) {
+    size_t len = strlen(path);
+    if (len >= sizeof(copy)) {
         errno = ENAMETOOLONG;
         return -1;
     }
-    strcpy(copy, path);
+    memcpy(copy, path, len + 1);
     int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0) {
         return -1;

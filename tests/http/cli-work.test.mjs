@@ -44,11 +44,7 @@ const pidIn = (file) => until(() => existsSync(file) && Number(readFileSync(file
 describe('input and result', () => {
     test('the input is on standard input, JSON on standard output is the result, to the letter', async () => {
         const q = queue();
-        const t = await server.api().task(session, { queue: q });
-        await server.api().delete(`/v1/tasks/${t.id}`);
         const text = `{"session":"${session.id}","kind":"work","queue":"${q}","input":{"n": 1.50, "t":"\\u00e9"}}`;
-        const first = (await server.api().claimed(q))[0];
-        await server.api().reported(first, { type: 'cancelled' }, first.worker_token);
         const made = (await server.api().text('/v1/tasks', text)).json;
         const { code, out } = await once(q, 'cat');
         assert.equal(code, 0);

@@ -59,7 +59,7 @@ describe('help', () => {
     });
 
     test('every command and action has help with an example', async () => {
-        for (const command of ['serve', 'config', 'version', 'help', 'session', 'task', 'watch']) {
+        for (const command of ['serve', 'config', 'version', 'help', 'session', 'task', 'watch', 'run', 'work', 'report', 'top']) {
             const { code, out } = await run(['help', command]);
             assert.equal(code, 0, command);
             assert.match(out, new RegExp(`bowline ${command}`));

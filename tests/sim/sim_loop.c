@@ -246,7 +246,7 @@ static void see_output(struct client *c, const struct json *j) {
         broken("client %u: output of task %s goes on at %llu instead of %llu", client_number(c), name_of(id), (unsigned long long) offset,
                (unsigned long long) t->offset);
     }
-    if (!t->has_output && offset && !may_jump && known && !known->moved && c->target != WATCH_TASK) {
+    if (!t->has_output && offset && !may_jump && known && !known->moved && id_eq(known->session, c->id)) {
         broken("client %u: output of task %s begins at %llu", client_number(c), name_of(id), (unsigned long long) offset);
     }
     bool joined = t->has_output && offset == t->offset;

@@ -134,6 +134,20 @@ static void going_on_where_another_ended_is_no_speed(void **state) {
     assert_true(estimate_elapsed_ms(&e, T0 + 10000) < 0); /* and says nothing of how long its kind takes */
 }
 
+static void a_first_report_may_begin_the_attempt(void **state) {
+    (void) state;
+    struct estimate e;
+    struct kind_durations k = {0};
+    begin(&e, 100);
+    for (int i = 0; i < 100; i++) {
+        estimate_add(&e, i + 1, T0 + i * 100);
+    }
+    assert_int_equal(estimate_elapsed_ms(&e, T0 + 9900), 9900);
+    assert_near(e.rate, 10, 0.02);
+    kind_add_shape(&k, &e, T0 + 9900);
+    assert_int_equal(k.shapes, 1);
+}
+
 static void after_a_restart_rate_stands_until_there_is_new_ground(void **state) {
     (void) state;
     struct estimate e = {.rate = 10};
@@ -361,6 +375,7 @@ int main(void) {
         cmocka_unit_test(bursts_do_not_bend_it),
         cmocka_unit_test(a_silence_makes_it_longer),
         cmocka_unit_test(going_on_where_another_ended_is_no_speed),
+        cmocka_unit_test(a_first_report_may_begin_the_attempt),
         cmocka_unit_test(after_a_restart_rate_stands_until_there_is_new_ground),
         cmocka_unit_test(waiting_for_people_is_not_the_tasks_time),
         cmocka_unit_test(a_small_step_back_is_a_correction_and_a_large_one_a_new_start),

@@ -2,8 +2,8 @@
  * sse.h: an event stream (HTML living standard, section 9.2.6) cut into events. Any split of the bytes gives the same events. What is incomplete when
  * a connection ends is dropped by sse_restart. One thread.
  */
-#ifndef BOWLINE_CLIENT_SSE_H
-#define BOWLINE_CLIENT_SSE_H
+#ifndef BOWLINE_BASE_SSE_H
+#define BOWLINE_BASE_SSE_H
 
 #include "base/buf.h"
 

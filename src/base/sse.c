@@ -1,4 +1,4 @@
-#include "client/sse.h"
+#include "base/sse.h"
 
 void sse_fini(struct sse *s) {
     buf_fini(&s->line);
