@@ -108,8 +108,11 @@ start_peer() {
         peer=$!
         sleep 0.5
         if kill -0 "$peer" 2> /dev/null; then
-            read -r peer_worker _ < "/proc/$peer/task/$peer/children" || [ -n "$peer_worker" ] && return
+            peer_worker=
+            read -r peer_worker _ < "/proc/$peer/task/$peer/children" || true # it does not end with a line feed
+            [ -z "$peer_worker" ] || return 0
         fi
+        stop_peer
     done
     say "nginx did not start:"
     cat "$folder/nginx/log" >&2
@@ -175,7 +178,8 @@ main() {
     [ "$build" != build ] || ninja -C build bowline bench/bowline-bench > /dev/null
     ulimit -n "$(ulimit -Hn)"
     folder=$(mktemp -d)
-    trap cleanup EXIT INT TERM
+    trap cleanup EXIT
+    trap "exit 130" INT TERM
     for name in "${names[@]}"; do
         measure "$name"
     done

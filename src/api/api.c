@@ -476,6 +476,11 @@ static void on_problem(void *arg, const struct problem *p, struct buf *headers, 
     problem_render(p, body);
 }
 
+static void on_page(void *arg, const struct http_request *r, struct buf *headers, struct buf *body) {
+    (void) arg;
+    encode_gzip(r, headers, body);
+}
+
 static void on_turn(void *arg) {
     api_flush(arg);
 }
@@ -541,6 +546,7 @@ struct api *api_create(const struct api_shared *shared, unsigned loop_index, con
 struct http_handler api_handler(struct api *a) {
     return (struct http_handler){
         .head = on_head,
+        .page = on_page,
         .body = on_body,
         .request = on_request,
         .gone = on_gone,

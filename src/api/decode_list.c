@@ -94,7 +94,12 @@ static void param_read(struct cmd *c, unsigned bit, const char *name, struct str
         good = name_valid(value);
         c->list.queue = value;
         break;
-    case Q_SESSION: good = id_parse(value, ID_SESSION, &c->list.session); break;
+    case Q_SESSION:
+        good = id_parse(value, ID_SESSION, &c->list.session);
+        if (good && id_is_none(c->list.session)) { /* which further in means no filter: one that is never made stands for it */
+            memset(&c->list.session, 0xff, sizeof(c->list.session));
+        }
+        break;
     case Q_OFFSET: good = digits_parse(value, INT64_MAX, &c->offset); break;
     case Q_OUTPUT:
         good = str_eqz(value, "1") || str_eqz(value, "0");

@@ -142,7 +142,6 @@ static void reports_alloc(struct cmd *c, size_t count) {
 
 static void reports_read(struct cmd *c, struct decode *d) {
     const struct json *root = d->obj;
-    c->reports_pointer = STR("");
     if (root->type != JSON_ARRAY) {
         reports_alloc(c, 1);
         if (c->reports) {
@@ -154,6 +153,7 @@ static void reports_read(struct cmd *c, struct decode *d) {
         decode_refuse(d, ERR_INVALID_REQUEST, NULL, "must hold 1 to %d reports", REPORTS_MAX);
         return;
     }
+    c->reports_pointer = STR("");
     reports_alloc(c, root->count);
     size_t i = 0;
     for (const struct json *v = root->child; v && c->reports && d->problem->places < PROBLEM_PLACES; v = v->next, i++) {

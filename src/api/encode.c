@@ -72,14 +72,18 @@ static void respond(struct call *call, int status, struct buf *headers, struct b
     http_respond(call->r, status, headers, body, false);
 }
 
-static void respond_json(struct call *call, int status, struct buf *headers, struct buf *body) {
-    buf_puts(headers, "Content-Type: application/json\r\n");
+void encode_gzip(const struct http_request *r, struct buf *headers, struct buf *body) {
     if (body->len > GZIP_LEAST) {
         buf_puts(headers, "Vary: Accept-Encoding\r\n");
-        if (accept_gzip(call->r) && gzip(body)) {
+        if (accept_gzip(r) && gzip(body)) {
             buf_puts(headers, "Content-Encoding: gzip\r\n");
         }
     }
+}
+
+static void respond_json(struct call *call, int status, struct buf *headers, struct buf *body) {
+    buf_puts(headers, "Content-Type: application/json\r\n");
+    encode_gzip(call->r, headers, body);
     respond(call, status, headers, body);
 }
 

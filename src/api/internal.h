@@ -96,6 +96,8 @@ void headers_problem(const struct problem *p, struct buf *out);
 void call_refuse(struct call *call, const struct problem *p, const char *more_headers);
 void call_refuse_err(struct call *call, enum err err);
 void call_answer(struct call *call, struct answer *a);
+/* Compresses a JSON body over 1 KiB for who accepts it. */
+void encode_gzip(const struct http_request *r, struct buf *headers, struct buf *body);
 void call_json(struct call *call, int status, struct buf *body);
 /* A body of ours that is no JSON. */
 void call_text(struct call *call, int status, const char *content_type, struct buf *body);

@@ -1,7 +1,7 @@
 /*
  * log_writer.c: a ring of bytes between those who say something and one thread that writes. The writer takes what stands in one piece and gives
- * its room back once it is written. When the process aborts, a handler writes what is left, without the lock, which somebody may hold who will never
- * let go of it: at worst a line comes twice or is torn.
+ * its room back once it is written. When the process aborts, a handler waits until the writer is done with its piece and writes the rest itself, without the
+ * lock, which somebody may hold who will never let go of it: at worst the last line is torn.
  */
 #include "base/log_writer.h"
 
@@ -26,20 +26,33 @@ struct log_writer {
     pthread_cond_t came, went;
     pthread_t thread;
     char *ring;
-    atomic_uint_fast64_t in, out; /* bytes ever taken and written; changed with the lock held */
+    atomic_uint_fast64_t in, out;  /* bytes ever taken, with the lock held, and written, by the writer alone */
+    atomic_bool writing, aborting; /* the writer writes a piece; it is not to begin another one */
     bool stopping, ended;
 };
 
 static struct log_writer writer = {.lock = PTHREAD_MUTEX_INITIALIZER, .came = PTHREAD_COND_INITIALIZER};
 static atomic_bool writer_on;
 
-/* The first bytes that wait, in one piece. */
-static size_t writer_piece(size_t most, const char **ret_piece) {
-    uint64_t in = atomic_load(&writer.in), out = atomic_load(&writer.out);
+/* The first bytes that wait behind `out`, in one piece. */
+static size_t writer_piece(uint64_t out, size_t most, const char **ret_piece) {
+    uint64_t in = atomic_load(&writer.in);
     size_t at = out % LOG_BUFFER_BYTES, len = (size_t) (in - out);
     len = len < LOG_BUFFER_BYTES - at ? len : LOG_BUFFER_BYTES - at;
     *ret_piece = writer.ring + at;
     return len < most ? len : most;
+}
+
+/* False if it is not to be written any more. */
+static bool writer_write(const char *piece, size_t len) {
+    atomic_store(&writer.writing, true);
+    bool wanted = !atomic_load(&writer.aborting);
+    if (wanted) {
+        log_write(piece, len);
+        atomic_fetch_add(&writer.out, len);
+    }
+    atomic_store(&writer.writing, false);
+    return wanted;
 }
 
 static void *writer_main(void *arg) {
@@ -47,12 +60,13 @@ static void *writer_main(void *arg) {
     const char *piece;
     pthread_mutex_lock(&writer.lock);
     for (;;) {
-        size_t len = writer_piece(PIECE_BYTES, &piece);
+        size_t len = writer_piece(atomic_load(&writer.out), PIECE_BYTES, &piece);
         if (len) {
             pthread_mutex_unlock(&writer.lock);
-            log_write(piece, len);
+            while (!writer_write(piece, len)) {
+                pause(); /* the process ends */
+            }
             pthread_mutex_lock(&writer.lock);
-            atomic_fetch_add(&writer.out, len);
             pthread_cond_broadcast(&writer.went);
         } else if (writer.stopping) {
             break;
@@ -117,18 +131,24 @@ bool log_flush(int64_t at_most_ms) {
 
 static void abort_write(int signal_number) {
     (void) signal_number;
+    const struct timespec moment = {.tv_nsec = 1000000};
     const char *piece;
     size_t len;
     if (!atomic_load_explicit(&writer_on, memory_order_acquire)) {
         return;
     }
-    while ((len = writer_piece(ABORT_PIECE_BYTES, &piece))) {
+    atomic_store(&writer.aborting, true);
+    for (int i = 0; i < ABORT_PATIENCE_MS && atomic_load(&writer.writing); i++) {
+        nanosleep(&moment, NULL);
+    }
+    uint64_t out = atomic_load(&writer.out);
+    while ((len = writer_piece(out, ABORT_PIECE_BYTES, &piece))) {
         struct pollfd fd = {.fd = STDERR_FILENO, .events = POLLOUT};
         ssize_t n = poll(&fd, 1, ABORT_PATIENCE_MS) == 1 ? write(STDERR_FILENO, piece, len) : -1;
         if (n <= 0) {
             return;
         }
-        atomic_fetch_add(&writer.out, (size_t) n);
+        out += (size_t) n;
     }
 }
 

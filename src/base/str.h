@@ -27,6 +27,12 @@ static inline struct str str_n(const char *p, size_t len) {
 static inline bool str_eq(struct str a, struct str b) {
     return a.len == b.len && (a.len == 0 || memcmp(a.p, b.p, a.len) == 0);
 }
+/* As memcmp, the shorter of two with the same beginning first. */
+static inline int str_cmp(struct str a, struct str b) {
+    size_t n = a.len < b.len ? a.len : b.len;
+    int c = n ? memcmp(a.p, b.p, n) : 0;
+    return c ? c : (a.len > b.len) - (a.len < b.len);
+}
 static inline bool str_eqz(struct str a, const char *z) {
     return str_eq(a, str_of(z));
 }

@@ -233,7 +233,8 @@ static int restore_run(struct backup_args *a) {
         restore_undo(&r);
         (void) args_fail(a, "nothing was restored; name a file that `bowline backup` made, and look at the data folder and its disk");
     } else {
-        fprintf(stderr, "bowline restore: %s is now in %s; session tokens and watch tokens given out before count no more\n", a->file, a->options.data);
+        fprintf(stderr, "bowline restore: %s is now in %s; session tokens and watch tokens given out before count no more\n", a->file,
+                a->options.data);
     }
     buf_fini(&path);
     return failed ? BOWLINE_EXIT_FAILED : BOWLINE_EXIT_OK;

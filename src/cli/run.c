@@ -195,8 +195,7 @@ static void command_stopped(struct run *r, int number) {
 
 static void children_look(struct run *r) {
     int status;
-    pid_t pid;
-    while (!r->exited && (pid = waitpid(r->pid, &status, WNOHANG | WUNTRACED)) > 0) {
+    while (!r->exited && waitpid(r->pid, &status, WNOHANG | WUNTRACED) > 0) {
         if (WIFSTOPPED(status)) {
             command_stopped(r, WSTOPSIG(status));
             continue;

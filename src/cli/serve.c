@@ -23,7 +23,7 @@
 
 #define ROLES_ALL (ROLE_BACKEND | ROLE_WORKER | ROLE_OPERATOR)
 #define LOG_PATIENCE_MS (3 * SEC) /* what is left of the log is written by then, or never: its reader has stopped reading */
-#define LOOPS_LATE_MS (15 * SEC) /* past the drain time: loops that have not ended by then are left behind */
+#define LOOPS_LATE_MS (15 * SEC)  /* past the drain time: loops that have not ended by then are left behind */
 
 struct serve {
     struct options options;

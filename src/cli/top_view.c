@@ -38,7 +38,7 @@ static void list_add(struct list *l, const struct json *page) {
     for (const struct json *i = items ? items->child : NULL; i; i = i->next) {
         if (l->count == l->cap) {
             l->cap = l->cap ? l->cap * 2 : 64;
-            l->items = mem_resize(l->items, l->cap * sizeof *l->items);
+            l->items = mem_resize(l->items, l->cap * sizeof(struct json *));
         }
         l->items[l->count++] = i;
     }
@@ -54,9 +54,9 @@ static bool page_goes_on(const struct json *page) {
 
 /* Times are written so that their texts sort as they do. */
 static int by_change(const void *a, const void *b) {
-    struct str x = member_text(*(const struct json *const *) a, "updated_at"), y = member_text(*(const struct json *const *) b, "updated_at");
-    int order = strncmp(y.p ? y.p : "", x.p ? x.p : "", TIME_TEXT_LEN);
-    return order ? order : strncmp(member_text(*(const struct json *const *) b, "id").p, member_text(*(const struct json *const *) a, "id").p, 30);
+    const struct json *x = *(const struct json *const *) a, *y = *(const struct json *const *) b;
+    int order = str_cmp(member_text(y, "updated_at"), member_text(x, "updated_at"));
+    return order ? order : str_cmp(member_text(y, "id"), member_text(x, "id"));
 }
 
 static double unfinished(const struct json *session) {
@@ -67,7 +67,7 @@ static double unfinished(const struct json *session) {
 static int by_unfinished(const void *a, const void *b) {
     const struct json *x = *(const struct json *const *) a, *y = *(const struct json *const *) b;
     double more = unfinished(y) - unfinished(x);
-    return more > 0 ? 1 : more < 0 ? -1 : strncmp(member_text(y, "id").p, member_text(x, "id").p, 30);
+    return more > 0 ? 1 : more < 0 ? -1 : str_cmp(member_text(y, "id"), member_text(x, "id"));
 }
 
 static double busy(const struct json *queue) {
@@ -256,7 +256,7 @@ static void queues_put(struct pen *p, const struct top_state *s) {
     struct list l = {0};
     list_add(&l, s->queues);
     if (l.count) {
-        qsort(l.items, l.count, sizeof *l.items, by_busy);
+        qsort(l.items, l.count, sizeof(struct json *), by_busy);
         size_t shown = room_for(p, l.count, p->left / 2);
         (void) heading_put(p, "Queues");
         for (size_t i = 0; i < shown; i++) {
@@ -273,7 +273,7 @@ static void tasks_put(struct pen *p, const struct top_state *s) {
     list_add(&l, s->asking);
     size_t busy_count = l.count;
     if (l.count) {
-        qsort(l.items, l.count, sizeof *l.items, by_change);
+        qsort(l.items, l.count, sizeof(struct json *), by_change);
     }
     list_add(&l, s->queued);
     size_t shown = room_for(p, l.count, 5);
@@ -290,7 +290,7 @@ static void sessions_put(struct pen *p, const struct top_state *s) {
     struct list l = {0};
     list_add(&l, s->sessions);
     if (l.count) {
-        qsort(l.items, l.count, sizeof *l.items, by_unfinished);
+        qsort(l.items, l.count, sizeof(struct json *), by_unfinished);
     }
     size_t shown = room_for(p, l.count, 0);
     (void) heading_put(p, l.count ? "Sessions, the busiest first" : "No active sessions");

@@ -249,7 +249,7 @@ static void loop_turn(struct work *w) {
         }
     }
     /* Jobs that begin during the wait take free places: from here on only those that were there are turned. */
-    struct job **turned = mem_dup(w->jobs, w->jobs_most * sizeof *turned);
+    struct job **turned = mem_dup(w->jobs, w->jobs_most * sizeof(struct job *));
     client_async_wait(w->as, w->fds, count, due - now);
     count = 1;
     for (unsigned i = 0; i < w->jobs_most; i++) {

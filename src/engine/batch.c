@@ -142,6 +142,7 @@ void entry_clean_session(struct engine *e, struct session_entry *s) {
 
 static void mail_send(struct engine *e, unsigned loop, struct mail m) {
     if (m.type == MAIL_ANSWER) {
+        assert(m.cmd);
         m.cmd->e.answered = true;
     }
     e->config.mail(e->config.mail_arg, loop, m);

@@ -281,6 +281,13 @@ static void gone_forget_first(struct engine *e, struct session_entry *s) {
     session_dirty(e, s);
 }
 
+void gone_trim(struct engine *e, struct session_entry *s) {
+    while (!e->dead && s->gone_count &&
+           (s->gone_count > e->o->max_gone_per_session || TAILQ_FIRST(&s->gone)->at + e->o->tombstone_ttl <= e->now)) {
+        gone_forget_first(e, s);
+    }
+}
+
 void gone_add(struct engine *e, struct session_entry *s, struct id task, enum gone_reason reason) {
     struct gone_entry *g = mem_alloc(sizeof(*g));
     *g = (struct gone_entry){.seq = session_number(e, s, 0), .task = task, .reason = reason, .at = e->now};
@@ -290,9 +297,7 @@ void gone_add(struct engine *e, struct session_entry *s, struct id task, enum go
     struct store_op *op = batch_op(e, STORE_PUT_GONE);
     op->row.gone = (struct gone_row){.session = s->s.id, .seq = g->seq, .task = task, .reason = (uint8_t) reason, .at = g->at};
     feed_gone(e, s, g);
-    while (s->gone_count > e->o->max_gone_per_session || (s->gone_count && TAILQ_FIRST(&s->gone)->at + e->o->tombstone_ttl <= e->now)) {
-        gone_forget_first(e, s);
-    }
+    gone_trim(e, s);
 }
 
 void task_entry_free(struct engine *e, struct task_entry *t) {

@@ -3,6 +3,8 @@
 
 #include "base/mem.h"
 
+#include <assert.h>
+
 static struct store_query *list_query(struct cmd *c, enum store_query_type type) {
     struct store_query *q = query_create(type, QUERY_CMD, NULL);
     q->limit = c->list.limit + 1; /* one more tells whether there is a next page */
@@ -141,6 +143,7 @@ void cmd_task_list(struct engine *e, struct cmd *c) {
         const struct task_row *row = &q->tasks[i];
         struct task_entry *t = task_resident(e, row->id);
         struct session_entry *s = t ? t->s : session_resident(e, row->session);
+        assert(s || !t);
         needs = s && s->pending > needs ? s->pending : needs;
         last = row->id;
         if ((t && !task_shows(c, t)) || (!t && s)) {

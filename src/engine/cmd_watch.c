@@ -66,7 +66,8 @@ static void attach(struct engine *e, struct cmd *c, enum channel_kind kind, stru
 }
 
 static bool refuse_crowd(struct engine *e, struct cmd *c, struct session_entry *s) {
-    if (s->watchers < e->o->max_watchers_per_session) {
+    bool passing = c->watch.page && c->wait_ms <= 0; /* a plain poll watches nothing */
+    if (passing || s->watchers < e->o->max_watchers_per_session) {
         return false;
     }
     cmd_refuse(e, c, s->pending, ERR_QUOTA_EXCEEDED, "The session has as many watchers as it may have");
@@ -102,6 +103,7 @@ static void watch_session(struct engine *e, struct cmd *c) {
         answer_over(e, c, s->pending, "The session has ended");
         return;
     }
+    gone_trim(e, s);
     enum cursor_is is = cursor_parse(e, ID_SESSION, s->s.id, c->watch.cursor, &cursor);
     if (is == CURSOR_GOOD && (cursor > s->seq || cursor < s->gone_floor)) {
         is = CURSOR_USELESS;

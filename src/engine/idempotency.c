@@ -1,9 +1,10 @@
 /* Idempotency-Key: the first 2xx is kept in the transaction of its effect and given again; a second request waits for the first. */
 #include "engine/internal.h"
 
+#include "base/json.h"
 #include "base/mem.h"
 
-static void scope_of(struct engine *e, struct cmd *c, uint8_t out[32]) {
+static void scope_of(struct engine *e, struct cmd *c, unsigned set, uint8_t out[32]) {
     struct buf text = {0};
     char id[ID_TEXT_LEN + 1];
     struct str parts[4] = {STR_NONE, c->method, c->path, c->idempotency_key};
@@ -19,7 +20,7 @@ static void scope_of(struct engine *e, struct cmd *c, uint8_t out[32]) {
         buf_printf(&text, " %zu:", parts[i].len);
         buf_str(&text, parts[i]);
     }
-    crypto_hmac_sha256(e->config.keys->set[0].idempotency, SHA256_BYTES, buf_view(&text), out);
+    crypto_hmac_sha256(e->config.keys->set[set].idempotency, SHA256_BYTES, buf_view(&text), out);
     buf_fini(&text);
 }
 
@@ -30,6 +31,20 @@ static void free_entry(struct engine *e, struct idempotency *i) {
     mem_free((void *) i->row.cookie.p);
     mem_free((void *) i->row.answer.p);
     mem_free(i);
+}
+
+/* The headers that come of what was answered: those of a task. */
+static void headers_again(struct cmd *c) {
+    struct json *root;
+    struct json_error err;
+    if (c->type < CMD_TASK_CREATE || json_parse(&c->arena, buf_view(&c->answer.body), 256, &root, &err)) {
+        return;
+    }
+    const struct json *version = json_get(root, "version"), *state = json_get(root, "state");
+    c->answer.etag = version && version->is_integer ? (uint64_t) version->integer : 0;
+    if (state && task_state_parse(state->string) < TASK_SUCCEEDED && c->type != CMD_TASK_BIND) {
+        c->answer.retry_after_s = 1;
+    }
 }
 
 static enum found give_again(struct engine *e, struct cmd *c, const struct idempotency_row *row, uint64_t needs) {
@@ -43,6 +58,7 @@ static enum found give_again(struct engine *e, struct cmd *c, const struct idemp
     buf_str(&c->answer.body, row->answer);
     c->answer.location = arena_str(&c->arena, row->location);
     c->answer.cookie = arena_str(&c->arena, row->cookie);
+    headers_again(c);
     cmd_answer(e, c, needs);
     return ABSENT;
 }
@@ -53,20 +69,22 @@ enum found idempotency_begin(struct engine *e, struct cmd *c) {
     if (c->e.idempotency) {
         return FOUND; /* it is run again */
     }
-    scope_of(e, c, scope);
-    HASH_FIND(hh, e->idempotency, scope, sizeof(scope), i);
-    if (i && i->under_way) {
-        cmd_park(c, &i->waiters);
-        return PARKED;
-    }
-    if (i) {
-        return give_again(e, c, &i->row, i->batch);
-    }
     if (c->e.kept) {
         return give_again(e, c, c->e.kept, 0);
     }
-    if (look_up(e, c, LOOK_IDEMPOTENCY, scope, sizeof(scope)) == PARKED) {
-        return PARKED;
+    for (unsigned set = e->config.keys->count; set-- > 0;) { /* the first secret last: its scope is what a new entry gets */
+        scope_of(e, c, set, scope);
+        HASH_FIND(hh, e->idempotency, scope, sizeof(scope), i);
+        if (i && i->under_way) {
+            cmd_park(c, &i->waiters);
+            return PARKED;
+        }
+        if (i) {
+            return give_again(e, c, &i->row, i->batch);
+        }
+        if (look_up(e, c, LOOK_IDEMPOTENCY, scope, sizeof(scope)) == PARKED) {
+            return PARKED;
+        }
     }
     i = mem_alloc(sizeof(*i));
     memcpy(i->scope, scope, sizeof(scope));

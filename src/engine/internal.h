@@ -352,6 +352,7 @@ void session_thin_out(struct engine *e, struct session_entry *s);               
 void task_count(struct task_entry *t);
 void task_remove(struct engine *e, struct task_entry *t, enum gone_reason reason); /* forgets it: gone entry, tombstone, rows */
 void task_entry_free(struct engine *e, struct task_entry *t); /* out of all lists, without a trace in the store */
+void gone_trim(struct engine *e, struct session_entry *s); /* forgets those that are too old or too many */
 void gone_add(struct engine *e, struct session_entry *s, struct id task, enum gone_reason reason);
 void task_cancel(struct engine *e, struct task_entry *t, struct str reason);
 struct kind *kind_of(struct engine *e, const char *name);

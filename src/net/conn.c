@@ -29,6 +29,7 @@ void conn_create(struct http_loop *l, int fd, const char *peer) {
         mem_free(c);
         return;
     }
+    c->newcomer = l->draining; /* not closed as idle before it has asked for something */
     LIST_INSERT_HEAD(&l->conns, c, link);
     l->counts.connections++;
     l->counts.accepted++;
@@ -252,7 +253,7 @@ static void conn_arm(struct http_conn *c) {
 }
 
 void conn_settle(struct http_conn *c) {
-    if ((c->state == CONN_LAST && TAILQ_EMPTY(&c->exchanges)) || (c->loop->draining && conn_is_idle(c))) {
+    if ((c->state == CONN_LAST && TAILQ_EMPTY(&c->exchanges)) || (c->loop->draining && conn_is_idle(c) && !c->newcomer)) {
         conn_finish(c);
     }
     if (c->state != CONN_CLOSED) {

@@ -72,7 +72,7 @@ struct http_conn {
     int fd;
     uint8_t state; /* enum conn_state */
     uint8_t armed; /* uv poll events */
-    bool polling, blocked, eof, dirty, waiting, hold;
+    bool polling, blocked, eof, dirty, waiting, hold, newcomer;
     struct http_loop *loop;
     LIST_ENTRY(http_conn) link;
     TAILQ_ENTRY(http_conn) dirty_link, waiting_link;

@@ -64,6 +64,7 @@ static void conn_on_head(struct http_conn *c, struct str block) {
     struct http_loop *l = c->loop;
     struct exchange *x = exchange_create(c);
     struct http1_head head;
+    c->newcomer = false;
     c->head_ms = 0;
     c->input = x;
     if (!copy_head(c, x, block, &head)) {

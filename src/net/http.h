@@ -72,6 +72,8 @@ struct http_handler {
     void (*refill)(void *arg, struct feed *f, struct watcher *w, uint64_t cursor, void *user);
     /* Errors that the connection finds by itself (bad syntax, too large, too slow): the answer's headers and body are made here. */
     void (*problem)(void *arg, const struct problem *p, struct buf *headers, struct buf *body);
+    /* A page of events is about to leave: its headers and body can still be changed (compression). May be NULL. */
+    void (*page)(void *arg, const struct http_request *r, struct buf *headers, struct buf *body);
     /* Called once per turn of the loop, after all sockets were read and before anything is flushed: send what was gathered. */
     void (*turn)(void *arg);
     void *arg;
@@ -167,7 +169,10 @@ void http_loop_run(struct http_loop *l); /* until http_loop_drain has finished *
 void http_loop_wake(struct http_loop *l);
 void http_loop_on_wake(struct http_loop *l, void (*fn)(void *arg), void *arg); /* before run */
 int64_t http_loop_now(const struct http_loop *l);                              /* ms, read once per turn */
-/* Stop accepting, close idle connections, answer what is in flight with Connection: close, close streams spread over ms (retry first; WebSocket 1001); then run returns. */
+/*
+ * Close idle connections, answer what is in flight with Connection: close, close streams spread over ms (retry first; WebSocket 1001). Who connects meanwhile (a health
+ * check, say) gets one answer. Run returns once no connection is left, or 1 s after ms.
+ */
 void http_loop_drain(struct http_loop *l, int64_t ms);
 /* Timers on the loop, for the layer above; their arg is the handler's. */
 struct wheel *http_loop_wheel(struct http_loop *l);

@@ -79,7 +79,7 @@ static void listen_set(struct http_loop *l, bool on) {
 }
 
 static bool may_accept(const struct http_loop *l) {
-    return !l->draining && l->counts.connections < l->limits.max_connections;
+    return l->counts.connections < l->limits.max_connections;
 }
 
 void loop_conn_gone(struct http_loop *l) {
@@ -319,6 +319,8 @@ static void on_drain_over(struct timer *t, int64_t now_ms, void *arg) {
     struct http_loop *l = (struct http_loop *) (void *) ((char *) t - offsetof(struct http_loop, drain_timer));
     (void) now_ms;
     (void) arg;
+    close_listener(l);
+    wheel_cancel(&l->wheel, &l->accept_timer);
     while (!LIST_EMPTY(&l->conns)) {
         conn_close(LIST_FIRST(&l->conns));
     }
@@ -331,8 +333,6 @@ void http_loop_drain(struct http_loop *l, int64_t ms) {
     accept_some(l); /* those that have connected already are not to be reset */
     l->draining = true;
     l->drain_until_ms = l->now_ms + ms;
-    close_listener(l);
-    wheel_cancel(&l->wheel, &l->accept_timer);
     wheel_set(&l->wheel, &l->drain_timer, l->drain_until_ms + DRAIN_GRACE_MS, on_drain_over);
     struct http_conn *c = LIST_FIRST(&l->conns), *next;
     for (; c; c = next) {

@@ -43,6 +43,10 @@ void page_answer(struct watcher *w) {
     watcher_put_number(w, &body, w->page->cursor);
     buf_puts(&body, "\"}");
     body.failed |= w->page->events.failed;
+    struct http_handler *handler = &w->conn->loop->handler;
+    if (handler->page && !body.failed) {
+        handler->page(handler->arg, r, &headers, &body);
+    }
     watcher_destroy(w);
     http_respond(r, 200, &headers, &body, false);
 }

@@ -55,8 +55,8 @@ static const char *const write_sql[WRITE_COUNT] = {
     [WRITE_TASK_CHANGE] =
         "UPDATE tasks SET version = ?4, body = ?8 WHERE id = ?1 AND session = ?2 AND state = ?3 AND due_at = ?5 AND kind IS ?6 AND queue IS ?7",
     [WRITE_TASK] =
-        "INSERT INTO tasks(" TASK_COLUMNS ") VALUES(?,?,?,?,?,?,?,?) ON CONFLICT(id) DO UPDATE SET session=excluded.session,"
-        " state=excluded.state, version=excluded.version, due_at=excluded.due_at, kind=excluded.kind, queue=excluded.queue, body=excluded.body",
+        ("INSERT INTO tasks(" TASK_COLUMNS ") VALUES(?,?,?,?,?,?,?,?) ON CONFLICT(id) DO UPDATE SET session=excluded.session,"
+         " state=excluded.state, version=excluded.version, due_at=excluded.due_at, kind=excluded.kind, queue=excluded.queue, body=excluded.body"),
     [WRITE_TASK_DELETE] = "DELETE FROM tasks WHERE id = ?",
     [WRITE_INPUT] = "INSERT INTO inputs(task, data) VALUES(?,?) ON CONFLICT(task) DO UPDATE SET data=excluded.data",
     [WRITE_INPUT_DELETE] = "DELETE FROM inputs WHERE task = ?",
@@ -74,10 +74,10 @@ static const char *const write_sql[WRITE_COUNT] = {
     [WRITE_OLD_KEY] = "INSERT OR REPLACE INTO old_keys(key_hash, session, at, kept, expires_at) VALUES(?,?,?,?,?)",
     [WRITE_KIND] = "INSERT OR REPLACE INTO kinds(kind, body) VALUES(?,?)",
     [WRITE_META] = "INSERT OR REPLACE INTO meta(name, value) VALUES(?,?)",
-    [WRITE_FORGET_IDEMPOTENCY] = "DELETE FROM idempotency WHERE scope IN"
-                                 " (SELECT scope FROM idempotency WHERE expires_at > 0 AND expires_at <= ? ORDER BY expires_at, scope LIMIT ?)",
-    [WRITE_FORGET_OLD_KEYS] = "DELETE FROM old_keys WHERE key_hash IN"
-                              " (SELECT key_hash FROM old_keys WHERE expires_at > 0 AND expires_at <= ? ORDER BY expires_at, key_hash LIMIT ?)",
+    [WRITE_FORGET_IDEMPOTENCY] = ("DELETE FROM idempotency WHERE scope IN"
+                                  " (SELECT scope FROM idempotency WHERE expires_at > 0 AND expires_at <= ? ORDER BY expires_at, scope LIMIT ?)"),
+    [WRITE_FORGET_OLD_KEYS] = ("DELETE FROM old_keys WHERE key_hash IN"
+                               " (SELECT key_hash FROM old_keys WHERE expires_at > 0 AND expires_at <= ? ORDER BY expires_at, key_hash LIMIT ?)"),
     [WRITE_FORGET_TOMBSTONES] =
         "DELETE FROM tombstones WHERE task IN (SELECT task FROM tombstones WHERE gone_at <= ? ORDER BY gone_at, task LIMIT ?)",
 };

@@ -363,16 +363,18 @@ static void leave_death(void) {
 
 static void step(void) {
     uint64_t which = dice(1000);
-    if (which < 330) {
+    if (which < 290) {
         command_random();
-    } else if (which < 640) {
+    } else if (which < 570) {
         engine_round(1 + (unsigned) dice(4), (unsigned) dice(4));
-    } else if (which < 780) {
+    } else if (which < 700) {
         loop_deliver((unsigned) dice(LOOPS), 1 + (unsigned) dice(6));
     } else if (which < 930) {
         client_random();
     } else if (which < 996) {
         time_pass();
+    } else if (!chance(sim.calm)) {
+        command_random();
     } else if (chance(4)) {
         turn_nasty();
     } else if (chance(2)) {
@@ -396,6 +398,7 @@ static void begin(uint64_t seed) {
     }
     options_draw();
     keys_draw();
+    sim.calm = (unsigned) PICK(1, 2, 10);
     engine_begin();
 }
 

@@ -1,11 +1,13 @@
 /*
- * sim.h: the simulation. The engine with the memory store on one integer clock and one seed; what the loops do is played by sim_loop.c (mail, feeds, watchers)
+ * sim.h: the simulation. The engine with the memory store on one integer clock and one seed; what the loops do is played by sim_loop.c and sim_client.c
  * and sim_cmd.c (commands), and sim_model.c remembers all that was ever let out and holds each new answer and frame against it.
  *
  *   sim.c         seeds, steps, time, the nasty store, crashes and stops, the trace
  *   sim_cmd.c     random commands: a recipe (plain values) and the command made of it
- *   sim_loop.c    mail, feeds and the cursors that read them, as net/ and api/ do
+ *   sim_loop.c    mail and feeds, as api/ and net/ keep them; workers
+ *   sim_client.c  readers of feeds: cursors that come back, over crashes too
  *   sim_model.c   what was shown of each session, task and number; what must never be shown
+ *   sim_answer.c  what an answer may say
  *   sim_audit.c   everything stands still: what is listed against what is known and what watchers have seen
  *
  * The engine is compiled with ENGINE_TINY, so that reservations, pages and pumps end soon.
@@ -244,6 +246,7 @@ struct sim {
     bool dead; /* an fsync failed */
     bool stopping, audit_under_way;
     uint64_t failures;
+    unsigned calm; /* how seldom something goes wrong */
     struct call_list calls;
     struct letter_list inbox[LOOPS];
     struct post_list mail[LOOPS];
@@ -257,6 +260,8 @@ struct sim {
     struct known_number *numbers;
     struct known_claim *claims;
     unsigned audits;
+    const struct call
+        *page; /* the answer under way, if it is a page of many sessions: each may be shown as it was at any time since it was asked for */
     struct {
         uint64_t crashes, stops, failures, deaths, resumes, resets, refills, frames, events, answers, ok, abandoned, replays, audits, claims;
     } counts;
@@ -287,22 +292,36 @@ void output_write(char *to, uint32_t attempt, uint64_t offset, size_t bytes);
 
 void on_mail(void *arg, unsigned loop, struct mail m);
 void loop_deliver(unsigned loop, unsigned most);
-void client_random(void);
-void clients_read_all(void);
-bool clients_moving(void); /* some could read on */
+unsigned loop_of(const struct call *c);
 void call_abandon(struct call *c);
 void call_free(struct call *c);
+void answer_unref(struct answer *a); /* lets go of its frames */
 void letter_send(unsigned loop, struct letter letter);
+struct feed *feed_opened(const struct call *c); /* the feed that an answer names; made by the first */
+void loops_reset(void);                         /* after a crash */
+
+/* ---- sim_client.c ---- */
+
+void client_random(void);
+void clients_read_all(void);
+bool clients_moving(void);    /* some could read on */
 void clients_close(bool say); /* all connections; say: the engine hears of it */
 void client_forget(struct client *c);
-void loops_reset(void); /* after a crash */
+void client_answered(struct call *call);
+void client_refilled(struct call *call);
+void feed_cut_readers(struct feed *f, const struct mail *m);
 
 /* ---- sim_model.c ---- */
 
 uint64_t hash_text(uint64_t h, const void *p, size_t len);
+uint64_t hash_str(uint64_t h, struct str s);
+const struct json *member_of(const struct json *j, const char *name);     /* broken if there is none */
+uint32_t token_gen(struct str text, enum token_kind kind, struct id id);  /* broken if it is no token of that */
+void model_claim(struct id task, uint64_t attempt, const struct call *c); /* the attempt was given to this claim */
+void model_version(struct known_task *t, uint64_t version, bool replay);  /* the task is shown in this version */
+void model_task_tokens(struct known_task *t, const struct json *j, bool replay);
 struct known_task *task_known(struct id id);
 struct known_session *session_known(struct id id);
-void model_answer(struct call *c);
 void model_frame(const struct frame *f);
 void model_forget_all(void);
 void model_number(struct id session, uint64_t seq, struct id task, bool gone); /* what a number of a session stands for */
@@ -318,6 +337,10 @@ struct known_task *task_random(void);
 struct known_session *session_random(void);
 /* Reads a run of output records; attempt and record are of the last one. */
 void output_check(struct id task, struct str data, unsigned *attempt, unsigned *record, bool *known);
+
+/* ---- sim_answer.c ---- */
+
+void model_answer(struct call *c);
 
 /* ---- sim_audit.c ---- */
 

@@ -12,9 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-/* A page of many sessions may show each as it was at any time since it was asked for; what concerns one session leaves in order. NULL: it is none. */
-static const struct call *page_under_way;
-
 /* ---- reading ---- */
 
 uint64_t hash_text(uint64_t h, const void *p, size_t len) {
@@ -25,7 +22,7 @@ uint64_t hash_text(uint64_t h, const void *p, size_t len) {
     return (h ^ 0xff) * 0x100000001b3u;
 }
 
-static uint64_t hash_str(uint64_t h, struct str s) {
+uint64_t hash_str(uint64_t h, struct str s) {
     return hash_text(h, s.p ? s.p : "", s.len);
 }
 
@@ -38,7 +35,7 @@ struct json *parse(struct arena *a, struct str text) {
     return root;
 }
 
-static const struct json *member(const struct json *j, const char *name) {
+const struct json *member_of(const struct json *j, const char *name) {
     const struct json *m = json_get(j, name);
     if (!m) {
         broken("there is no member %s in %.*s", name, STR_FMT(j->raw));
@@ -47,16 +44,16 @@ static const struct json *member(const struct json *j, const char *name) {
 }
 
 struct str text_of(const struct json *j, const char *name) {
-    const struct json *m = member(j, name);
+    const struct json *m = member_of(j, name);
     return m->type == JSON_STRING ? m->string : STR_NONE;
 }
 
 uint64_t number_of(const struct json *j, const char *name) {
-    return (uint64_t) member(j, name)->integer;
+    return (uint64_t) member_of(j, name)->integer;
 }
 
 bool bool_of(const struct json *j, const char *name) {
-    return member(j, name)->boolean;
+    return member_of(j, name)->boolean;
 }
 
 struct id id_of(struct str text, enum id_kind kind) {
@@ -82,7 +79,7 @@ static int64_t time_of(const struct json *j, const char *name) {
     return ms;
 }
 
-static uint32_t token_gen(struct str text, enum token_kind kind, struct id id) {
+uint32_t token_gen(struct str text, enum token_kind kind, struct id id) {
     struct token t;
     if (!token_verify(&sim.keys, text, &t) || t.kind != kind || !id_eq(t.id, id)) {
         broken("a token that is none: %.*s", STR_FMT(text));
@@ -104,23 +101,33 @@ struct known_session *session_known(struct id id) {
     return s;
 }
 
-/* One of the last to have been made, mostly: the old ones are gone. */
+#define PICK_BACK(table, back, ret)                                                    \
+    do {                                                                               \
+        (ret) = (table) ? ELMT_FROM_HH((table)->hh.tbl, (table)->hh.tbl->tail) : NULL; \
+        for (uint64_t left = (back); (ret) && left && (ret)->hh.prev; left--) {        \
+            (ret) = (ret)->hh.prev;                                                    \
+        }                                                                              \
+    } while (0)
+
+/* One of the last to have been made, mostly, and one that is still there, mostly. */
 struct known_task *task_random(void) {
-    unsigned n = HASH_COUNT(sim.tasks);
-    uint64_t back = dice(chance(8) ? n + 1 : 30);
-    struct known_task *t = sim.tasks ? ELMT_FROM_HH(sim.tasks->hh.tbl, sim.tasks->hh.tbl->tail) : NULL;
-    for (; t && back && t->hh.prev; back--) {
-        t = t->hh.prev;
+    struct known_task *t;
+    for (int i = 0; i < 4; i++) {
+        PICK_BACK(sim.tasks, dice(chance(8) ? HASH_COUNT(sim.tasks) + 1 : 30), t);
+        if (!t || (!t->gone && t->state < TASK_SUCCEEDED) || chance(4)) {
+            break;
+        }
     }
     return t;
 }
 
 struct known_session *session_random(void) {
-    unsigned n = HASH_COUNT(sim.sessions);
-    uint64_t back = dice(chance(8) ? n + 1 : 9);
-    struct known_session *s = sim.sessions ? ELMT_FROM_HH(sim.sessions->hh.tbl, sim.sessions->hh.tbl->tail) : NULL;
-    for (; s && back && s->hh.prev; back--) {
-        s = s->hh.prev;
+    struct known_session *s;
+    for (int i = 0; i < 4; i++) {
+        PICK_BACK(sim.sessions, dice(chance(8) ? HASH_COUNT(sim.sessions) + 1 : 9), s);
+        if (!s || !s->ended || chance(4)) {
+            break;
+        }
     }
     return s;
 }
@@ -144,7 +151,7 @@ void model_number(struct id session, uint64_t seq, struct id task, bool gone) {
     }
 }
 
-static void claim_note(struct id task, uint64_t attempt, const struct call *c) {
+void model_claim(struct id task, uint64_t attempt, const struct call *c) {
     struct known_claim *k, key;
     memset(&key, 0, sizeof(key));
     key.key.task = task;
@@ -227,7 +234,7 @@ void task_hashes(const struct json *j, uint64_t *ret_full, uint64_t *ret_loose) 
             loose = name_is(m, of_output) ? loose : hash_str(hash_str(loose, m->name), m->raw);
         }
     }
-    for (const struct json *m = member(j, "progress")->child; m; m = m->next) {
+    for (const struct json *m = member_of(j, "progress")->child; m; m = m->next) {
         if (!str_eqz(m->name, "rate") && !str_eqz(m->name, "eta")) {
             full = hash_str(full, m->raw);
             loose = hash_str(loose, m->raw);
@@ -250,7 +257,7 @@ static struct known_task *task_get(struct id id, struct id session) {
 }
 
 static uint64_t outcome_of(const struct json *j) {
-    return hash_str(hash_str(hash_str(1, member(j, "error")->raw), member(j, "result")->raw), member(j, "result_bytes")->raw);
+    return hash_str(hash_str(hash_str(1, member_of(j, "error")->raw), member_of(j, "result")->raw), member_of(j, "result_bytes")->raw);
 }
 
 /* A newer version is shown: what may be different now, and what may not. */
@@ -285,14 +292,14 @@ static void task_advance(struct known_task *t, const struct json *j) {
     t->outcome = outcome_of(j);
     struct str policy = text_of(j, "on_session_end");
     t->policy = str_eqz(policy, "cancel") ? END_CANCEL : str_eqz(policy, "handover") ? END_HANDOVER : END_KEEP;
-    const struct json *question = member(j, "input_request");
+    const struct json *question = member_of(j, "input_request");
     keep_text(question->type == JSON_OBJECT ? text_of(question, "id") : STR(""), t->question, sizeof(t->question));
     keep_text(created, t->created, sizeof(t->created));
     keep_text(text_of(j, "ended_at"), t->ended, sizeof(t->ended));
 }
 
-static void floor_raise(struct known_task *t, uint64_t version, bool replay) {
-    bool older = page_under_way && page_under_way->number <= t->floor_call && (version < t->floor || t->gone);
+void model_version(struct known_task *t, uint64_t version, bool replay) {
+    bool older = sim.page && sim.page->number <= t->floor_call && (version < t->floor || t->gone);
     if (replay || older) {
         return;
     }
@@ -306,7 +313,7 @@ static void floor_raise(struct known_task *t, uint64_t version, bool replay) {
     t->floor_call = sim.calls_made;
 }
 
-static void task_tokens(struct known_task *t, const struct json *j, bool replay) {
+void model_task_tokens(struct known_task *t, const struct json *j, bool replay) {
     const struct json *token = json_get(j, "token");
     if (token) {
         uint32_t gen = token_gen(token->string, TOKEN_WATCH, t->id);
@@ -326,8 +333,8 @@ struct known_task *model_task(const struct json *j, bool replay) {
     task_hashes(j, &full, &loose);
     model_number(session, version, id, false);
     shown_note(t, version, full, loose, j->raw);
-    floor_raise(t, version, replay);
-    task_tokens(t, j, replay);
+    model_version(t, version, replay);
+    model_task_tokens(t, j, replay);
     if (version > t->version) {
         task_advance(t, j);
         t->version = version;
@@ -358,7 +365,7 @@ struct known_session *model_session(const struct json *j, bool replay) {
     struct id id = id_of(text_of(j, "id"), ID_SESSION);
     struct known_session *s = session_known(id);
     struct str user = text_of(j, "user");
-    replay |= sim.dead || (page_under_way && s && page_under_way->number <= s->shown_call);
+    replay |= sim.dead || (sim.page && s && sim.page->number <= s->shown_call);
     if (!s) {
         s = mem_alloc(sizeof(*s));
         s->id = id;
@@ -374,7 +381,7 @@ struct known_session *model_session(const struct json *j, bool replay) {
     }
     s->shown_call = sim.calls_made;
     session_ends(s, j, replay);
-    const struct json *token = json_get(j, "token"), *tasks = member(j, "tasks");
+    const struct json *token = json_get(j, "token"), *tasks = member_of(j, "tasks");
     if (token) {
         uint32_t gen = token_gen(token->string, TOKEN_SESSION, id);
         if (gen < s->gen && !replay) {
@@ -411,255 +418,7 @@ void output_check(struct id task, struct str data, unsigned *attempt, unsigned *
     }
 }
 
-/* ---- answers ---- */
-
-static bool tombstones_last(void) {
-    return sim.options.tombstone_ttl > 3600 * SEC;
-}
-
-static void problem_check(const struct call *c) {
-    enum err err = c->cmd->answer.problem.err;
-    const struct recipe *r = &c->r;
-    bool by_key = r->cred == CRED_KEY, task_at_stake = err == ERR_NOT_FOUND && by_key && !id_is_none(r->task);
-    if (err == ERR_INTERNAL || err == ERR_NONE) {
-        broken("call %llu failed with %s", (unsigned long long) c->number, err_code(err));
-    }
-    if (err == ERR_UNAVAILABLE && c->failures == sim.failures && !sim.dead && !sim.stopping) {
-        broken("call %llu was refused with 503 although the store is well", (unsigned long long) c->number);
-    }
-    if (err == ERR_UNAUTHENTICATED && by_key) {
-        broken("call %llu: the key was refused", (unsigned long long) c->number);
-    }
-    if (task_at_stake && task_known(r->task) && tombstones_last() && !sim.dead && !c->cmd->answer.problem.places) {
-        broken("task %s was shown and now never was", name_of(r->task));
-    }
-    if (err == ERR_NOT_FOUND && by_key && !id_is_none(r->session) && sim.options.ended_session_ttl > 3600 * SEC && session_known(r->session) &&
-        !sim.dead && !c->cmd->answer.problem.places) {
-        broken("session %s was shown and now never was", name_of(r->session));
-    }
-    bool watching = r->type == CMD_WATCH; /* a feed that is over is 410 as well */
-    struct known_task *t = err == ERR_GONE && by_key && !watching && !id_is_none(r->task) ? task_known(r->task) : NULL;
-    if (t && !sim.dead) {
-        t->gone = true;
-        t->floor_call = sim.calls_made;
-    }
-}
-
-/* Was the credential one that may be told this? */
-static void entitled_check(const struct call *c, const struct json *task) {
-    struct id id = id_of(text_of(task, "id"), ID_TASK), session = id_of(text_of(task, "session"), ID_SESSION);
-    const struct recipe *r = &c->r;
-    bool good = true;
-    if (r->cred == CRED_SESSION) {
-        good = id_eq(session, r->cred_id);
-    } else if (r->cred == CRED_WATCH || r->cred == CRED_WORKER) {
-        good = id_eq(id, r->cred_id);
-    }
-    if (!good) {
-        broken("call %llu was told of task %s, which is not its own", (unsigned long long) c->number, name_of(id));
-    }
-}
-
-static void credential_check(const struct call *c) {
-    if (c->cred_dead && c->r.type != CMD_SESSION_OPEN) {
-        broken("call %llu was served although its credential had died", (unsigned long long) c->number);
-    }
-    bool may = c->r.type == CMD_SESSION_END || c->r.type == CMD_SESSION_OPEN || (c->r.type == CMD_WATCH && c->cmd->answer.status == 204);
-    if (c->session_over && !may && !c->r.idem[0]) {
-        broken("call %llu was served although its session had ended", (unsigned long long) c->number);
-    }
-}
-
-static void idempotency_check(struct call *c, const struct answer *a) {
-    struct idem *i = c->idem;
-    bool fresh = i && sim.now_ms - i->at_ms < sim.options.idempotency_ttl && strcmp(i->r.idem, c->r.idem) == 0;
-    if (!fresh) {
-        return;
-    }
-    uint64_t h = hash_text(hash_str((uint64_t) a->status + 1, buf_view(&a->body)), a->location.p ? a->location.p : "", a->location.len);
-    if (c->r.other_body && i->has_answer) {
-        broken("call %llu: an idempotency key was taken with another body", (unsigned long long) c->number);
-    }
-    if (!c->r.other_body && i->has_answer && h != i->answer) {
-        broken("call %llu: said again, it was answered in another way: %.*s", (unsigned long long) c->number, STR_FMT(buf_view(&a->body)));
-    }
-    if (!c->r.other_body) {
-        i->has_answer = true;
-        i->answer = h;
-    }
-}
-
-static void claimed(struct call *c, const struct json *root) {
-    for (const struct json *j = member(root, "tasks")->child; j; j = j->next) {
-        struct known_task *t = model_task(j, false);
-        uint32_t attempt = token_gen(text_of(j, "worker_token"), TOKEN_WORKER, t->id);
-        if (attempt != number_of(j, "attempt")) {
-            broken("task %s was claimed with a token of another attempt", name_of(t->id));
-        }
-        claim_note(t->id, attempt, c);
-        sim.counts.claims++;
-    }
-}
-
-static void final_check(const struct call *c, struct str state) {
-    enum report_type last = c->r.reports[c->r.report_count - 1].type;
-    bool good = last == REPORT_SUCCEED     ? str_eqz(state, "succeeded")
-                : last == REPORT_CANCELLED ? str_eqz(state, "cancelled")
-                : last == REPORT_FAIL      ? str_eqz(state, "failed") || str_eqz(state, "queued") || str_eqz(state, "cancelled")
-                                           : task_state_parse(state) < TASK_SUCCEEDED;
-    if (!good) {
-        broken("call %llu: the report was answered with the state %.*s", (unsigned long long) c->number, STR_FMT(state));
-    }
-}
-
-/* What a worker is told. */
-static void reported(struct call *c, const struct json *root) {
-    struct known_task *t = task_known(c->r.task);
-    bool control = c->r.type == CMD_TASK_CONTROL, final = !control && c->r.reports[c->r.report_count - 1].type >= REPORT_SUCCEED;
-    uint32_t attempt = c->r.cred == CRED_WORKER ? c->r.cred_gen : 1;
-    if (root->type == JSON_NULL || !t) {
-        return;
-    }
-    if (attempt < number_of(root, "attempt") && !final) {
-        broken("call %llu: attempt %u reported while %llu was under way", (unsigned long long) c->number, attempt,
-               (unsigned long long) number_of(root, "attempt"));
-    }
-    if (!control) {
-        final_check(c, text_of(root, "state"));
-    }
-    floor_raise(t, number_of(root, "version"), sim.dead || final);
-    if (number_of(root, "version") > t->floor) {
-        t->floor = number_of(root, "version");
-        t->floor_call = sim.calls_made;
-    }
-    if (!control && !final && attempt >= t->acked_attempt) {
-        t->acked_attempt = attempt;
-        t->acked_offset = number_of(root, "output_offset");
-    }
-}
-
-static void listed(struct call *c, const struct json *root) {
-    for (const struct json *j = member(root, "items")->child; j; j = j->next) {
-        if (c->r.type == CMD_SESSION_LIST) {
-            model_session(j, false)->listed = c->audit ? sim.audits : 0;
-        } else if (c->r.type == CMD_TASK_LIST) {
-            struct known_task *t = model_task(j, false);
-            entitled_check(c, j);
-            if (c->audit && t->listed == sim.audits) {
-                broken("task %s is listed twice", name_of(t->id));
-            }
-            t->listed = c->audit ? sim.audits : 0;
-        }
-    }
-}
-
-static void output_answer(const struct call *c) {
-    const struct answer *a = &c->cmd->answer;
-    unsigned attempt = 0, record = 0;
-    bool known = false;
-    if (a->output_offset % RECORD == 0) {
-        output_check(c->r.task, buf_view(&a->body), &attempt, &record, &known);
-    }
-}
-
-static void json_answer(struct call *c, const struct json *root) {
-    bool replay = c->r.idem[0] != '\0';
-    switch (c->r.type) {
-    case CMD_SESSION_CREATE:
-    case CMD_SESSION_OPEN:
-    case CMD_SESSION_GET:
-    case CMD_SESSION_TOUCH:
-    case CMD_SESSION_ROTATE:
-    case CMD_SESSION_END:
-    case CMD_SESSION_MERGE: model_session(root, replay); break;
-    case CMD_SESSION_LIST:
-    case CMD_TASK_LIST: listed(c, root); break;
-    case CMD_TASK_CREATE:
-    case CMD_TASK_START:
-    case CMD_TASK_GET:
-    case CMD_TASK_CANCEL:
-    case CMD_TASK_ANSWER:
-    case CMD_TASK_SEEN:
-    case CMD_TASK_BIND: {
-        entitled_check(c, root);
-        bool made = (c->r.type == CMD_TASK_CREATE || c->r.type == CMD_TASK_START) && !replay;
-        struct known_task *t = model_task(root, replay);
-        t->moved &= !made;
-        break;
-    }
-    case CMD_TASK_RESULT:
-        if (c->cmd->answer.status == 202) {
-            entitled_check(c, root);
-            model_task(root, false);
-        }
-        break;
-    case CMD_TASK_TOKEN:
-        if (task_known(c->r.task)) {
-            task_tokens(task_known(c->r.task), root, replay || sim.dead);
-        }
-        break;
-    case CMD_TASK_CONTROL:
-    case CMD_TASK_REPORT: reported(c, root); break;
-    case CMD_QUEUE_CLAIM: claimed(c, root); break;
-    default: break;
-    }
-}
-
-static void none_answer(struct call *c) {
-    const struct answer *a = &c->cmd->answer;
-    struct known_task *t = task_known(c->r.task);
-    if (a->status == 304 && t) {
-        if (a->etag != c->r.etag) {
-            broken("call %llu: 304 for another version", (unsigned long long) c->number);
-        }
-        floor_raise(t, a->etag, sim.dead);
-    } else if (c->r.type == CMD_TASK_DELETE && t && a->status == 204) {
-        t->deleted = t->gone = true;
-        t->floor_call = sim.calls_made;
-    }
-}
-
-static void rotation_told(const struct call *c) {
-    struct known_session *s = c->r.type == CMD_SESSION_ROTATE ? session_known(c->r.session) : NULL;
-    const struct answer *a = &c->cmd->answer;
-    if (s && !(a->type == ANSWER_PROBLEM && a->problem.err == ERR_UNAVAILABLE)) {
-        s->rotations_told++;
-    }
-}
-
-void model_answer(struct call *c) {
-    struct answer *a = &c->cmd->answer;
-    sim.counts.answers++;
-    rotation_told(c);
-    if (a->type == ANSWER_PROBLEM) {
-        trace("call %llu answered: %s", (unsigned long long) c->number, err_code(a->problem.err));
-        problem_check(c);
-        return;
-    }
-    trace("call %llu answered: %d", (unsigned long long) c->number, a->status);
-    if (a->type == ANSWER_ROTATED) {
-        return;
-    }
-    sim.counts.ok += a->status / 100 == 2;
-    credential_check(c);
-    if (a->type == ANSWER_REFILL) {
-        for (size_t i = 0; i < a->frame_count; i++) {
-            model_frame(a->frames[i]);
-        }
-    } else if (a->type == ANSWER_BYTES) {
-        output_answer(c);
-    } else if (a->type == ANSWER_NONE) {
-        none_answer(c);
-    } else if (a->type == ANSWER_JSON) {
-        struct arena arena = {0};
-        bool page = c->r.type == CMD_SESSION_LIST || c->r.type == CMD_TASK_LIST || c->r.type == CMD_QUEUE_CLAIM;
-        idempotency_check(c, a);
-        page_under_way = page ? c : NULL;
-        json_answer(c, parse(&arena, buf_view(&a->body)));
-        page_under_way = NULL;
-        arena_fini(&arena);
-    }
-}
+/* ---- frames ---- */
 
 void model_frame(const struct frame *f) {
     struct arena arena = {0};

@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -127,7 +128,9 @@ static void past_the_buffer_callers_wait_and_nothing_is_dropped(void **state) {
     for (uintptr_t i = 0; i < SPEAKERS; i++) {
         assert_int_equal(pthread_create(&threads[i], NULL, speak, (void *) i), 0);
     }
-    assert_false(log_flush(10));
+    while (log_flush(0)) {
+        sched_yield(); /* until more is said than the pipe takes */
+    }
     heard_begin(&h);
     for (unsigned i = 0; i < SPEAKERS; i++) {
         pthread_join(threads[i], NULL);
