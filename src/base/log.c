@@ -4,6 +4,7 @@
 #include "base/log_writer.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -32,6 +33,11 @@ void log_write(const char *p, size_t len) {
     while (len) {
         ssize_t n = write(STDERR_FILENO, p, len);
         if (n < 0 && errno == EINTR) {
+            continue;
+        }
+        if (n < 0 && errno == EAGAIN) { /* whoever gave it to us does not want to wait there; we do */
+            struct pollfd fd = {.fd = STDERR_FILENO, .events = POLLOUT};
+            (void) poll(&fd, 1, -1);
             continue;
         }
         if (n <= 0) {

@@ -345,7 +345,7 @@ static void batch_failed(struct engine *e, struct batch *b, enum store_result wh
     e->dead = why == STORE_DEAD;
     e->open = batch_create(built->b.number + 1);
     e->durable = built->b.number; /* nothing waits for these numbers any more */
-    e->evictions++;
+    e->looks_failed = ++e->look_clock;
     idempotency_drop_pending(e);
     tombstones_drop_pending(e);
     old_keys_durable(e, UINT64_MAX);

@@ -11,7 +11,6 @@
 
 #include "base/arena.h"
 #include "base/buf.h"
-#include "base/crypto.h"
 #include "base/error.h"
 #include "base/frame.h"
 #include "base/id.h"
@@ -208,12 +207,13 @@ struct cmd {
         struct cmd_list *list;       /* what it is parked on; NULL: nothing */
         TAILQ_ENTRY(cmd) link;
         struct timer timer;          /* Prefer: wait */
-        unsigned absent_count;       /* look-ups that found nothing, with the count of evictions then */
-        struct {
+        struct absent { /* a look-up that found nothing, and when it was asked */
             int what;
             uint8_t key[32];
             uint64_t stamp;
-        } absent[SECRET_LINES_MAX + 4]; /* a session's key is looked up under each line of the secret */
+            int64_t asked_at;
+        } *absent;                   /* in the arena */
+        unsigned absent_count, absent_cap;
         struct idempotency *idempotency;
         struct tombstone_row *gone;          /* what a look-up found instead of a task; in the arena */
         struct old_key_row *old_key;         /* what a look-up of a key found as well; in the arena */

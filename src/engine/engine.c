@@ -198,6 +198,9 @@ void engine_abandon(struct engine *e, struct cmd *c) {
         c->e.asking = NULL;
     }
     cmd_unpark(c);
+    if (c->type == CMD_QUEUE_CLAIM && c->queue.p) {
+        queue_serve(e, queue_of(e, c->queue)); /* it may have been the one that was woken */
+    }
     if (c->e.idempotency) {
         c->answer.type = ANSWER_PROBLEM;
         idempotency_answered(e, c, 0);
@@ -384,6 +387,7 @@ struct engine *engine_create(const struct engine_config *config, int64_t now_ms)
     e->ids.random_arg = config->random_arg;
     e->open = batch_create(1);
     TAILQ_INIT(&e->behind);
+    TAILQ_INIT(&e->recent_order);
     TAILQ_INIT(&e->dirty_tasks);
     TAILQ_INIT(&e->soft_tasks);
     TAILQ_INIT(&e->dirty_sessions);
@@ -576,6 +580,7 @@ void engine_destroy(struct engine *e) {
     tombstones_drop_pending(e);
     old_keys_durable(e, UINT64_MAX);
     users_drop(e);
+    look_ups_drop(e);
     batch_destroy(e->open);
     batch_destroy(e->inflight);
     buf_fini(&e->scratch);

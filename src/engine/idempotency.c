@@ -132,8 +132,8 @@ void idempotency_durable(struct engine *e, uint64_t batch) {
     struct idempotency *i, *next;
     HASH_ITER(hh, e->idempotency, i, next) {
         if (!i->under_way && i->batch <= batch) {
+            look_up_missed(e, LOOK_IDEMPOTENCY, i->scope, sizeof(i->scope));
             free_entry(e, i);
-            e->evictions++;
         }
     }
 }

@@ -43,6 +43,7 @@
 #define ENGINE_DUE_MS 500            /* pause between two looks at what is due among what is not in memory */
 #define ENGINE_DUE_MORE_MS 20        /* the pause when there was more than that */
 #define ENGINE_EVICT_MS 15000        /* a session that nobody needs stays this long */
+#define ENGINE_LOOK_MS 10000         /* that a look-up found nothing counts so long; less than ENGINE_EVICT_MS */
 #define ENGINE_OUTPUT_SHOW_MS 1000   /* a task event for output at most this often */
 #define ENGINE_FORGET_MS 60000
 
@@ -194,7 +195,7 @@ struct idempotency {
 
 /* ---- look-ups ---- */
 
-enum look_up { LOOK_SESSION, LOOK_TASK, LOOK_KEY, LOOK_USER, LOOK_IDEMPOTENCY, LOOK_OLD_KEY };
+enum look_up { LOOK_SESSION, LOOK_TASK, LOOK_KEY, LOOK_USER, LOOK_IDEMPOTENCY };
 
 struct load {
     struct load_key {
@@ -202,10 +203,21 @@ struct load {
         uint8_t key[32];
     } key;
     struct cmd_list waiters;
-    uint64_t stamp; /* engine.evictions when it was asked */
+    uint64_t stamp; /* engine.look_clock when it was asked */
+    int64_t asked_at;
     bool reload;    /* of a session that was thrown away */
     UT_hash_handle hh;
 };
+
+/* A row that became durable and left memory: a look-up for it that was asked before may have missed both. */
+struct recent {
+    struct load_key key;
+    uint64_t stamp;
+    int64_t at;
+    TAILQ_ENTRY(recent) link; /* engine.recent_order */
+    UT_hash_handle hh;
+};
+TAILQ_HEAD(recent_list, recent);
 
 enum found { FOUND, ABSENT, PARKED };
 
@@ -263,7 +275,10 @@ struct engine {
     struct batch *open, *inflight;
     uint64_t durable;
     uint64_t marked; /* the batch that names the epoch and says that this run has not stopped cleanly */
-    uint64_t evictions;
+    uint64_t look_clock;   /* rises with each look-up asked and each row that left memory */
+    uint64_t looks_failed; /* look-ups asked before count no more if they found nothing: a batch has failed since */
+    struct recent *recent;
+    struct recent_list recent_order;
     unsigned queries; /* with the store */
     struct task_list dirty_tasks, soft_tasks;
     struct session_list dirty_sessions, soft_sessions;
@@ -316,6 +331,8 @@ enum found find_session(struct engine *e, struct cmd *c, struct id id, struct se
 enum found find_task(struct engine *e, struct cmd *c, struct id id, struct task_entry **ret, struct tombstone_row **ret_gone); /* ABSENT with *ret_gone set if it was */
 enum found find_key(struct engine *e, struct cmd *c, struct str key, struct session_entry **ret);
 enum found find_user(struct engine *e, struct cmd *c, struct str name, struct user **ret);
+void look_up_missed(struct engine *e, enum look_up what, const void *key, size_t key_len); /* what it would find has become durable and leaves memory */
+void look_ups_drop(struct engine *e); /* the engine is going */
 enum found look_up(struct engine *e, struct cmd *c, enum look_up what, const void *key, size_t key_len);
 struct session_entry *session_resident(struct engine *e, struct id id);
 struct task_entry *task_resident(struct engine *e, struct id id);

@@ -251,9 +251,9 @@ void old_keys_durable(struct engine *e, uint64_t batch) {
     struct old_key *k, *next;
     HASH_ITER(hh, e->old_keys, k, next) {
         if (k->batch <= batch) {
+            look_up_missed(e, LOOK_KEY, k->hash, sizeof(k->hash));
             HASH_DELETE(hh, e->old_keys, k);
             mem_free(k);
-            e->evictions++;
         }
     }
 }
@@ -340,7 +340,6 @@ static void session_forget(struct engine *e, struct session_entry *s) {
     struct store_op *op = batch_op(e, STORE_DELETE_SESSION);
     op->id = s->s.id;
     session_pend(e, s);
-    e->evictions++;
     session_drop(e, s);
 }
 

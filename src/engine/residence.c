@@ -1,7 +1,8 @@
 /*
  * Which sessions are in memory. A session with its tasks is there as a whole or not at all: loaded by one query when a command needs it (which waits), let go when
- * nobody watches and nothing in it is unfinished. Memory is asked first, always; that a look-up found nothing counts only as long as nothing has left memory since
- * it was asked (engine.evictions), since what was made and let go meanwhile would be missed.
+ * nobody watches and nothing in it is unfinished. Memory is asked first, always. That a look-up found
+ * nothing counts for a while only, shorter than any session stays, and not if what it looked for has become durable and left memory since it was asked
+ * (look_up_missed) or a batch has failed: what was made and let go meanwhile would be missed.
  */
 #include "engine/internal.h"
 
@@ -72,7 +73,8 @@ static struct load *load_begin(struct engine *e, enum look_up what, const void *
     }
     l = mem_alloc(sizeof(*l));
     l->key = k;
-    l->stamp = e->evictions;
+    l->stamp = ++e->look_clock;
+    l->asked_at = e->now;
     TAILQ_INIT(&l->waiters);
     HASH_ADD(hh, e->loads, key, sizeof(l->key), l);
     struct store_query *q = query_create(look_up_query[what], QUERY_LOAD, l);
@@ -88,10 +90,52 @@ static struct load *load_begin(struct engine *e, enum look_up what, const void *
     return l;
 }
 
+static void recent_free(struct engine *e, struct recent *r) {
+    TAILQ_REMOVE(&e->recent_order, r, link);
+    HASH_DELETE(hh, e->recent, r);
+    mem_free(r);
+}
+
+void look_up_missed(struct engine *e, enum look_up what, const void *key, size_t len) {
+    struct load_key k = load_key_of(what, key, len);
+    struct recent *r = TAILQ_FIRST(&e->recent_order);
+    while (r && r->at + ENGINE_LOOK_MS < e->now) {
+        recent_free(e, r);
+        r = TAILQ_FIRST(&e->recent_order);
+    }
+    HASH_FIND(hh, e->recent, &k, sizeof(k), r);
+    if (r) {
+        TAILQ_REMOVE(&e->recent_order, r, link);
+    } else {
+        r = mem_alloc(sizeof(*r));
+        r->key = k;
+        HASH_ADD(hh, e->recent, key, sizeof(r->key), r);
+    }
+    r->stamp = ++e->look_clock;
+    r->at = e->now;
+    TAILQ_INSERT_TAIL(&e->recent_order, r, link);
+}
+
+void look_ups_drop(struct engine *e) {
+    while (!TAILQ_EMPTY(&e->recent_order)) {
+        recent_free(e, TAILQ_FIRST(&e->recent_order));
+    }
+}
+
+static bool absent_counts(const struct engine *e, const struct absent *a, const struct load_key *k) {
+    const struct recent *r;
+    if (a->stamp < e->looks_failed || a->asked_at + ENGINE_LOOK_MS <= e->now) {
+        return false;
+    }
+    HASH_FIND(hh, e->recent, k, sizeof(*k), r);
+    return !r || r->stamp < a->stamp;
+}
+
 enum found look_up(struct engine *e, struct cmd *c, enum look_up what, const void *key, size_t len) {
     struct load_key k = load_key_of(what, key, len);
     for (unsigned i = 0; i < c->e.absent_count; i++) {
-        if (c->e.absent[i].what == k.what && c->e.absent[i].stamp == e->evictions && memcmp(c->e.absent[i].key, k.key, sizeof(k.key)) == 0) {
+        const struct absent *a = &c->e.absent[i];
+        if (a->what == k.what && memcmp(a->key, k.key, sizeof(k.key)) == 0 && absent_counts(e, a, &k)) {
             return ABSENT;
         }
     }
@@ -99,23 +143,35 @@ enum found look_up(struct engine *e, struct cmd *c, enum look_up what, const voi
     return PARKED;
 }
 
-static void note_absent(struct cmd *c, const struct load *l) {
-    const unsigned room = sizeof(c->e.absent) / sizeof(c->e.absent[0]);
-    unsigned at = c->e.absent_count;
+static struct absent *absent_room(struct cmd *c, const struct load *l) {
     for (unsigned i = 0; i < c->e.absent_count; i++) {
         if (c->e.absent[i].what == l->key.what && memcmp(c->e.absent[i].key, l->key.key, sizeof(l->key.key)) == 0) {
-            at = i;
+            return &c->e.absent[i];
         }
     }
-    if (at == room) {
-        memmove(&c->e.absent[0], &c->e.absent[1], sizeof(c->e.absent[0]) * (room - 1)); /* the oldest is asked again if it matters */
-        at = room - 1;
-    } else if (at == c->e.absent_count) {
-        c->e.absent_count++;
+    if (c->e.absent_count == c->e.absent_cap) {
+        unsigned cap = c->e.absent_cap ? c->e.absent_cap * 2 : 4;
+        struct absent *more = arena_alloc(&c->arena, cap * sizeof(*more));
+        if (!more) {
+            return NULL; /* it is asked again */
+        }
+        if (c->e.absent_count) {
+            memcpy(more, c->e.absent, c->e.absent_count * sizeof(*more));
+        }
+        c->e.absent = more;
+        c->e.absent_cap = cap;
     }
-    c->e.absent[at].what = l->key.what;
-    c->e.absent[at].stamp = l->stamp;
-    memcpy(c->e.absent[at].key, l->key.key, sizeof(l->key.key));
+    return &c->e.absent[c->e.absent_count++];
+}
+
+static void note_absent(struct cmd *c, const struct load *l) {
+    struct absent *a = absent_room(c, l);
+    if (a) {
+        a->what = l->key.what;
+        a->stamp = l->stamp;
+        a->asked_at = l->asked_at;
+        memcpy(a->key, l->key.key, sizeof(l->key.key));
+    }
 }
 
 enum found find_session(struct engine *e, struct cmd *c, struct id id, struct session_entry **ret) {
@@ -345,7 +401,6 @@ void session_maybe_evict(struct engine *e, struct session_entry *s) {
         session_dirty(e, s);
         return;
     }
-    e->evictions++;
     e->counts.evictions++;
     session_drop(e, s);
 }

@@ -25,7 +25,7 @@ before(async () => {
     await api.reported(done, [{ type: 'output', data: 'line\n' }, { type: 'succeed', result: { n: 1.50 } }]);
     const running = await api.task(session, { title: 'Running', queue: 'jobs', max_attempts: 3 });
     const [claimed] = await api.claimed('jobs');
-    await api.reported(claimed, { type: 'progress', current: 1, total: 4 }, claimed.worker_token);
+    await api.reported(claimed, [{ type: 'progress', current: 1, total: 4 }, { type: 'output', data: 'so far\n' }], claimed.worker_token); // output, so that it is stored
     const deleted = await api.task(session, { title: 'Deleted' });
     await api.reported(deleted, { type: 'succeed' });
     ok(await api.delete(`/v1/tasks/${deleted.id}`), 204);

@@ -270,7 +270,10 @@ bool all_is_quiet(void) {
 
 void settle(void) {
     for (int i = 0; i < SETTLE_ROUNDS; i++) {
-        bool stored = memory_store_step(sim.store, (uint32_t) random_next());
+        bool stored = false;
+        for (int k = 0; k < 16 && memory_store_step(sim.store, (uint32_t) random_next()); k++) {
+            stored = true;
+        }
         engine_round(UINT32_MAX, 0);
         for (unsigned l = 0; l < LOOPS; l++) {
             loop_deliver(l, UINT32_MAX);
@@ -319,7 +322,7 @@ static void options_draw(void) {
 static void keys_draw(void) {
     char err[160];
     struct buf text = {0};
-    for (uint64_t lines = 1 + dice(3) * dice(SECRET_LINES_MAX / 2); lines; lines--) {
+    for (uint64_t lines = 1 + dice(2) * dice(SECRET_LINES_MAX); lines; lines--) {
         buf_printf(&text, "secret %llu of the simulation that is long enough\n", (unsigned long long) lines);
     }
     if (keyring_read(&sim.keys, buf_view(&text), err)) {

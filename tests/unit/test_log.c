@@ -167,6 +167,22 @@ static void what_waits_is_written_when_the_process_aborts(void **state) {
     buf_fini(&h.text);
 }
 
+static void a_pipe_that_does_not_block_loses_nothing_either(void **state) {
+    (void) state;
+    struct heard h;
+    heard_open(&h);
+    assert_int_equal(fcntl(STDERR_FILENO, F_SETFL, O_NONBLOCK), 0);
+    assert_int_equal(log_start(), 0);
+    for (unsigned i = 0; i < 3000; i++) {
+        say(0, i);
+    }
+    heard_begin(&h);
+    log_stop(PATIENCE_MS);
+    heard_end(&h);
+    assert_int_equal(lines_check(&h.text, 1), 3000);
+    buf_fini(&h.text);
+}
+
 static void it_ends_in_time_also_when_nobody_reads(void **state) {
     (void) state;
     struct heard h;
@@ -219,6 +235,7 @@ int main(void) {
         cmocka_unit_test(a_reader_that_does_not_read_stops_nobody_while_there_is_room),
         cmocka_unit_test(past_the_buffer_callers_wait_and_nothing_is_dropped),
         cmocka_unit_test(what_waits_is_written_when_the_process_aborts),
+        cmocka_unit_test(a_pipe_that_does_not_block_loses_nothing_either),
         cmocka_unit_test(it_ends_in_time_also_when_nobody_reads),
         cmocka_unit_test(a_line_is_one_line_of_plain_text),
     };
