@@ -83,9 +83,15 @@ static void apply(struct bench *b, struct store_op *ops, size_t count) {
 }
 
 static struct store_op task_op(struct bench *b, uint64_t n, uint8_t state) {
-    return (struct store_op){.type = STORE_PUT_TASK, .row.task = {
-        .id = b->ids[n], .session = b->ids[n % SESSIONS], .state = state, .version = ++b->number, .due_at = 1700000000000 + (int64_t) n,
-        .kind = STR("report"), .queue = STR("reports"), .body = str_n(b->body, BODY_BYTES)}};
+    return (struct store_op){.type = STORE_PUT_TASK,
+                             .row.task = {.id = b->ids[n],
+                                          .session = b->ids[n % SESSIONS],
+                                          .state = state,
+                                          .version = ++b->number,
+                                          .due_at = 1700000000000 + (int64_t) n,
+                                          .kind = STR("report"),
+                                          .queue = STR("reports"),
+                                          .body = str_n(b->body, BODY_BYTES)}};
 }
 
 static struct store_op new_task(struct bench *b, unsigned i) {
@@ -169,8 +175,10 @@ static void fill(struct bench *b, uint64_t tasks) {
     }
     for (uint64_t i = 0; i < SESSIONS; i += 1000) {
         for (uint64_t k = 0; k < 1000; k++) {
-            ops[k] = (struct store_op){.type = STORE_PUT_SESSION, .row.session = {.id = b->ids[i + k], .gen = 1, .seq = 64, .metadata = STR("{}"),
-                                                                                  .due_at = 1800000000000 + (int64_t) draw(b) % 1000000}};
+            ops[k] = (struct store_op){
+                .type = STORE_PUT_SESSION,
+                .row.session = {
+                    .id = b->ids[i + k], .gen = 1, .seq = 64, .metadata = STR("{}"), .due_at = 1800000000000 + (int64_t) draw(b) % 1000000}};
         }
         apply(b, ops, 1000);
     }

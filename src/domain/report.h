@@ -15,16 +15,16 @@ struct report {
     enum report_type type;
     /* progress */
     enum report_field has_current, has_total, has_unit, has_message;
-    double current, total;   /* 0 to 1e15 */
-    struct str unit;         /* up to 32 characters */
-    struct str message;      /* up to 500 characters */
+    double current, total; /* 0 to 1e15 */
+    struct str unit;       /* up to 32 characters */
+    struct str message;    /* up to 500 characters */
     /* output */
-    struct str data;         /* decoded bytes */
+    struct str data; /* decoded bytes */
     bool has_offset;
     uint64_t offset;
     /* input_request */
-    struct str prompt;       /* 1 to 2000 characters */
-    struct str schema;       /* JSON text, or none; up to 64 KiB */
+    struct str prompt; /* 1 to 2000 characters */
+    struct str schema; /* JSON text, or none; up to 64 KiB */
     /* succeed: JSON text, never none ("null" if left out). fail: error type (pattern of a kind), message (up to 2000 characters), detail JSON text or none (up to 64 KiB), retry */
     struct str result;
     struct str error_type, error_message, error_detail;

@@ -4,8 +4,9 @@
 #include "base/mem.h"
 
 static const char *const state_names[] = {[SESSION_ACTIVE] = "active", [SESSION_ENDED] = "ended"};
-static const char *const reason_names[] = {[REASON_NONE] = NULL,         [REASON_LOGOUT] = "logout",     [REASON_IDLE] = "idle",  [REASON_MAX_AGE] = "max_age",
-                                           [REASON_MERGED] = "merged", [REASON_OPERATOR] = "operator", [REASON_LIMIT] = "limit"};
+static const char *const reason_names[] = {
+    [REASON_NONE] = NULL,       [REASON_LOGOUT] = "logout",     [REASON_IDLE] = "idle",  [REASON_MAX_AGE] = "max_age",
+    [REASON_MERGED] = "merged", [REASON_OPERATOR] = "operator", [REASON_LIMIT] = "limit"};
 static const char *const gone_names[] = {[GONE_MOVED] = "moved", [GONE_DELETED] = "deleted", [GONE_EXPIRED] = "expired"};
 
 const char *session_state_name(enum session_state s) {

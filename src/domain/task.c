@@ -17,12 +17,12 @@
 
 static const short next_state[TASK_STATES][TASK_EVENTS] = {
     /*                        START         ASK                  ANSWER        REQUEUE      SUCCEED         FAIL         CANCEL */
-    [TASK_QUEUED]         = {TASK_RUNNING, NO,                  NO,           NO,          NO,             TASK_FAILED, TASK_CANCELLED},
-    [TASK_RUNNING]        = {NO,           TASK_INPUT_REQUIRED, NO,           TASK_QUEUED, TASK_SUCCEEDED, TASK_FAILED, TASK_CANCELLED},
-    [TASK_INPUT_REQUIRED] = {NO,           TASK_INPUT_REQUIRED, TASK_RUNNING, TASK_QUEUED, TASK_SUCCEEDED, TASK_FAILED, TASK_CANCELLED},
-    [TASK_SUCCEEDED]      = {NO, NO, NO, NO, NO, NO, NO},
-    [TASK_FAILED]         = {NO, NO, NO, NO, NO, NO, NO},
-    [TASK_CANCELLED]      = {NO, NO, NO, NO, NO, NO, NO},
+    [TASK_QUEUED] = {TASK_RUNNING, NO, NO, NO, NO, TASK_FAILED, TASK_CANCELLED},
+    [TASK_RUNNING] = {NO, TASK_INPUT_REQUIRED, NO, TASK_QUEUED, TASK_SUCCEEDED, TASK_FAILED, TASK_CANCELLED},
+    [TASK_INPUT_REQUIRED] = {NO, TASK_INPUT_REQUIRED, TASK_RUNNING, TASK_QUEUED, TASK_SUCCEEDED, TASK_FAILED, TASK_CANCELLED},
+    [TASK_SUCCEEDED] = {NO, NO, NO, NO, NO, NO, NO},
+    [TASK_FAILED] = {NO, NO, NO, NO, NO, NO, NO},
+    [TASK_CANCELLED] = {NO, NO, NO, NO, NO, NO, NO},
 };
 
 static const char *const state_names[] = {"queued", "running", "input_required", "succeeded", "failed", "cancelled"};
@@ -113,8 +113,9 @@ void task_init(struct task *t, struct id id, struct id session, const struct tas
 }
 
 void task_fini(struct task *t) {
-    char *texts[] = {t->kind,           t->title,         t->queue,           t->metadata,     t->progress.unit, t->progress.message, t->cancel_reason, t->question_id, t->question_prompt,
-                     t->question_schema, t->answer_request, t->answer_value, t->result,       t->error_type,    t->error_message,    t->error_detail,  t->final_answer};
+    char *texts[] = {t->kind,          t->title,       t->queue,           t->metadata,        t->progress.unit,  t->progress.message,
+                     t->cancel_reason, t->question_id, t->question_prompt, t->question_schema, t->answer_request, t->answer_value,
+                     t->result,        t->error_type,  t->error_message,   t->error_detail,    t->final_answer};
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
         mem_free(texts[i]);
     }
@@ -239,7 +240,8 @@ void task_attempt_over(struct task *t, enum attempt_end how, const struct str er
 }
 
 struct task_trial task_trial_of(const struct task *t) {
-    return (struct task_trial){.state = t->state, .attempt = t->attempt, .has_queue = t->queue != NULL, .output_offset = t->output_bytes - t->output_base};
+    return (struct task_trial){
+        .state = t->state, .attempt = t->attempt, .has_queue = t->queue != NULL, .output_offset = t->output_bytes - t->output_base};
 }
 
 enum err task_try_report(struct task_trial *trial, const struct report *r) {

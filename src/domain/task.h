@@ -11,19 +11,19 @@
 #include "domain/estimate.h"
 #include "domain/report.h"
 
-#define TASK_GIVEN_BACK_MAX 5   /* attempts that end without any report and are not counted */
+#define TASK_GIVEN_BACK_MAX 5 /* attempts that end without any report and are not counted */
 #define TASK_BACKOFF_MAX_MS 3600000
 
 enum task_state { TASK_QUEUED, TASK_RUNNING, TASK_INPUT_REQUIRED, TASK_SUCCEEDED, TASK_FAILED, TASK_CANCELLED, TASK_STATES };
 
 enum task_event {
-    TASK_EV_START,    /* a worker has it */
-    TASK_EV_ASK,      /* a question is open */
-    TASK_EV_ANSWER,   /* it is answered */
-    TASK_EV_REQUEUE,  /* the attempt is over, the task is not */
+    TASK_EV_START,   /* a worker has it */
+    TASK_EV_ASK,     /* a question is open */
+    TASK_EV_ANSWER,  /* it is answered */
+    TASK_EV_REQUEUE, /* the attempt is over, the task is not */
     TASK_EV_SUCCEED,
     TASK_EV_FAIL,
-    TASK_EV_CANCEL,   /* is cancelled now */
+    TASK_EV_CANCEL, /* is cancelled now */
     TASK_EVENTS
 };
 
@@ -36,8 +36,8 @@ struct task_new {
     struct str metadata;           /* JSON text */
     enum on_session_end on_session_end;
     int64_t lease_ms, timeout_ms, deadline_ms, backoff_ms, ttl_ms;
-    int64_t not_before_ms;         /* Unix; 0 none */
-    int64_t cancel_unwatched_ms;   /* -1: never */
+    int64_t not_before_ms;       /* Unix; 0 none */
+    int64_t cancel_unwatched_ms; /* -1: never */
     unsigned max_attempts;
 };
 
@@ -49,7 +49,8 @@ struct task {
     uint64_t change_seq; /* number of the last change other than output */
     uint64_t output_seq; /* number of the last output; 0 none */
     uint64_t moved_seq;  /* number of the move into its session; 0 if it was made there */
-    uint32_t watch_base; /* its watch tokens have the number watch_base + the session's generation (modulo 2^32), so that a rotation raises those of all tasks at once */
+    uint32_t
+        watch_base; /* its watch tokens have the number watch_base + the session's generation (modulo 2^32), so that a rotation raises those of all tasks at once */
     uint32_t attempt;       /* 0 until a worker has it */
     uint32_t attempts_used; /* failed, timed out or lost */
     uint32_t given_back;    /* ended without any report and not counted */
@@ -57,16 +58,16 @@ struct task {
     char *kind, *title, *queue, *metadata; /* title and queue may be NULL */
     int64_t lease_ms, timeout_ms, backoff_ms, ttl_ms, cancel_unwatched_ms;
     int64_t created_at, started_at, updated_at, ended_at, seen_at, expires_at;
-    int64_t deadline_at; /* 0: none, once ended */
-    int64_t ready_at;    /* may be claimed from then on */
+    int64_t deadline_at;    /* 0: none, once ended */
+    int64_t ready_at;       /* may be claimed from then on */
     int64_t handover_until; /* waits for its user's next session until then; 0: does not */
 
     /* the attempt */
-    bool heard;              /* its worker has reported */
-    bool attempt_lost;       /* it was ended by silence or by its timeout */
+    bool heard;        /* its worker has reported */
+    bool attempt_lost; /* it was ended by silence or by its timeout */
     int64_t attempt_lease_ms;
-    int64_t heard_at;        /* start of the lease */
-    int64_t timeout_at;      /* 0: none. While a question is open: what is left of it, in ms */
+    int64_t heard_at;   /* start of the lease */
+    int64_t timeout_at; /* 0: none. While a question is open: what is left of it, in ms */
     bool stalled;
     struct {
         bool has_current, has_total;
@@ -78,20 +79,20 @@ struct task {
 
     bool cancel_requested;
     char *cancel_reason;
-    int64_t cancel_at;       /* when it was requested */
+    int64_t cancel_at; /* when it was requested */
     uint64_t cancel_version;
 
-    uint64_t output_bytes;   /* end of the task's whole output */
-    uint64_t output_first;   /* first byte still kept */
-    uint64_t output_base;    /* where this attempt's output begins */
+    uint64_t output_bytes; /* end of the task's whole output */
+    uint64_t output_first; /* first byte still kept */
+    uint64_t output_base;  /* where this attempt's output begins */
 
-    uint32_t questions;      /* asked so far: names the next one */
+    uint32_t questions;                                    /* asked so far: names the next one */
     char *question_id, *question_prompt, *question_schema; /* the open one */
     char *answer_request, *answer_value;                   /* the last answer of this attempt */
     uint64_t answer_version;
 
-    uint64_t input_bytes;    /* 0: none was given */
-    char *result;            /* JSON text if it is small enough to be shown */
+    uint64_t input_bytes; /* 0: none was given */
+    char *result;         /* JSON text if it is small enough to be shown */
     uint64_t result_bytes;
     char *error_type, *error_message, *error_detail;
 

@@ -3,7 +3,8 @@
 #include "base/log.h"
 
 static void who(const struct cmd *c, struct buf *out) {
-    static const char *const kinds[] = {[CRED_NONE] = "anonymous", [CRED_KEY] = "key", [CRED_SESSION] = "session", [CRED_WATCH] = "watch", [CRED_WORKER] = "worker", [CRED_JWT] = "jwt"};
+    static const char *const kinds[] = {[CRED_NONE] = "anonymous", [CRED_KEY] = "key",       [CRED_SESSION] = "session",
+                                        [CRED_WATCH] = "watch",    [CRED_WORKER] = "worker", [CRED_JWT] = "jwt"};
     char id[ID_TEXT_LEN + 1];
     buf_puts(out, "by=");
     if (c->e.internal) {

@@ -21,7 +21,8 @@ static enum found answer_none(struct engine *e, struct cmd *c, uint64_t needs, i
 
 /* A stream of the generation just before is told of the rotation instead of refused, so that EventSource lives until the new cookie is there. */
 static enum found rotated(struct engine *e, struct cmd *c, struct session_entry *s) {
-    bool grace = c->type == CMD_WATCH && c->watch.sse && s->s.state == SESSION_ACTIVE && c->cred.gen + 1 == s->s.gen && s->s.rotated_at + e->o->rotation_grace > e->now;
+    bool grace = c->type == CMD_WATCH && c->watch.sse && s->s.state == SESSION_ACTIVE && c->cred.gen + 1 == s->s.gen &&
+                 s->s.rotated_at + e->o->rotation_grace > e->now;
     if (!grace) {
         return dead(e, c);
     }
@@ -135,7 +136,8 @@ static enum found gone(struct engine *e, struct cmd *c, const struct tombstone_r
     buf_puts(&extra, ",\"gone_at\":");
     buf_json_time(&extra, row->gone_at);
     c->answer.type = ANSWER_PROBLEM;
-    c->answer.problem = (struct problem){.err = ERR_GONE, .detail = STR("The task is no longer kept"), .extra = arena_str(&c->arena, buf_view(&extra))};
+    c->answer.problem =
+        (struct problem){.err = ERR_GONE, .detail = STR("The task is no longer kept"), .extra = arena_str(&c->arena, buf_view(&extra))};
     buf_fini(&extra);
     cmd_answer(e, c, engine_newest(e));
     return ABSENT;

@@ -243,7 +243,8 @@ static void effects_fail(struct engine *e, struct effect_list *effects) {
             buf_fini(&c->answer.body);
             c->e.claimed_count = 0; /* never happened */
             c->answer = (struct answer){.type = ANSWER_PROBLEM};
-            c->answer.problem = (struct problem){.err = ERR_UNAVAILABLE, .detail = STR("The store could not be written; the outcome is unknown, ask again"), .retry_after_s = 1};
+            c->answer.problem = (struct problem){
+                .err = ERR_UNAVAILABLE, .detail = STR("The store could not be written; the outcome is unknown, ask again"), .retry_after_s = 1};
             wheel_cancel(&e->wheel, &c->e.timer);
             query_free(c->e.query);
             c->e.query = NULL;

@@ -282,8 +282,7 @@ static void gone_forget_first(struct engine *e, struct session_entry *s) {
 }
 
 void gone_trim(struct engine *e, struct session_entry *s) {
-    while (!e->dead && s->gone_count &&
-           (s->gone_count > e->o->max_gone_per_session || TAILQ_FIRST(&s->gone)->at + e->o->tombstone_ttl <= e->now)) {
+    while (!e->dead && s->gone_count && (s->gone_count > e->o->max_gone_per_session || TAILQ_FIRST(&s->gone)->at + e->o->tombstone_ttl <= e->now)) {
         gone_forget_first(e, s);
     }
 }
@@ -342,7 +341,7 @@ static void tombstone_put(struct engine *e, struct task_entry *t) {
 
 void tombstones_durable(struct engine *e, uint64_t batch) {
     struct tombstone *dead, *next;
-    HASH_ITER(hh, e->tombstones, dead, next) {
+    HASH_ITER (hh, e->tombstones, dead, next) {
         if (dead->batch <= batch) {
             look_up_missed(e, LOOK_TASK, &dead->row.task, sizeof(dead->row.task));
             HASH_DELETE(hh, e->tombstones, dead);

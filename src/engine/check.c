@@ -16,7 +16,7 @@ static unsigned check_task(const struct engine *e, const struct session_entry *s
     assert(t->t.attempts_used <= t->t.max_attempts && t->t.attempts_used + t->t.given_back <= t->t.attempt);
     struct channel *ch;
     unsigned people = 0, watchers = 0;
-    LIST_FOREACH(ch, &t->channels, of_object) {
+    LIST_FOREACH (ch, &t->channels, of_object) {
         assert(ch->t == t && ch->watchers > 0);
         people += ch->people;
         watchers += ch->watchers;
@@ -30,7 +30,7 @@ static void check_session(const struct engine *e, const struct session_entry *s)
     struct gone_entry *g;
     uint64_t last = 0, n = 0, ended = 0;
     unsigned watchers = 0, people = 0;
-    TAILQ_FOREACH(t, &s->by_version, by_version) {
+    TAILQ_FOREACH (t, &s->by_version, by_version) {
         assert(t->t.version > last);
         last = t->t.version;
         n++;
@@ -39,14 +39,14 @@ static void check_session(const struct engine *e, const struct session_entry *s)
     }
     assert(n == (uint64_t) s->unfinished + s->ended && ended == s->ended);
     last = 0;
-    TAILQ_FOREACH(t, &s->by_change, by_change) {
+    TAILQ_FOREACH (t, &s->by_change, by_change) {
         assert(t->t.change_seq > last);
         last = t->t.change_seq;
         n--;
     }
     assert(n == 0);
     last = s->gone_floor;
-    TAILQ_FOREACH(g, &s->gone, link) {
+    TAILQ_FOREACH (g, &s->gone, link) {
         assert(g->seq > last && g->seq <= s->seq);
         last = g->seq;
         n++;
@@ -55,7 +55,7 @@ static void check_session(const struct engine *e, const struct session_entry *s)
     assert(s->seq <= s->reserved_pending || s->pending > e->durable || s->seq == 0);
     assert(s->reserved <= s->reserved_pending || e->state >= ENGINE_SERVING);
     struct channel *ch;
-    LIST_FOREACH(ch, &s->channels, of_object) {
+    LIST_FOREACH (ch, &s->channels, of_object) {
         assert(ch->s == s && ch->watchers > 0 && ch->sent <= s->seq);
         watchers += ch->watchers;
         people += ch->people;

@@ -28,10 +28,10 @@ enum role { ROLE_BACKEND = 1, ROLE_WORKER = 2, ROLE_OPERATOR = 4 };
 
 struct cred {
     enum cred_kind kind;
-    unsigned roles;   /* CRED_KEY */
-    struct str name;  /* CRED_KEY: the key's name */
-    struct id id;     /* session or task */
-    uint32_t gen;     /* or attempt */
+    unsigned roles;  /* CRED_KEY */
+    struct str name; /* CRED_KEY: the key's name */
+    struct id id;    /* session or task */
+    uint32_t gen;    /* or attempt */
     /* CRED_JWT: */
     struct str sid, sub; /* sub may be none */
     int64_t iat_s, exp_ms;
@@ -47,29 +47,29 @@ enum cmd_type {
     CMD_SESSION_ROTATE, /* session_new: key, user */
     CMD_SESSION_MERGE,  /* target, into */
     CMD_SESSION_END,
-    CMD_SESSION_LIST,   /* list */
-    CMD_TASK_CREATE,    /* ref, task_new */
-    CMD_TASK_START,     /* POST /v1/session/tasks: task_new, already filled from session_kinds */
-    CMD_TASK_GET,       /* task; wait_ms, etag */
+    CMD_SESSION_LIST, /* list */
+    CMD_TASK_CREATE,  /* ref, task_new */
+    CMD_TASK_START,   /* POST /v1/session/tasks: task_new, already filled from session_kinds */
+    CMD_TASK_GET,     /* task; wait_ms, etag */
     CMD_TASK_RESULT,
-    CMD_TASK_OUTPUT,    /* offset, wait_ms */
+    CMD_TASK_OUTPUT, /* offset, wait_ms */
     CMD_TASK_INPUT,
-    CMD_TASK_CANCEL,    /* reason */
-    CMD_TASK_ANSWER,    /* request, answer */
+    CMD_TASK_CANCEL, /* reason */
+    CMD_TASK_ANSWER, /* request, answer */
     CMD_TASK_SEEN,
-    CMD_TASK_BIND,      /* ref */
+    CMD_TASK_BIND, /* ref */
     CMD_TASK_TOKEN,
     CMD_TASK_DELETE,
-    CMD_TASK_LIST,      /* list (list.own_session: of the credential's session) */
-    CMD_TASK_CONTROL,   /* after_version, wait_ms */
-    CMD_TASK_REPORT,    /* reports: applied as a whole or not at all */
-    CMD_REPORT_OPEN,    /* may this credential report on that task (or, without a task, on any)? 200 with an empty body: begins an NDJSON stream */
-    CMD_QUEUE_CLAIM,    /* queue, max, worker, lease, wait_ms */
-    CMD_QUEUE_RELEASE,  /* queue, token */
-    CMD_QUEUE_LIST,     /* list */
-    CMD_WATCH,          /* watch */
-    CMD_WATCH_REFILL,   /* channel, cursor */
-    CMD_AUTH,           /* only `early` matters: the refusal that waits for the credential */
+    CMD_TASK_LIST,     /* list (list.own_session: of the credential's session) */
+    CMD_TASK_CONTROL,  /* after_version, wait_ms */
+    CMD_TASK_REPORT,   /* reports: applied as a whole or not at all */
+    CMD_REPORT_OPEN,   /* may this credential report on that task (or, without a task, on any)? 200 with an empty body: begins an NDJSON stream */
+    CMD_QUEUE_CLAIM,   /* queue, max, worker, lease, wait_ms */
+    CMD_QUEUE_RELEASE, /* queue, token */
+    CMD_QUEUE_LIST,    /* list */
+    CMD_WATCH,         /* watch */
+    CMD_WATCH_REFILL,  /* channel, cursor */
+    CMD_AUTH,          /* only `early` matters: the refusal that waits for the credential */
     CMD_TYPES
 };
 
@@ -87,11 +87,11 @@ struct session_new {
 
 struct list_args {
     unsigned limit;
-    struct id after;      /* none: from the start. Queue lists: after_name */
+    struct id after; /* none: from the start. Queue lists: after_name */
     struct str after_name;
     struct str user, kind, queue; /* none: any */
-    int state;            /* enum of the listed thing, -1 any */
-    struct id session;    /* none: any */
+    int state;                    /* enum of the listed thing, -1 any */
+    struct id session;            /* none: any */
     bool own_session;
 };
 
@@ -100,8 +100,8 @@ enum watch_target { WATCH_OWN_SESSION, WATCH_SESSION, WATCH_TASK };
 struct watch_args {
     enum watch_target target; /* id in cmd.session or cmd.task */
     bool output;
-    bool page;       /* a JSON page rather than a stream (no `live`, waits) */
-    bool sse;        /* Server-Sent Events: the grace after a rotation applies */
+    bool page; /* a JSON page rather than a stream (no `live`, waits) */
+    bool sse;  /* Server-Sent Events: the grace after a rotation applies */
     bool websocket;
     struct str cursor; /* as received; none if there was none */
 };
@@ -110,10 +110,10 @@ struct watch_args {
 
 enum answer_type {
     ANSWER_JSON,
-    ANSWER_BYTES,   /* application/octet-stream */
-    ANSWER_NONE,    /* no body */
+    ANSWER_BYTES, /* application/octet-stream */
+    ANSWER_NONE,  /* no body */
     ANSWER_PROBLEM,
-    ANSWER_WATCH,   /* attach to channel */
+    ANSWER_WATCH, /* attach to channel */
     ANSWER_REFILL,
     ANSWER_ROTATED, /* CMD_WATCH within the grace: 200, retry: 2000, the session event in `body` (its data) with the cursor given in `cursor`, closed */
 };
@@ -123,22 +123,22 @@ struct answer {
     int status;
     struct buf body;
     struct problem problem;
-    uint64_t etag;           /* a task's version; 0 none */
-    unsigned retry_after_s;  /* 0 none */
-    struct str location;     /* in the arena */
-    struct str cookie;       /* session token to set as the cookie */
+    uint64_t etag;          /* a task's version; 0 none */
+    unsigned retry_after_s; /* 0 none */
+    struct str location;    /* in the arena */
+    struct str cookie;      /* session token to set as the cookie */
     bool has_output_offset, output_complete;
     uint64_t output_offset;
-    bool ends_stream;        /* a report refused so that its NDJSON stream ends (attempt-superseded, task-ended) */
+    bool ends_stream; /* a report refused so that its NDJSON stream ends (attempt-superseded, task-ended) */
     /* ANSWER_WATCH */
-    uint64_t channel;        /* name of the feed: made by the first such answer, gone with MAIL_FEED_DROP */
+    uint64_t channel; /* name of the feed: made by the first such answer, gone with MAIL_FEED_DROP */
     bool fresh, reset, log;
     uint64_t cursor, live_seq, log_floor;
     uint32_t tag[2];
     int64_t until_ms;
     struct str cursor_prefix; /* "epoch-feed-" */
     /* ANSWER_REFILL */
-    struct frame **frames;   /* in the arena; the references are the receiver's */
+    struct frame **frames; /* in the arena; the references are the receiver's */
     size_t frame_count;
     uint64_t upto;
     bool failed;
@@ -157,13 +157,13 @@ struct idempotency_row;
 
 struct cmd {
     enum cmd_type type;
-    unsigned loop;        /* which loop it came from */
-    void *owner;          /* the loop's affair: the request; NULL once it is gone */
+    unsigned loop; /* which loop it came from */
+    void *owner;   /* the loop's affair: the request; NULL once it is gone */
     struct cred cred;
     struct problem early; /* err is ERR_NONE when all is well */
     /* idempotency: none if there is no key */
     struct str idempotency_key, method, path; /* path as decoded, with query */
-    struct str body;      /* the request's body, byte for byte */
+    struct str body;                          /* the request's body, byte for byte */
 
     struct id session, task; /* from the path */
     struct session_ref ref;
@@ -175,51 +175,51 @@ struct cmd {
     struct report *reports;
     size_t report_count;
     struct str reports_pointer; /* unused when one report; else places are /N */
-    int64_t wait_ms;      /* Prefer: wait; CMD_NO_WAIT without */
-    uint64_t etag;        /* If-None-Match: a version; 0 none */
+    int64_t wait_ms;            /* Prefer: wait; CMD_NO_WAIT without */
+    uint64_t etag;              /* If-None-Match: a version; 0 none */
     uint64_t after_version;
     bool has_after_version;
     uint64_t offset;
     struct str reason, request, answer_value; /* cancel's reason; answer's request and value (JSON text) */
     struct str queue, worker;
     unsigned max;
-    int64_t lease_ms;     /* claim: -1 not given */
-    struct cred token;    /* release: the worker token in the body, verified by the loop */
+    int64_t lease_ms;         /* claim: -1 not given */
+    struct cred token;        /* release: the worker token in the body, verified by the loop */
     uint64_t channel, cursor; /* CMD_WATCH_REFILL */
-    void *watcher;        /* CMD_WATCH_REFILL: the loop's affair */
-    bool expects_session; /* the route works on the credential's own session */
+    void *watcher;            /* CMD_WATCH_REFILL: the loop's affair */
+    bool expects_session;     /* the route works on the credential's own session */
 
     struct answer answer;
 
     /* ---- the engine's own ---- */
     struct cmd_engine {
         bool timed_out, abandoned;
-        bool waited_durable;         /* what it reads of the store has been committed */
-        bool internal;               /* made by the engine itself: freed instead of mailed */
-        int reason;                  /* internal ends: enum end_reason */
-        uint64_t needs;              /* batch that must be durable before the answer may leave */
-        struct session_entry *self;  /* the credential's session, while a handler runs */
-        struct store_query *query;   /* the page or blob it asked for, once that has arrived */
-        struct store_query *asking;  /* and the one that is under way */
-        bool in_effects;             /* its answer waits for a batch */
-        bool answered;               /* and is with the loop */
-        uint64_t upto;               /* refill: what was durable when it asked */
-        struct cmd_list *list;       /* what it is parked on; NULL: nothing */
+        bool waited_durable;        /* what it reads of the store has been committed */
+        bool internal;              /* made by the engine itself: freed instead of mailed */
+        int reason;                 /* internal ends: enum end_reason */
+        uint64_t needs;             /* batch that must be durable before the answer may leave */
+        struct session_entry *self; /* the credential's session, while a handler runs */
+        struct store_query *query;  /* the page or blob it asked for, once that has arrived */
+        struct store_query *asking; /* and the one that is under way */
+        bool in_effects;            /* its answer waits for a batch */
+        bool answered;              /* and is with the loop */
+        uint64_t upto;              /* refill: what was durable when it asked */
+        struct cmd_list *list;      /* what it is parked on; NULL: nothing */
         TAILQ_ENTRY(cmd) link;
-        struct timer timer;          /* Prefer: wait */
-        struct absent { /* a look-up that found nothing, and when it was asked */
+        struct timer timer; /* Prefer: wait */
+        struct absent {     /* a look-up that found nothing, and when it was asked */
             int what;
             uint8_t key[32];
             uint64_t stamp;
             int64_t asked_at;
-        } *absent;                   /* in the arena */
+        } * absent; /* in the arena */
         unsigned absent_count, absent_cap;
         struct idempotency *idempotency;
-        struct tombstone_row *gone;          /* what a look-up found instead of a task; in the arena */
-        struct old_key_row *old_key;         /* what a look-up of a key found as well; in the arena */
-        struct idempotency_row *kept;        /* the first answer to its idempotency key; in the arena */
-        struct id *claimed;          /* tasks given to a claim, to be given back if its peer is gone; in the arena */
-        uint32_t *claimed_attempts;  /* and the attempt that each was given for */
+        struct tombstone_row *gone;   /* what a look-up found instead of a task; in the arena */
+        struct old_key_row *old_key;  /* what a look-up of a key found as well; in the arena */
+        struct idempotency_row *kept; /* the first answer to its idempotency key; in the arena */
+        struct id *claimed;           /* tasks given to a claim, to be given back if its peer is gone; in the arena */
+        uint32_t *claimed_attempts;   /* and the attempt that each was given for */
         size_t claimed_count;
     } e;
 
@@ -232,12 +232,12 @@ void cmd_free(struct cmd *c);                              /* accepts NULL */
 /* ---- what the engine sends to a loop besides answers ---- */
 
 enum mail_type {
-    MAIL_ANSWER,     /* cmd: the loop's again, unless it has abandoned it */
-    MAIL_ABANDONED,  /* cmd: what engine_abandon asked for is done; the loop frees it. An answer may have come before */
-    MAIL_FRAME,      /* channel, frame (the reference is the receiver's) */
-    MAIL_SYNCED,     /* channel, pos */
-    MAIL_CUT,        /* channel, mask, below, how, event, data */
-    MAIL_DROP,       /* channel: nobody watches it any more; free the feed */
+    MAIL_ANSWER,    /* cmd: the loop's again, unless it has abandoned it */
+    MAIL_ABANDONED, /* cmd: what engine_abandon asked for is done; the loop frees it. An answer may have come before */
+    MAIL_FRAME,     /* channel, frame (the reference is the receiver's) */
+    MAIL_SYNCED,    /* channel, pos */
+    MAIL_CUT,       /* channel, mask, below, how, event, data */
+    MAIL_DROP,      /* channel: nobody watches it any more; free the feed */
 };
 
 enum mail_cut {

@@ -94,8 +94,9 @@ void cmd_session_list(struct engine *e, struct cmd *c) {
 
 static bool task_shows(const struct cmd *c, const struct task_entry *t) {
     const struct list_args *l = &c->list;
-    return (l->state < 0 || (int) t->t.state == l->state) && (!l->kind.p || str_eqz(l->kind, t->t.kind)) && (!l->queue.p || (t->t.queue && str_eqz(l->queue, t->t.queue))) &&
-           (id_is_none(l->session) || id_eq(l->session, t->t.session)) && (!l->user.p || (t->s->s.user && str_eqz(l->user, t->s->s.user)));
+    return (l->state < 0 || (int) t->t.state == l->state) && (!l->kind.p || str_eqz(l->kind, t->t.kind)) &&
+           (!l->queue.p || (t->t.queue && str_eqz(l->queue, t->t.queue))) && (id_is_none(l->session) || id_eq(l->session, t->t.session)) &&
+           (!l->user.p || (t->s->s.user && str_eqz(l->user, t->s->s.user)));
 }
 
 static void write_task_row(const struct task_row *row, struct buf *out) {

@@ -44,8 +44,9 @@ static enum err attempt_stands(const struct task *t, uint32_t attempt) {
 }
 
 static void refuse(struct engine *e, struct cmd *c, struct task_entry *t, enum err err, size_t at) {
-    static const char *const why[ERR_COUNT] = {
-        [ERR_OUTPUT_GAP] = "The offset lies past the end of what has arrived", [ERR_TASK_ENDED] = "The task has ended", [ERR_ATTEMPT_SUPERSEDED] = "This attempt is over"};
+    static const char *const why[ERR_COUNT] = {[ERR_OUTPUT_GAP] = "The offset lies past the end of what has arrived",
+                                               [ERR_TASK_ENDED] = "The task has ended",
+                                               [ERR_ATTEMPT_SUPERSEDED] = "This attempt is over"};
     c->answer.ends_stream = err == ERR_TASK_ENDED || err == ERR_ATTEMPT_SUPERSEDED;
     struct buf pointer = {0};
     if (c->reports_pointer.p) {
@@ -131,9 +132,7 @@ static void apply(struct engine *e, struct task_entry *t, const struct report *r
             a->lasting = true;
         }
         break;
-    default:
-        apply_final(e, t, r);
-        a->lasting = true;
+    default: apply_final(e, t, r); a->lasting = true;
     }
 }
 

@@ -83,7 +83,7 @@ void cmd_session_touch(struct engine *e, struct cmd *c) {
 /* The session's new generation has raised them; what was opened with the old ones is cut. */
 static void cut_watch_tokens(struct engine *e, struct session_entry *s) {
     struct task_entry *t;
-    TAILQ_FOREACH(t, &s->by_version, by_version) {
+    TAILQ_FOREACH (t, &s->by_version, by_version) {
         channels_cut(e, &t->channels, s->pending, WATCHER_WATCH, CUT_ANY_GEN, MAIL_CUT_DEAD, NULL, STR_NONE);
     }
 }
@@ -135,10 +135,12 @@ void cmd_session_rotate(struct engine *e, struct cmd *c) {
         return;
     }
     if (f == FOUND && other != s) {
-        cmd_refuse_at(e, c, other->pending > s->pending ? other->pending : s->pending, ERR_KEY_IN_USE, STR("/key"), "Another active session has this key");
+        cmd_refuse_at(e, c, other->pending > s->pending ? other->pending : s->pending, ERR_KEY_IN_USE, STR("/key"),
+                      "Another active session has this key");
         return;
     }
-    if (n->user.p && !s->s.user && (find_user(e, c, n->user, &u) == PARKED || user_waiting_prepare(e, c, u) == PARKED || user_make_room(e, c, u) == PARKED)) {
+    if (n->user.p && !s->s.user &&
+        (find_user(e, c, n->user, &u) == PARKED || user_waiting_prepare(e, c, u) == PARKED || user_make_room(e, c, u) == PARKED)) {
         return;
     }
     rotate(e, c, s, u);

@@ -28,7 +28,8 @@ static uint32_t gen_of(const struct cmd *c) {
     return c->cred.kind == CRED_KEY ? 0 : c->cred.kind == CRED_JWT ? c->e.self->s.gen : c->cred.gen;
 }
 
-static void attach(struct engine *e, struct cmd *c, enum channel_kind kind, struct session_entry *s, struct task_entry *t, enum cursor_is is, uint64_t cursor) {
+static void attach(struct engine *e, struct cmd *c, enum channel_kind kind, struct session_entry *s, struct task_entry *t, enum cursor_is is,
+                   uint64_t cursor) {
     struct channel *ch = channel_open(e, c->loop, kind, s, t);
     bool person = tag_of(c) != WATCHER_KEY;
     uint64_t live = t ? t->t.version : s->seq;
@@ -61,7 +62,8 @@ static void attach(struct engine *e, struct cmd *c, enum channel_kind kind, stru
         engine_post(e, needs, loop, (struct mail){.type = MAIL_SYNCED, .channel = number, .pos = live});
     }
     if (t && task_is_ended(&t->t)) {
-        engine_post(e, needs, loop, (struct mail){.type = MAIL_CUT, .channel = number, .mask = CUT_ANYBODY, .below = CUT_ANY_GEN, .how = MAIL_CUT_FINISHED});
+        engine_post(e, needs, loop,
+                    (struct mail){.type = MAIL_CUT, .channel = number, .mask = CUT_ANYBODY, .below = CUT_ANY_GEN, .how = MAIL_CUT_FINISHED});
     }
 }
 
@@ -147,7 +149,7 @@ static size_t refill_tasks(struct channel *ch, struct session_entry *s, uint64_t
         }
         return n;
     }
-    TAILQ_FOREACH(t, &s->by_version, by_version) {
+    TAILQ_FOREACH (t, &s->by_version, by_version) {
         if (has_output_after(&t->t, cursor > t->t.moved_seq ? cursor : t->t.moved_seq)) {
             if (out) {
                 out[n] = t->t.id;
@@ -212,7 +214,7 @@ static void refill_bound(struct refill *r) {
         r->upto = q->output[q->output_count - 1].seq;
     }
     struct task_entry *t;
-    TAILQ_FOREACH(t, &r->s->by_change, by_change) {
+    TAILQ_FOREACH (t, &r->s->by_change, by_change) {
         if (!r->ch->t && in_page(r, t->t.change_seq) && ++n == ENGINE_REFILL_EVENTS) {
             r->upto = t->t.change_seq;
         }
@@ -229,13 +231,13 @@ static void refill_states(struct refill *r) {
         }
         return;
     }
-    TAILQ_FOREACH(t, &r->s->by_change, by_change) {
+    TAILQ_FOREACH (t, &r->s->by_change, by_change) {
         if (in_page(r, t->t.change_seq)) {
             task_event(t, t->t.change_seq, &r->text);
             refill_add(r, FRAME_STATE, t->t.change_seq, t->t.id, "task");
         }
     }
-    TAILQ_FOREACH(g, &r->s->gone, link) {
+    TAILQ_FOREACH (g, &r->s->gone, link) {
         if (in_page(r, g->seq)) {
             gone_event(g, &r->text);
             refill_add(r, FRAME_GONE, g->seq, g->task, "task");

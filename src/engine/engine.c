@@ -12,23 +12,38 @@
 
 static const struct {
     cmd_handler *run;
-    bool changes;    /* refused once nothing can be written any more */
+    bool changes; /* refused once nothing can be written any more */
 } cmd_table[CMD_TYPES] = {
-    [CMD_SESSION_CREATE] = {cmd_session_create, true}, [CMD_SESSION_OPEN] = {cmd_session_open, true},
-    [CMD_SESSION_GET] = {cmd_session_get, false},      [CMD_SESSION_TOUCH] = {cmd_session_touch, true},
-    [CMD_SESSION_ROTATE] = {cmd_session_rotate, true}, [CMD_SESSION_MERGE] = {cmd_session_merge, true},
-    [CMD_SESSION_END] = {cmd_session_end, true},       [CMD_SESSION_LIST] = {cmd_session_list, false},
-    [CMD_TASK_CREATE] = {cmd_task_create, true},       [CMD_TASK_START] = {cmd_task_start, true},
-    [CMD_TASK_GET] = {cmd_task_get, false},            [CMD_TASK_RESULT] = {cmd_task_result, false},
-    [CMD_TASK_OUTPUT] = {cmd_task_output, false},      [CMD_TASK_INPUT] = {cmd_task_input, false},
-    [CMD_TASK_CANCEL] = {cmd_task_cancel, true},       [CMD_TASK_ANSWER] = {cmd_task_answer, true},
-    [CMD_TASK_SEEN] = {cmd_task_seen, true},           [CMD_TASK_BIND] = {cmd_task_bind, true},
-    [CMD_TASK_TOKEN] = {cmd_task_token, false},        [CMD_TASK_DELETE] = {cmd_task_delete, true},
-    [CMD_TASK_LIST] = {cmd_task_list, false},          [CMD_TASK_CONTROL] = {cmd_task_control, false},
-    [CMD_TASK_REPORT] = {cmd_task_report, true},       [CMD_REPORT_OPEN] = {cmd_report_open, true},
-    [CMD_QUEUE_CLAIM] = {cmd_queue_claim, true},       [CMD_QUEUE_RELEASE] = {cmd_queue_release, true},
-    [CMD_QUEUE_LIST] = {cmd_queue_list, false},        [CMD_WATCH] = {cmd_watch, false},
-    [CMD_WATCH_REFILL] = {cmd_watch_refill, false},    [CMD_AUTH] = {cmd_auth, false},
+    [CMD_SESSION_CREATE] = {cmd_session_create, true},
+    [CMD_SESSION_OPEN] = {cmd_session_open, true},
+    [CMD_SESSION_GET] = {cmd_session_get, false},
+    [CMD_SESSION_TOUCH] = {cmd_session_touch, true},
+    [CMD_SESSION_ROTATE] = {cmd_session_rotate, true},
+    [CMD_SESSION_MERGE] = {cmd_session_merge, true},
+    [CMD_SESSION_END] = {cmd_session_end, true},
+    [CMD_SESSION_LIST] = {cmd_session_list, false},
+    [CMD_TASK_CREATE] = {cmd_task_create, true},
+    [CMD_TASK_START] = {cmd_task_start, true},
+    [CMD_TASK_GET] = {cmd_task_get, false},
+    [CMD_TASK_RESULT] = {cmd_task_result, false},
+    [CMD_TASK_OUTPUT] = {cmd_task_output, false},
+    [CMD_TASK_INPUT] = {cmd_task_input, false},
+    [CMD_TASK_CANCEL] = {cmd_task_cancel, true},
+    [CMD_TASK_ANSWER] = {cmd_task_answer, true},
+    [CMD_TASK_SEEN] = {cmd_task_seen, true},
+    [CMD_TASK_BIND] = {cmd_task_bind, true},
+    [CMD_TASK_TOKEN] = {cmd_task_token, false},
+    [CMD_TASK_DELETE] = {cmd_task_delete, true},
+    [CMD_TASK_LIST] = {cmd_task_list, false},
+    [CMD_TASK_CONTROL] = {cmd_task_control, false},
+    [CMD_TASK_REPORT] = {cmd_task_report, true},
+    [CMD_REPORT_OPEN] = {cmd_report_open, true},
+    [CMD_QUEUE_CLAIM] = {cmd_queue_claim, true},
+    [CMD_QUEUE_RELEASE] = {cmd_queue_release, true},
+    [CMD_QUEUE_LIST] = {cmd_queue_list, false},
+    [CMD_WATCH] = {cmd_watch, false},
+    [CMD_WATCH_REFILL] = {cmd_watch_refill, false},
+    [CMD_AUTH] = {cmd_auth, false},
 };
 
 /* ---- parking ---- */
@@ -79,7 +94,7 @@ enum found cmd_wait(struct engine *e, struct cmd *c, struct cmd_list *list) {
 
 static void waits_end(struct engine *e, struct cmd_list *list) {
     struct cmd *c;
-    TAILQ_FOREACH(c, list, e.link) {
+    TAILQ_FOREACH (c, list, e.link) {
         if (c->e.timer.at_ms > e->waits_end) {
             wheel_set(&e->wheel, &c->e.timer, e->waits_end, cmd_time_is_up);
         }
@@ -539,30 +554,30 @@ void engine_destroy(struct engine *e) {
     free_list(e, &e->ready);
     free_list(e, &e->held);
     struct load *l, *l2;
-    HASH_ITER(hh, e->loads, l, l2) {
+    HASH_ITER (hh, e->loads, l, l2) {
         free_list(e, &l->waiters);
         HASH_DELETE(hh, e->loads, l);
         mem_free(l);
     }
     struct idempotency *i, *i2;
-    HASH_ITER(hh, e->idempotency, i, i2) {
+    HASH_ITER (hh, e->idempotency, i, i2) {
         free_list(e, &i->waiters);
     }
     struct session_entry *s, *s2;
-    HASH_ITER(hh, e->sessions, s, s2) {
+    HASH_ITER (hh, e->sessions, s, s2) {
         struct task_entry *t;
-        TAILQ_FOREACH(t, &s->by_version, by_version) {
+        TAILQ_FOREACH (t, &s->by_version, by_version) {
             free_list(e, &t->waiters);
         }
         session_drop(e, s);
     }
     struct channel *ch, *ch2;
-    HASH_ITER(hh, e->channels, ch, ch2) {
+    HASH_ITER (hh, e->channels, ch, ch2) {
         HASH_DELETE(hh, e->channels, ch);
         mem_free(ch);
     }
     struct queue *q, *q2;
-    HASH_ITER(hh, e->queues, q, q2) {
+    HASH_ITER (hh, e->queues, q, q2) {
         free_list(e, &q->waiters);
         wheel_cancel(&e->wheel, &q->timer);
         HASH_DELETE(hh, e->queues, q);
@@ -571,7 +586,7 @@ void engine_destroy(struct engine *e) {
         mem_free(q);
     }
     struct kind *k, *k2;
-    HASH_ITER(hh, e->kinds, k, k2) {
+    HASH_ITER (hh, e->kinds, k, k2) {
         HASH_DELETE(hh, e->kinds, k);
         mem_free(k->name);
         mem_free(k);

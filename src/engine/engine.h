@@ -14,7 +14,7 @@
 struct engine;
 
 struct engine_config {
-    const struct options *options;  /* outlives the engine */
+    const struct options *options; /* outlives the engine */
     const struct keyring *keys;
     unsigned loops;
     void (*mail)(void *arg, unsigned loop, struct mail m); /* the receiver owns what it points to */

@@ -77,7 +77,8 @@ void output_event(struct id task, uint64_t seq, uint64_t offset, struct str data
     buf_char(out, '}');
 }
 
-struct frame *feed_frame(struct engine *e, enum frame_kind kind, const struct channel *ch, uint64_t seq, struct id key, const char *event, struct str data) {
+struct frame *feed_frame(struct engine *e, enum frame_kind kind, const struct channel *ch, uint64_t seq, struct id key, const char *event,
+                         struct str data) {
     struct buf id = {0};
     cursor_prefix(e, ch->kind == CHANNEL_TASK ? ID_TASK : ID_SESSION, ch->id, &id);
     buf_u64(&id, seq);
@@ -99,7 +100,8 @@ struct fan {
     uint64_t seq;
 };
 
-static void fan_out(struct engine *e, struct channel *ch, struct fan *fan, enum frame_kind kind, uint64_t needs, uint64_t seq, struct id key, const char *event, struct str data) {
+static void fan_out(struct engine *e, struct channel *ch, struct fan *fan, enum frame_kind kind, uint64_t needs, uint64_t seq, struct id key,
+                    const char *event, struct str data) {
     if (fan->frame && fan->seq == seq) {
         send_frame(e, ch, needs, frame_ref(fan->frame));
     } else {
@@ -122,12 +124,12 @@ void feed_task_changed(struct engine *e, struct task_entry *t, bool output_only)
     struct buf text = {0};
     uint64_t seq = output_only ? t->t.version : t->t.change_seq;
     task_event(t, seq, &text);
-    LIST_FOREACH(ch, &s->channels, of_object) {
+    LIST_FOREACH (ch, &s->channels, of_object) {
         if (!ch->behind && (ch->kind == CHANNEL_SESSION || !output_only)) {
             fan_out(e, ch, &of_session, FRAME_STATE, s->pending, seq, t->t.id, "task", buf_view(&text));
         }
     }
-    LIST_FOREACH(ch, &t->channels, of_object) {
+    LIST_FOREACH (ch, &t->channels, of_object) {
         if (!output_only) {
             fan_out(e, ch, &of_task, FRAME_STATE, s->pending, seq, t->t.id, "task", buf_view(&text));
         }
@@ -141,7 +143,7 @@ void feed_output(struct engine *e, struct task_entry *t, uint64_t seq, uint64_t 
     struct fan of_session = {0}, of_task = {0};
     struct channel *ch;
     struct buf text = {0};
-    LIST_FOREACH(ch, &t->s->channels, of_object) {
+    LIST_FOREACH (ch, &t->s->channels, of_object) {
         if (ch->kind == CHANNEL_SESSION_OUTPUT) {
             if (!text.len) {
                 output_event(t->t.id, seq, offset, data, &text);
@@ -149,7 +151,7 @@ void feed_output(struct engine *e, struct task_entry *t, uint64_t seq, uint64_t 
             fan_out(e, ch, &of_session, FRAME_LOG, t->s->pending, seq, t->t.id, "output", buf_view(&text));
         }
     }
-    LIST_FOREACH(ch, &t->channels, of_object) {
+    LIST_FOREACH (ch, &t->channels, of_object) {
         if (!text.len) {
             output_event(t->t.id, seq, offset, data, &text);
         }
@@ -165,7 +167,7 @@ void feed_gone(struct engine *e, struct session_entry *s, const struct gone_entr
     struct channel *ch;
     struct buf text = {0};
     gone_event(g, &text);
-    LIST_FOREACH(ch, &s->channels, of_object) {
+    LIST_FOREACH (ch, &s->channels, of_object) {
         if (!ch->behind) {
             fan_out(e, ch, &fan, FRAME_GONE, s->pending, g->seq, g->task, "task", buf_view(&text));
         }
@@ -176,9 +178,10 @@ void feed_gone(struct engine *e, struct session_entry *s, const struct gone_entr
 
 void feed_gone_forgotten(struct engine *e, struct session_entry *s, uint64_t seq) {
     struct channel *ch;
-    LIST_FOREACH(ch, &s->channels, of_object) {
+    LIST_FOREACH (ch, &s->channels, of_object) {
         if (ch->behind && ch->sent < seq) { /* their watchers come back with their cursors */
-            engine_post(e, s->pending, ch->loop, (struct mail){.type = MAIL_CUT, .channel = ch->number, .mask = CUT_ANYBODY, .below = CUT_ANY_GEN, .how = MAIL_CUT_DEAD});
+            engine_post(e, s->pending, ch->loop,
+                        (struct mail){.type = MAIL_CUT, .channel = ch->number, .mask = CUT_ANYBODY, .below = CUT_ANY_GEN, .how = MAIL_CUT_DEAD});
         }
     }
 }
@@ -188,7 +191,7 @@ void feed_gone_forgotten(struct engine *e, struct session_entry *s, uint64_t seq
 void feed_task_unlink(struct engine *e, struct task_entry *t) {
     struct channel *ch;
     (void) e;
-    LIST_FOREACH(ch, &t->s->channels, of_object) {
+    LIST_FOREACH (ch, &t->s->channels, of_object) {
         if (ch->at == t) {
             ch->at = TAILQ_NEXT(t, by_version);
         }
@@ -208,7 +211,8 @@ static struct task_entry *first_after(struct session_entry *s, uint64_t seq) {
 
 void channel_fall_behind(struct engine *e, struct channel *ch, uint64_t sent) {
     if (ch->kind != CHANNEL_SESSION) { /* these are not sent from the order of changes: their watchers come back with their cursors */
-        engine_post(e, 0, ch->loop, (struct mail){.type = MAIL_CUT, .channel = ch->number, .mask = CUT_ANYBODY, .below = CUT_ANY_GEN, .how = MAIL_CUT_DEAD});
+        engine_post(e, 0, ch->loop,
+                    (struct mail){.type = MAIL_CUT, .channel = ch->number, .mask = CUT_ANYBODY, .below = CUT_ANY_GEN, .how = MAIL_CUT_DEAD});
         return;
     }
     ch->sent = sent < ch->sent ? sent : ch->sent;
@@ -278,7 +282,7 @@ void channel_pump(struct engine *e, struct channel *ch) {
 
 struct channel *channel_open(struct engine *e, unsigned loop, enum channel_kind kind, struct session_entry *s, struct task_entry *t) {
     struct channel *ch;
-    LIST_FOREACH(ch, kind == CHANNEL_TASK ? &t->channels : &s->channels, of_object) {
+    LIST_FOREACH (ch, kind == CHANNEL_TASK ? &t->channels : &s->channels, of_object) {
         if (ch->loop == loop && ch->kind == kind) {
             return ch;
         }
@@ -341,9 +345,10 @@ void channel_reattach(struct engine *e, struct channel *ch) {
 
 /* ---- cutting ---- */
 
-void channels_cut(struct engine *e, struct channel_list *list, uint64_t needs, uint32_t mask, uint32_t below, enum mail_cut how, const char *event, struct str data) {
+void channels_cut(struct engine *e, struct channel_list *list, uint64_t needs, uint32_t mask, uint32_t below, enum mail_cut how, const char *event,
+                  struct str data) {
     struct channel *ch;
-    LIST_FOREACH(ch, list, of_object) {
+    LIST_FOREACH (ch, list, of_object) {
         struct mail m = {.type = MAIL_CUT, .channel = ch->number, .mask = mask, .below = below, .how = how, .event = event};
         m.data = data.p ? str_n(mem_strdup(data), data.len) : STR_NONE;
         engine_post(e, needs, ch->loop, m);
@@ -357,7 +362,7 @@ void session_cut(struct engine *e, struct session_entry *s, uint32_t mask, uint3
     buf_char(&data, '}');
     channels_cut(e, &s->channels, s->pending, mask, below, how, "session", buf_view(&data));
     struct task_entry *t;
-    TAILQ_FOREACH(t, &s->by_version, by_version) { /* feeds of single tasks that were opened with the session's credential */
+    TAILQ_FOREACH (t, &s->by_version, by_version) { /* feeds of single tasks that were opened with the session's credential */
         channels_cut(e, &t->channels, s->pending, WATCHER_SESSION, below, how, "session", buf_view(&data));
     }
     buf_fini(&data);

@@ -130,7 +130,7 @@ uint64_t idempotency_answered(struct engine *e, struct cmd *c, uint64_t needs) {
 
 void idempotency_durable(struct engine *e, uint64_t batch) {
     struct idempotency *i, *next;
-    HASH_ITER(hh, e->idempotency, i, next) {
+    HASH_ITER (hh, e->idempotency, i, next) {
         if (!i->under_way && i->batch <= batch) {
             look_up_missed(e, LOOK_IDEMPOTENCY, i->scope, sizeof(i->scope));
             free_entry(e, i);
@@ -140,7 +140,7 @@ void idempotency_durable(struct engine *e, uint64_t batch) {
 
 void idempotency_drop_pending(struct engine *e) {
     struct idempotency *i, *next;
-    HASH_ITER(hh, e->idempotency, i, next) {
+    HASH_ITER (hh, e->idempotency, i, next) {
         if (!i->under_way) {
             free_entry(e, i);
         }
@@ -149,7 +149,7 @@ void idempotency_drop_pending(struct engine *e) {
 
 void idempotency_drop_all(struct engine *e) {
     struct idempotency *i, *next;
-    HASH_ITER(hh, e->idempotency, i, next) {
+    HASH_ITER (hh, e->idempotency, i, next) {
         free_entry(e, i);
     }
 }

@@ -32,19 +32,19 @@
 #define ENGINE_REFILL_BYTES 128
 #define ENGINE_REFILL_EVENTS 3
 #else
-#define ENGINE_RESERVE 4096          /* numbers a session reserves ahead in storage */
+#define ENGINE_RESERVE 4096 /* numbers a session reserves ahead in storage */
 #define ENGINE_DUE_LIMIT 50
-#define ENGINE_PUMP 64               /* frames per step to a channel that is catching up */
-#define ENGINE_OUTPUT_NUMBER 65536   /* bytes of output that share a number */
+#define ENGINE_PUMP 64             /* frames per step to a channel that is catching up */
+#define ENGINE_OUTPUT_NUMBER 65536 /* bytes of output that share a number */
 #define ENGINE_REFILL_BYTES 65536
 #define ENGINE_REFILL_EVENTS 256
 #endif
-#define ENGINE_SOFT_MS 180           /* progress and touches reach the open batch within */
-#define ENGINE_DUE_MS 500            /* pause between two looks at what is due among what is not in memory */
-#define ENGINE_DUE_MORE_MS 20        /* the pause when there was more than that */
-#define ENGINE_EVICT_MS 15000        /* a session that nobody needs stays this long */
-#define ENGINE_LOOK_MS 10000         /* that a look-up found nothing counts so long; less than ENGINE_EVICT_MS */
-#define ENGINE_OUTPUT_SHOW_MS 1000   /* a task event for output at most this often */
+#define ENGINE_SOFT_MS 180         /* progress and touches reach the open batch within */
+#define ENGINE_DUE_MS 500          /* pause between two looks at what is due among what is not in memory */
+#define ENGINE_DUE_MORE_MS 20      /* the pause when there was more than that */
+#define ENGINE_EVICT_MS 15000      /* a session that nobody needs stays this long */
+#define ENGINE_LOOK_MS 10000       /* that a look-up found nothing counts so long; less than ENGINE_EVICT_MS */
+#define ENGINE_OUTPUT_SHOW_MS 1000 /* a task event for output at most this often */
 #define ENGINE_FORGET_MS 60000
 
 struct task_entry;
@@ -61,12 +61,12 @@ struct channel {
     uint64_t number;
     unsigned loop;
     enum channel_kind kind;
-    struct id id; /* of the session or task */
+    struct id id;            /* of the session or task */
     struct session_entry *s; /* NULL while the session is being loaded again, and for tasks */
     struct task_entry *t;
     unsigned watchers, people;
-    uint64_t sent;      /* everything up to it is with the loop or on its way */
-    bool behind;        /* on engine.behind */
+    uint64_t sent;         /* everything up to it is with the loop or on its way */
+    bool behind;           /* on engine.behind */
     struct task_entry *at; /* catching up: the next task to send */
     LIST_ENTRY(channel) of_object;
     TAILQ_ENTRY(channel) of_behind;
@@ -95,13 +95,13 @@ struct task_entry {
     struct timer timer;
     struct cmd_list waiters;
     struct channel_list channels;
-    unsigned people;          /* watchers of its own feed with a session or watch credential */
+    unsigned people; /* watchers of its own feed with a session or watch credential */
     int64_t unwatched_since;
-    int64_t output_shown_at;  /* when output last made a task event */
+    int64_t output_shown_at; /* when output last made a task event */
     bool output_unshown;
-    struct queue *queue;      /* set while it is unfinished and has one */
-    size_t queue_at;          /* its place in the heap, from 1; 0: not in it */
-    bool queue_running;       /* counted as running there */
+    struct queue *queue; /* set while it is unfinished and has one */
+    size_t queue_at;     /* its place in the heap, from 1; 0: not in it */
+    bool queue_running;  /* counted as running there */
     UT_hash_handle hh;
 };
 
@@ -112,20 +112,20 @@ struct session_entry {
     uint64_t reserved_pending; /* will be, once the batch that says so is */
     uint64_t reserved_written; /* as its row says that was last put into a batch */
     uint64_t gone_floor;
-    uint64_t pending;          /* newest batch that holds a durable change of this session */
+    uint64_t pending; /* newest batch that holds a durable change of this session */
     struct task_list by_version, by_change;
     struct gone_list gone;
     unsigned gone_count, unfinished, ended;
     struct channel_list channels;
-    unsigned watchers;         /* of its feeds and those of its tasks */
+    unsigned watchers; /* of its feeds and those of its tasks */
     unsigned people;
     int64_t unwatched_since;
     TAILQ_ENTRY(session_entry) of_dirty;
     enum dirt dirt;
-    int64_t active_written;    /* idle clock and due time as the store has them */
+    int64_t active_written; /* idle clock and due time as the store has them */
     int64_t due_written;
     int64_t used_at;
-    bool ending;               /* a command that ends it is under way */
+    bool ending; /* a command that ends it is under way */
     struct timer timer;
     struct user *user;
     UT_hash_handle hh, hh_key;
@@ -143,7 +143,7 @@ struct user {
         struct id id;
         int64_t active_at;
         bool ended; /* kept for tasks that wait to be handed over */
-    } *sessions;
+    } * sessions;
     size_t count, cap;
     unsigned resident; /* of its sessions in memory */
     bool stale;        /* a failed batch may have changed it: ask the store again */
@@ -205,7 +205,7 @@ struct load {
     struct cmd_list waiters;
     uint64_t stamp; /* engine.look_clock when it was asked */
     int64_t asked_at;
-    bool reload;    /* of a session that was thrown away */
+    bool reload; /* of a session that was thrown away */
     UT_hash_handle hh;
 };
 
@@ -226,8 +226,8 @@ enum found { FOUND, ABSENT, PARKED };
 struct effect {
     TAILQ_ENTRY(effect) link;
     unsigned loop;
-    struct mail mail;    /* or */
-    struct cmd *resume;  /* a command that goes on once the batch is durable */
+    struct mail mail;   /* or */
+    struct cmd *resume; /* a command that goes on once the batch is durable */
 };
 TAILQ_HEAD(effect_list, effect);
 
@@ -237,7 +237,7 @@ struct batch {
     struct touched {
         struct id session;
         uint64_t reserved;
-    } *touched;
+    } * touched;
     size_t touched_count, touched_cap;
 };
 
@@ -274,7 +274,7 @@ struct engine {
 
     struct batch *open, *inflight;
     uint64_t durable;
-    uint64_t marked; /* the batch that names the epoch and says that this run has not stopped cleanly */
+    uint64_t marked;       /* the batch that names the epoch and says that this run has not stopped cleanly */
     uint64_t look_clock;   /* rises with each look-up asked and each row that left memory */
     uint64_t looks_failed; /* look-ups asked before count no more if they found nothing: a batch has failed since */
     struct recent *recent;
@@ -297,10 +297,10 @@ struct engine {
 
 /* engine.c */
 void engine_command(struct engine *e, struct cmd *c); /* runs it until it is answered or parked */
-void engine_mark(struct engine *e); /* puts both into the open batch */
+void engine_mark(struct engine *e);                   /* puts both into the open batch */
 void cmd_park(struct cmd *c, struct cmd_list *list);
 void cmd_unpark(struct cmd *c);
-void cmd_wake(struct engine *e, struct cmd_list *list); /* all of them run again in this pass */
+void cmd_wake(struct engine *e, struct cmd_list *list);                      /* all of them run again in this pass */
 enum found cmd_wait(struct engine *e, struct cmd *c, struct cmd_list *list); /* parks for Prefer: wait; PARKED, or ABSENT when time is up */
 
 /* batch.c */
@@ -313,12 +313,12 @@ void task_dirty(struct engine *e, struct task_entry *t);
 void task_soft(struct engine *e, struct task_entry *t);
 void session_dirty(struct engine *e, struct session_entry *s);
 void session_soft(struct engine *e, struct session_entry *s);
-void session_pend(struct engine *e, struct session_entry *s); /* the open batch holds a durable change of it */
+void session_pend(struct engine *e, struct session_entry *s);  /* the open batch holds a durable change of it */
 void entry_clean_task(struct engine *e, struct task_entry *t); /* takes it off the lists of what must be written */
 void entry_clean_session(struct engine *e, struct session_entry *s);
 void engine_post(struct engine *e, uint64_t needs, unsigned loop, struct mail m);
 enum found cmd_until_durable(struct engine *e, struct cmd *c, uint64_t needs); /* FOUND, or PARKED (at most once for a command) */
-void engine_flush(struct engine *e); /* gives the open batch to the store if that is idle */
+void engine_flush(struct engine *e);                                           /* gives the open batch to the store if that is idle */
 
 /* answers (engine.c) */
 void cmd_answer(struct engine *e, struct cmd *c, uint64_t needs);
@@ -328,10 +328,12 @@ struct buf *cmd_json(struct cmd *c, int status); /* an answer of this status wit
 
 /* residence.c */
 enum found find_session(struct engine *e, struct cmd *c, struct id id, struct session_entry **ret);
-enum found find_task(struct engine *e, struct cmd *c, struct id id, struct task_entry **ret, struct tombstone_row **ret_gone); /* ABSENT with *ret_gone set if it was */
+enum found find_task(struct engine *e, struct cmd *c, struct id id, struct task_entry **ret,
+                     struct tombstone_row **ret_gone); /* ABSENT with *ret_gone set if it was */
 enum found find_key(struct engine *e, struct cmd *c, struct str key, struct session_entry **ret);
 enum found find_user(struct engine *e, struct cmd *c, struct str name, struct user **ret);
-void look_up_missed(struct engine *e, enum look_up what, const void *key, size_t key_len); /* what it would find has become durable and leaves memory */
+void look_up_missed(struct engine *e, enum look_up what, const void *key,
+                    size_t key_len);  /* what it would find has become durable and leaves memory */
 void look_ups_drop(struct engine *e); /* the engine is going */
 enum found look_up(struct engine *e, struct cmd *c, enum look_up what, const void *key, size_t key_len);
 struct session_entry *session_resident(struct engine *e, struct id id);
@@ -365,11 +367,11 @@ void task_changed(struct engine *e, struct task_entry *t, enum how_lasting how);
 void task_output(struct engine *e, struct task_entry *t, struct str data);
 void task_rearm(struct engine *e, struct task_entry *t);
 bool session_is_crowded(const struct engine *e, const struct session_entry *s); /* holds more tasks than may be kept */
-void session_thin_out(struct engine *e, struct session_entry *s);                /* the oldest ended ones expire; by the session's timer only */
+void session_thin_out(struct engine *e, struct session_entry *s);               /* the oldest ended ones expire; by the session's timer only */
 void task_count(struct task_entry *t);
 void task_remove(struct engine *e, struct task_entry *t, enum gone_reason reason); /* forgets it: gone entry, tombstone, rows */
-void task_entry_free(struct engine *e, struct task_entry *t); /* out of all lists, without a trace in the store */
-void gone_trim(struct engine *e, struct session_entry *s); /* forgets those that are too old or too many */
+void task_entry_free(struct engine *e, struct task_entry *t);                      /* out of all lists, without a trace in the store */
+void gone_trim(struct engine *e, struct session_entry *s);                         /* forgets those that are too old or too many */
 void gone_add(struct engine *e, struct session_entry *s, struct id task, enum gone_reason reason);
 void task_cancel(struct engine *e, struct task_entry *t, struct str reason);
 struct kind *kind_of(struct engine *e, const char *name);
@@ -377,7 +379,8 @@ struct kind *kind_of(struct engine *e, const char *name);
 /* life.c */
 void session_touch(struct engine *e, struct session_entry *s, bool explicit_touch);
 void session_rearm(struct engine *e, struct session_entry *s);
-enum found session_end_prepare(struct engine *e, struct cmd *c, struct session_entry *s, struct session_entry **ret_heir); /* loads what ending it needs */
+enum found session_end_prepare(struct engine *e, struct cmd *c, struct session_entry *s,
+                               struct session_entry **ret_heir); /* loads what ending it needs */
 void session_end(struct engine *e, struct session_entry *s, enum end_reason reason, struct session_entry *heir);
 void session_old_key(struct engine *e, struct session_entry *s, bool kept);
 /* JWTs for this key count only if issued at or after this second; 0: any. */
@@ -413,11 +416,13 @@ void channel_close(struct engine *e, struct channel *ch);
 void channel_reattach(struct engine *e, struct channel *ch);
 void channel_pump(struct engine *e, struct channel *ch);
 void channel_fall_behind(struct engine *e, struct channel *ch, uint64_t sent);
-void channels_cut(struct engine *e, struct channel_list *list, uint64_t needs, uint32_t mask, uint32_t below, enum mail_cut how, const char *event, struct str data);
+void channels_cut(struct engine *e, struct channel_list *list, uint64_t needs, uint32_t mask, uint32_t below, enum mail_cut how, const char *event,
+                  struct str data);
 void session_cut(struct engine *e, struct session_entry *s, uint32_t mask, uint32_t below, enum mail_cut how, const char *state, const char *reason);
 void output_event(struct id task, uint64_t seq, uint64_t offset, struct str data, struct buf *out);
 void gone_event(const struct gone_entry *g, struct buf *out);
-struct frame *feed_frame(struct engine *e, enum frame_kind kind, const struct channel *ch, uint64_t seq, struct id key, const char *event, struct str data);
+struct frame *feed_frame(struct engine *e, enum frame_kind kind, const struct channel *ch, uint64_t seq, struct id key, const char *event,
+                         struct str data);
 void task_event(struct task_entry *t, uint64_t seq, struct buf *out);
 
 /* queue.c */
@@ -426,7 +431,7 @@ struct queue *queue_find(struct engine *e, struct str name);
 void queue_update(struct engine *e, struct task_entry *t); /* after any change: in if it can be claimed, out if not */
 void queue_leave(struct engine *e, struct task_entry *t);
 struct task_entry *queue_take(struct engine *e, struct queue *q); /* the first that is ready, or NULL */
-void queue_serve(struct engine *e, struct queue *q);             /* wakes as many waiting claims as there are tasks ready */
+void queue_serve(struct engine *e, struct queue *q);              /* wakes as many waiting claims as there are tasks ready */
 
 /* auth.c: FOUND; PARKED; ABSENT means that it has been answered */
 enum found authenticate(struct engine *e, struct cmd *c);
@@ -446,9 +451,12 @@ void tombstones_drop_pending(struct engine *e);
 
 /* cmd_*.c */
 typedef void cmd_handler(struct engine *e, struct cmd *c);
-cmd_handler cmd_session_create, cmd_session_open, cmd_session_get, cmd_session_touch, cmd_session_rotate, cmd_session_merge, cmd_session_end, cmd_session_list;
-cmd_handler cmd_task_create, cmd_task_start, cmd_task_get, cmd_task_result, cmd_task_output, cmd_task_input, cmd_task_cancel, cmd_task_answer, cmd_task_seen, cmd_task_bind;
-cmd_handler cmd_task_token, cmd_task_delete, cmd_task_list, cmd_task_control, cmd_task_report, cmd_report_open, cmd_queue_claim, cmd_queue_release, cmd_queue_list;
+cmd_handler cmd_session_create, cmd_session_open, cmd_session_get, cmd_session_touch, cmd_session_rotate, cmd_session_merge, cmd_session_end,
+    cmd_session_list;
+cmd_handler cmd_task_create, cmd_task_start, cmd_task_get, cmd_task_result, cmd_task_output, cmd_task_input, cmd_task_cancel, cmd_task_answer,
+    cmd_task_seen, cmd_task_bind;
+cmd_handler cmd_task_token, cmd_task_delete, cmd_task_list, cmd_task_control, cmd_task_report, cmd_report_open, cmd_queue_claim, cmd_queue_release,
+    cmd_queue_list;
 cmd_handler cmd_watch, cmd_watch_refill, cmd_auth;
 void session_answer(struct engine *e, struct cmd *c, struct session_entry *s, int status, bool with_token);
 void task_answer_to(struct engine *e, struct cmd *c, struct task_entry *t, int status);

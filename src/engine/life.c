@@ -59,7 +59,7 @@ void user_forget_session(struct engine *e, struct session_entry *s) {
 
 void users_drop(struct engine *e) {
     struct user *u, *next;
-    HASH_ITER(hh, e->users, u, next) { /* those looked up for a session that was never made */
+    HASH_ITER (hh, e->users, u, next) { /* those looked up for a session that was never made */
         user_free(e, u);
     }
 }
@@ -137,7 +137,7 @@ bool handover_due(const struct task *t) {
 static struct task_entry **tasks_of(struct session_entry *s, size_t *ret_count) {
     size_t n = 0;
     struct task_entry **all = mem_alloc((s->unfinished + s->ended) * sizeof(struct task_entry *)), *t;
-    TAILQ_FOREACH(t, &s->by_version, by_version) {
+    TAILQ_FOREACH (t, &s->by_version, by_version) {
         all[n++] = t;
     }
     *ret_count = n;
@@ -176,7 +176,9 @@ void task_move_to(struct engine *e, struct task_entry *t, struct session_entry *
     struct buf gone = {0};
     uint32_t watch_gen = task_watch_gen(t) + 1;
     gone_add(e, from, t->t.id, GONE_MOVED);
-    gone_event(TAILQ_LAST(&from->gone, gone_list) ? TAILQ_LAST(&from->gone, gone_list) : &(struct gone_entry){.seq = from->seq, .task = t->t.id, .reason = GONE_MOVED}, &gone);
+    gone_event(TAILQ_LAST(&from->gone, gone_list) ? TAILQ_LAST(&from->gone, gone_list)
+                                                  : &(struct gone_entry){.seq = from->seq, .task = t->t.id, .reason = GONE_MOVED},
+               &gone);
     channels_cut(e, &t->channels, from->pending, WATCHER_SESSION, CUT_ANY_GEN, MAIL_CUT_DRAINED, "task", buf_view(&gone));
     channels_cut(e, &t->channels, from->pending, WATCHER_WATCH, CUT_ANY_GEN, MAIL_CUT_DEAD, NULL, STR_NONE);
     buf_fini(&gone);
@@ -185,7 +187,7 @@ void task_move_to(struct engine *e, struct task_entry *t, struct session_entry *
     TAILQ_REMOVE(&from->by_change, t, by_change);
     struct channel *ch;
     unsigned watchers = 0;
-    LIST_FOREACH(ch, &t->channels, of_object) {
+    LIST_FOREACH (ch, &t->channels, of_object) {
         watchers += ch->watchers;
     }
     from->watchers -= watchers;
@@ -249,7 +251,7 @@ void session_old_key(struct engine *e, struct session_entry *s, bool kept) {
 
 void old_keys_durable(struct engine *e, uint64_t batch) {
     struct old_key *k, *next;
-    HASH_ITER(hh, e->old_keys, k, next) {
+    HASH_ITER (hh, e->old_keys, k, next) {
         if (k->batch <= batch) {
             look_up_missed(e, LOOK_KEY, k->hash, sizeof(k->hash));
             HASH_DELETE(hh, e->old_keys, k);
@@ -401,7 +403,7 @@ void session_rearm(struct engine *e, struct session_entry *s) {
 
 void session_wake_waiters(struct engine *e, struct session_entry *s) {
     struct task_entry *t;
-    TAILQ_FOREACH(t, &s->by_version, by_version) {
+    TAILQ_FOREACH (t, &s->by_version, by_version) {
         cmd_wake(e, &t->waiters);
     }
 }
@@ -410,7 +412,7 @@ enum found session_end_prepare(struct engine *e, struct cmd *c, struct session_e
     struct task_entry *t;
     bool any = false;
     *ret_heir = NULL;
-    TAILQ_FOREACH(t, &s->by_version, by_version) {
+    TAILQ_FOREACH (t, &s->by_version, by_version) {
         any |= handover_due(&t->t);
     }
     struct user *u;

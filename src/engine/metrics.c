@@ -32,6 +32,7 @@ void engine_metrics(struct engine *e, struct buf *out) {
     counter(out, "sessions_let_go", "Sessions that left memory.", e->counts.evictions);
     buf_puts(out, "# TYPE bowline_tasks_ended counter\n# HELP bowline_tasks_ended Tasks that have ended, by state.\n");
     for (int i = TASK_SUCCEEDED; i < TASK_STATES; i++) {
-        buf_printf(out, "bowline_tasks_ended_total{state=\"%s\"} %llu\n", task_state_name((enum task_state) i), (unsigned long long) e->counts.ended[i]);
+        buf_printf(out, "bowline_tasks_ended_total{state=\"%s\"} %llu\n", task_state_name((enum task_state) i),
+                   (unsigned long long) e->counts.ended[i]);
     }
 }

@@ -60,8 +60,8 @@ static struct load_key load_key_of(int what, const void *key, size_t len) {
 }
 
 static const enum store_query_type look_up_query[] = {
-    [LOOK_SESSION] = STORE_LOAD_SESSION, [LOOK_TASK] = STORE_FIND_TASK,           [LOOK_KEY] = STORE_FIND_KEY,
-    [LOOK_USER] = STORE_FIND_USER,       [LOOK_IDEMPOTENCY] = STORE_FIND_IDEMPOTENCY,
+    [LOOK_SESSION] = STORE_LOAD_SESSION,         [LOOK_TASK] = STORE_FIND_TASK, [LOOK_KEY] = STORE_FIND_KEY, [LOOK_USER] = STORE_FIND_USER,
+    [LOOK_IDEMPOTENCY] = STORE_FIND_IDEMPOTENCY,
 };
 
 static struct load *load_begin(struct engine *e, enum look_up what, const void *key, size_t len) {
@@ -300,7 +300,7 @@ static void take_user(struct engine *e, struct store_query *q) {
 
 static void waiters_learn(const struct engine *e, struct load *l, struct store_query *q) {
     struct cmd *c;
-    TAILQ_FOREACH(c, &l->waiters, e.link) {
+    TAILQ_FOREACH (c, &l->waiters, e.link) {
         if (q->old_key && q->old_key->expires_at > e->now) {
             c->e.old_key = copy_into(c, q->old_key, sizeof(*q->old_key));
         }
@@ -383,7 +383,8 @@ void session_drop(struct engine *e, struct session_entry *s) {
 }
 
 static bool session_is_needed(const struct engine *e, const struct session_entry *s) {
-    return s->watchers || s->unfinished || s->pending > e->durable || s->dirt != CLEAN || !LIST_EMPTY(&s->channels) || s->ending || s->used_at + ENGINE_EVICT_MS > e->now;
+    return s->watchers || s->unfinished || s->pending > e->durable || s->dirt != CLEAN || !LIST_EMPTY(&s->channels) || s->ending ||
+           s->used_at + ENGINE_EVICT_MS > e->now;
 }
 
 void session_maybe_evict(struct engine *e, struct session_entry *s) {
@@ -391,7 +392,7 @@ void session_maybe_evict(struct engine *e, struct session_entry *s) {
         return;
     }
     struct task_entry *t;
-    TAILQ_FOREACH(t, &s->by_version, by_version) {
+    TAILQ_FOREACH (t, &s->by_version, by_version) {
         if (t->dirt != CLEAN || !TAILQ_EMPTY(&t->waiters) || !LIST_EMPTY(&t->channels)) {
             return;
         }

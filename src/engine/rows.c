@@ -46,7 +46,7 @@ static int by_change_seq(const void *a, const void *b) {
 static void order_by_change(struct session_entry *s) {
     size_t n = s->unfinished + s->ended, i = 0;
     struct task_entry **all = mem_alloc(n * sizeof(struct task_entry *)), *t;
-    TAILQ_FOREACH(t, &s->by_version, by_version) {
+    TAILQ_FOREACH (t, &s->by_version, by_version) {
         all[i++] = t;
     }
     qsort(all, n, sizeof(struct task_entry *), by_change_seq);

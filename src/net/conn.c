@@ -303,7 +303,7 @@ void conn_drain(struct http_conn *c) {
         conn_finish(c);
     }
     struct exchange *x;
-    TAILQ_FOREACH(x, &c->exchanges, link) {
+    TAILQ_FOREACH (x, &c->exchanges, link) {
         if (x->page) {
             watcher_drain(x->page);
         }

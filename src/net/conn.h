@@ -19,9 +19,9 @@
 #include <uv.h>
 
 #define READ_BYTES (64 * 1024)
-#define LINGER_MS 1000       /* how long what a peer still sends is read and thrown away after the last answer */
-#define CUT_MS 100           /* how long a cut watcher may take to be flushed */
-#define SMALL_REST (64 * 1024) /* of a body nobody wants any more: read to keep the connection */
+#define LINGER_MS 1000          /* how long what a peer still sends is read and thrown away after the last answer */
+#define CUT_MS 100              /* how long a cut watcher may take to be flushed */
+#define SMALL_REST (64 * 1024)  /* of a body nobody wants any more: read to keep the connection */
 #define CONTROL_MAX (16 * 1024) /* answers to a WebSocket peer that wait to be sent before it is no longer read */
 
 /* ---- exchanges ---- */
@@ -31,13 +31,13 @@ enum reply { REPLY_NONE, REPLY_STREAMING, REPLY_COMPLETE };
 struct exchange {
     struct http_request r; /* first: a request is its exchange */
     TAILQ_ENTRY(exchange) link;
-    struct watcher *page;  /* answers it, or NULL */
-    uint8_t reply;         /* enum reply */
+    struct watcher *page; /* answers it, or NULL */
+    uint8_t reply;        /* enum reply */
     uint8_t pre_len;
     bool told; /* the handler knows of it */
     bool http10, keep_alive, close, chunked, expects_continue, invited, stream_body, paused;
-    struct buf gathered;   /* a body of which not all is here */
-    char *whole;           /* or: in the arena, big enough for all of it */
+    struct buf gathered; /* a body of which not all is here */
+    char *whole;         /* or: in the arena, big enough for all of it */
     uint64_t whole_len, arrived;
     /* pre, headers and body go out in this order; sent of them are gone */
     char pre[228];
@@ -96,8 +96,8 @@ void conn_create(struct http_loop *l, int fd, const char *peer);
 void conn_close(struct http_conn *c);
 /* The one place where a connection changes its state. */
 void conn_move(struct http_conn *c, enum conn_state to);
-void conn_mark(struct http_conn *c);  /* to be flushed in this turn */
-void conn_wait(struct http_conn *c);  /* its waiting input is to be looked at again, before the next flush */
+void conn_mark(struct http_conn *c); /* to be flushed in this turn */
+void conn_wait(struct http_conn *c); /* its waiting input is to be looked at again, before the next flush */
 void conn_resume(struct http_conn *c);
 void conn_flush(struct http_conn *c);
 void conn_read(struct http_conn *c);
@@ -135,8 +135,8 @@ struct feed {
     struct watcher_list watchers;
     unsigned watcher_count;
     uint64_t last_seq, synced;
-    uint64_t log_floor;  /* seq of the last log frame dropped */
-    uint64_t gone_floor; /* seq of the last GONE frame dropped */
+    uint64_t log_floor;         /* seq of the last log frame dropped */
+    uint64_t gone_floor;        /* seq of the last GONE frame dropped */
     struct feed_entry *entries; /* in order of seq */
     size_t count, cap, dead;
     uint32_t *slots; /* open addressing: index of the newest frame of a key, plus one */
@@ -210,7 +210,7 @@ bool watcher_refill_done(struct watcher *w);
 void watcher_restart(struct watcher *w); /* from the front: fresh again; the event is the caller's */
 void watcher_leave(struct watcher *w);   /* leaves its feed; calls `unwatched` */
 void watcher_destroy(struct watcher *w);
-void watcher_flush(struct watcher *w);   /* streams */
+void watcher_flush(struct watcher *w); /* streams */
 void watcher_keepalive(struct watcher *w);
 /* Nothing more but what stands in control and the rest of a frame; then the connection ends. */
 void watcher_end(struct watcher *w);

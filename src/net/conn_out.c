@@ -72,7 +72,7 @@ static bool exchanges_send(struct http_conn *c, size_t *ret_total) {
     unsigned count = 0;
     bool complete = false;
     struct exchange *x;
-    TAILQ_FOREACH(x, &c->exchanges, link) {
+    TAILQ_FOREACH (x, &c->exchanges, link) {
         if (count + 3 > IOV_COUNT) {
             break;
         }
@@ -123,7 +123,7 @@ static void flush_exchanges(struct http_conn *c) {
 
 static void flush_pages(struct http_conn *c) {
     struct exchange *x;
-    TAILQ_FOREACH(x, &c->exchanges, link) {
+    TAILQ_FOREACH (x, &c->exchanges, link) {
         if (x->page) {
             page_flush(x->page);
         }
