@@ -209,7 +209,10 @@ static bool clock_strikes(struct engine *e, struct task_entry *t, enum task_cloc
     case CLOCK_TIMEOUT: task_attempt_over(&t->t, ATTEMPT_TIMED_OUT, NULL, e->now); break;
     case CLOCK_DEADLINE: task_fail(&t->t, STR("deadline"), STR("the task was not finished by its deadline"), STR_NONE, e->now); break;
     case CLOCK_CANCEL_GRACE: task_cancelled(&t->t, e->now); break;
-    case CLOCK_EXPIRE: task_remove(e, t, GONE_EXPIRED); return false;
+    case CLOCK_EXPIRE:
+        e->open->expired++;
+        task_remove(e, t, GONE_EXPIRED);
+        return false;
     case CLOCK_NONE: return true;
     }
     task_changed(e, t, LASTING);
@@ -227,6 +230,10 @@ static void task_timer(struct timer *timer, int64_t now_ms, void *arg) {
         enum task_clock clock = task_next_clock(&t->t, e->o->cancel_grace, &at);
         if (clock == CLOCK_NONE || at > now_ms) {
             break;
+        }
+        if (clock == CLOCK_EXPIRE && e->open->expired >= ENGINE_SWEEP) {
+            wheel_set(&e->wheel, &t->timer, now_ms + ENGINE_SWEEP_MS, task_timer);
+            return;
         }
         if (!clock_strikes(e, t, clock)) {
             return;

@@ -7,7 +7,7 @@
 static unsigned check_task(const struct engine *e, const struct session_entry *s, const struct task_entry *t) {
     struct task_entry *again;
     HASH_FIND(hh, e->tasks, &t->t.id, sizeof(t->t.id), again);
-    assert(again == t && t->s == s && id_eq(t->t.session, s->s.id)); /* exactly one session */
+    assert(again && again == t && t->s == s && id_eq(t->t.session, s->s.id)); /* exactly one session */
     assert(t->t.version <= s->seq && t->t.change_seq <= t->t.version);
     assert(t->counted_ended == task_is_ended(&t->t));
     assert((t->queue_at != 0) == (t->queue && t->t.state == TASK_QUEUED));

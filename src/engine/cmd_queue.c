@@ -179,7 +179,7 @@ void cmd_queue_list(struct engine *e, struct cmd *c) {
         write_queue(e, last = all[i], out);
     }
     buf_puts(out, "],\"next\":");
-    buf_json_str(out, written < n ? str_of(last->name) : STR_NONE);
+    buf_json_str(out, last && written < n ? str_of(last->name) : STR_NONE);
     buf_char(out, '}');
     mem_free(all);
     cmd_answer(e, c, engine_newest(e));

@@ -46,6 +46,8 @@
 #define ENGINE_LOOK_MS 10000       /* that a look-up found nothing counts so long; less than ENGINE_EVICT_MS */
 #define ENGINE_OUTPUT_SHOW_MS 1000 /* a task event for output at most this often */
 #define ENGINE_FORGET_MS 60000
+#define ENGINE_SWEEP 50   /* tasks that expire with one batch */
+#define ENGINE_SWEEP_MS 5 /* the others try again after */
 
 struct task_entry;
 struct session_entry;
@@ -239,6 +241,7 @@ struct batch {
         uint64_t reserved;
     } * touched;
     size_t touched_count, touched_cap;
+    unsigned expired; /* tasks that expire with it: at most ENGINE_SWEEP, so that no sweep makes a long commit */
 };
 
 struct engine {

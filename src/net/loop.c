@@ -200,8 +200,21 @@ static void turn_set_alarm(struct http_loop *l) {
     l->alarm_at = at;
 }
 
+static void close_listener(struct http_loop *l) {
+    if (l->listen_fd >= 0) {
+        uv_close((uv_handle_t *) &l->listener, NULL);
+        close(l->listen_fd);
+        l->listen_fd = -1;
+    }
+}
+
+/* The socket goes with the loop's last turn: what connects to it later would wait there for nobody. */
 static void turn_finish_drain(struct http_loop *l) {
     if (l->draining && l->counts.connections == 0) {
+        accept_some(l);
+    }
+    if (l->draining && l->counts.connections == 0) {
+        close_listener(l);
         uv_stop(&l->uv);
     }
 }
@@ -305,14 +318,6 @@ void http_loop_wake(struct http_loop *l) {
 void http_loop_on_wake(struct http_loop *l, void (*fn)(void *arg), void *arg) {
     l->on_wake = fn;
     l->on_wake_arg = arg;
-}
-
-static void close_listener(struct http_loop *l) {
-    if (l->listen_fd >= 0) {
-        uv_close((uv_handle_t *) &l->listener, NULL);
-        close(l->listen_fd);
-        l->listen_fd = -1;
-    }
 }
 
 static void on_drain_over(struct timer *t, int64_t now_ms, void *arg) {

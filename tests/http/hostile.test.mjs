@@ -361,6 +361,23 @@ test('nobody reads the log, and everything goes on', async () => {
     }
 });
 
+test('who asks while it drains gets an answer, also where only one loop is left', async () => {
+    const o = await start({ loops: 4, drain_time: 60 });
+    const session = await o.api().session();
+    const events = await o.api(session.token).events('/v1/session/events');
+    await events.live();
+    o.child.kill('SIGTERM');
+    await until(() => o.err.includes(' stopping '), 'the line about it');
+    await pause(50); // loops without a connection have ended
+    for (let i = 0; i < 30 && !events.done; i++) {
+        const r = await exchange(o, `GET /readyz HTTP/1.1\r\nHost: ${o.host}\r\n\r\n`).catch((e) => e);
+        assert.ok(r.status === 503 || (r instanceof Error && !/gave up/.test(r.message)), `${r}`); // at worst a loop ends just then
+    }
+    events.close();
+    assert.equal((await o.exited).code, 0);
+    await o.close();
+});
+
 test('a watcher whose cable is pulled is noticed and freed', async () => {
     const script = join(dirname(fileURLToPath(import.meta.url)), 'lib', 'pulled.mjs');
     const user = process.getuid() === 0 ? [] : ['--map-root-user'];

@@ -512,16 +512,16 @@ static void on_both(behaviour *b) {
     }
 }
 
-#define BEHAVIOURS(X)                                                                                                                              \
-    X(session_comes_back_as_it_was_put)                                                                                                            \
-    X(none_and_empty_are_different)                                                                                                                \
-    X(session_comes_with_tasks_by_version_and_gone_by_seq) X(later_put_replaces) X(deleted_task_takes_everything_with_it)                          \
-        X(key_belongs_to_one_active_session) X(old_key_is_remembered_and_replaced) X(user_has_active_sessions_and_ended_ones_with_tasks)           \
-            X(idempotency_answer_is_kept_until_it_expires) X(output_is_read_from_the_row_that_holds_the_offset)                                    \
-                X(output_of_several_tasks_comes_in_order_of_seq) X(what_is_due_comes_earliest_first) X(start_names_sessions_with_unfinished_tasks) \
-                    X(first_start_finds_nothing) X(lists_are_newest_first_in_pages) X(session_list_counts_tasks)                                   \
-                        X(gone_is_forgotten_up_to_a_seq_and_with_its_session) X(forgetting_takes_what_is_over_a_piece_at_a_time)                   \
-                            X(large_and_binary_texts_come_back_whole) X(empty_batch_succeeds)
+#define BEHAVIOURS(X)                                                                                                                         \
+    X(session_comes_back_as_it_was_put)                                                                                                       \
+    X(none_and_empty_are_different)                                                                                                           \
+    X(session_comes_with_tasks_by_version_and_gone_by_seq)                                                                                    \
+    X(later_put_replaces) X(deleted_task_takes_everything_with_it) X(key_belongs_to_one_active_session) X(old_key_is_remembered_and_replaced) \
+        X(user_has_active_sessions_and_ended_ones_with_tasks) X(idempotency_answer_is_kept_until_it_expires)                                  \
+            X(output_is_read_from_the_row_that_holds_the_offset) X(output_of_several_tasks_comes_in_order_of_seq)                             \
+                X(what_is_due_comes_earliest_first) X(start_names_sessions_with_unfinished_tasks) X(first_start_finds_nothing)                \
+                    X(lists_are_newest_first_in_pages) X(session_list_counts_tasks) X(gone_is_forgotten_up_to_a_seq_and_with_its_session)     \
+                        X(forgetting_takes_what_is_over_a_piece_at_a_time) X(large_and_binary_texts_come_back_whole) X(empty_batch_succeeds)
 
 #define X(name)                             \
     static void test_##name(void **state) { \
