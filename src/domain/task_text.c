@@ -132,19 +132,17 @@ void task_write_report_answer(const struct task *t, struct buf *out) {
 /* ---- the body column ---- */
 
 /* Numbers and texts that are kept as they are; one list for both directions. */
-#define BODY_NUMBERS(X)                                                                                                                            \
-    X(on_session_end)                                                                                                                              \
-    X(change_seq)                                                                                                                                  \
-    X(output_seq) X(moved_seq) X(watch_base) X(attempt) X(attempts_used) X(given_back) X(max_attempts) X(lease_ms) X(timeout_ms) X(backoff_ms)     \
-        X(ttl_ms) X(cancel_unwatched_ms) X(created_at) X(started_at) X(updated_at) X(ended_at) X(seen_at) X(expires_at) X(deadline_at) X(ready_at) \
-            X(handover_until) X(heard) X(attempt_lost) X(stalled) X(attempt_lease_ms) X(timeout_at) X(progress.has_current) X(progress.has_total)  \
-                X(cancel_requested) X(cancel_at) X(cancel_version) X(output_bytes) X(output_first) X(output_base) X(questions) X(answer_version)   \
-                    X(input_bytes) X(result_bytes) X(final_attempt)
-#define BODY_TEXTS(X)                                                                                                                            \
-    X(title)                                                                                                                                     \
-    X(metadata)                                                                                                                                  \
-    X(progress.unit) X(progress.message) X(cancel_reason) X(question_id) X(question_prompt) X(question_schema) X(answer_request) X(answer_value) \
-        X(result) X(error_type) X(error_message) X(error_detail) X(final_answer)
+/* clang-format off */
+#define BODY_NUMBERS(X) \
+    X(on_session_end) X(change_seq) X(output_seq) X(moved_seq) X(watch_base) X(attempt) X(attempts_used) X(given_back) X(max_attempts) \
+    X(lease_ms) X(timeout_ms) X(backoff_ms) X(ttl_ms) X(cancel_unwatched_ms) X(created_at) X(started_at) X(updated_at) X(ended_at) \
+    X(seen_at) X(expires_at) X(deadline_at) X(ready_at) X(handover_until) X(heard) X(attempt_lost) X(stalled) X(attempt_lease_ms) \
+    X(timeout_at) X(progress.has_current) X(progress.has_total) X(cancel_requested) X(cancel_at) X(cancel_version) X(output_bytes) \
+    X(output_first) X(output_base) X(questions) X(answer_version) X(input_bytes) X(result_bytes) X(final_attempt)
+#define BODY_TEXTS(X) \
+    X(title) X(metadata) X(progress.unit) X(progress.message) X(cancel_reason) X(question_id) X(question_prompt) X(question_schema) \
+    X(answer_request) X(answer_value) X(result) X(error_type) X(error_message) X(error_detail) X(final_answer)
+/* clang-format on */
 
 void task_write_body(const struct task *t, struct buf *out) {
     buf_puts(out, "{\"v\":1");
