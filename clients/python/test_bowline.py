@@ -341,10 +341,10 @@ class Working(Case):
 
         @worker.task(self.queue())
         def do(job):
-            job.sleep(3)
+            job.sleep(6)
             return "alive"
 
-        task = self.task(lease=1)
+        task = self.task(lease=2)
         worker.start()
         ended = self.client.tasks.wait(task["id"], 20)
         self.assertEqual((ended["state"], ended["attempt"]), ("succeeded", 1))
@@ -380,7 +380,7 @@ class Working(Case):
             except Exception as e:  # must not catch it
                 swallowed.append(e)
 
-        task = self.task(lease=1)
+        task = self.task(lease=2)
         worker.start()
         self.client.tasks.wait(task["id"], 20, until=lambda t: t["state"] == "running")
         self.client.tasks.cancel(task["id"])
@@ -412,10 +412,10 @@ class Working(Case):
         def do(job):
             first = job.ask("Overwrite?", {"type": "boolean"})
             second = job.ask("Overwrite?", {"type": "boolean"})
-            job.sleep(1.5)
+            job.sleep(3)
             return [first, second]
 
-        task = self.task(lease=1)
+        task = self.task(lease=2)
         worker.start()
         asks = lambda t: t["state"] == "input_required"
         one = self.client.tasks.wait(task["id"], 20, until=asks)["input_request"]
@@ -535,7 +535,7 @@ class Working(Case):
         worker.start()
         for task in tasks:
             self.client.tasks.wait(task["id"], 20, until=lambda t: t["progress"]["message"])
-        worker.stop(drain=1)
+        worker.stop(drain=3)
         self.assertEqual(self.client.tasks.get(tasks[0]["id"])["result"], "done")
         self.assertEqual(self.client.tasks.get(tasks[1]["id"])["state"], "queued")
         self.assertEqual(len(why), 1)
@@ -603,7 +603,7 @@ class Programs(Case):
         child = self.program(600)
         self.assertEqual(child.stdout.readline().strip(), task["id"])
         child.send_signal(signal.SIGTERM)
-        time.sleep(0.2)
+        time.sleep(1)  # two at once would be one
         child.send_signal(signal.SIGTERM)
         self.assertEqual(child.wait(20), 0)
         self.assertEqual(self.client.tasks.get(task["id"])["state"], "queued")

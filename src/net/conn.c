@@ -188,12 +188,11 @@ static bool conn_keepalive(struct http_conn *c, int64_t now_ms) {
     if (!conn_takes(c, now_ms) && c->unread && now_ms - c->unread_ms >= c->loop->limits.stalled_reader_ms) {
         return false;
     }
-    if (c->unread) {
-        c->out_ms = now_ms;
-    } else {
+    if (!c->unread) {
         watcher_keepalive(c->watch);
         conn_mark(c);
     }
+    c->out_ms = now_ms; /* also of what is still to be sent: while the wheel catches up, one sign of life is enough */
     return true;
 }
 

@@ -35,8 +35,9 @@ function makeFolder() {
     }
 }
 
-function startWorker() {
-    worker = spawn(process.execPath, [join(root, 'web/demo/worker.mjs'), '--url', server.url, '--pace', '4', '--root', folder, '--files', folder, '--drain', '0'], {
+function startWorker(pace = 4) {
+    const flags = ['--pace', String(pace), '--slots', '8', '--drain', '0', '--root', folder, '--files', folder];
+    worker = spawn(process.execPath, [join(root, 'web/demo/worker.mjs'), '--url', server.url, ...flags], {
         env: { ...process.env, BOWLINE_KEY: server.key },
         stdio: ['ignore', 'pipe', 'inherit'],
     });
@@ -127,8 +128,8 @@ describe('the demo page', { timeout: 240_000 }, () => {
     test('another browser sees none of it, a second tab all of it', async () => {
         const context = await newContext();
         const page = await openPage(context);
-        const id = await startChecksum(page, folder);
-        await inState(page, id, 'running');
+        const id = await startChecksum(page, folder, true);
+        await inState(page, id, 'input_required');
         const stranger = await openPage(await newContext());
         assert.deepEqual(await ids(stranger), []);
         assert.ok(await stranger.locator('#empty').isVisible());
@@ -205,7 +206,7 @@ describe('the demo page', { timeout: 240_000 }, () => {
         worker.kill('SIGKILL');
         await worker.exited;
         await page.waitForSelector(`[data-task-id="${id}"][data-stalled]`, PATIENCE);
-        assert.equal(await card(page, id).locator('.chip').textContent(), 'worker is silent');
+        await card(page, id).locator('.chip', { hasText: 'worker is silent' }).waitFor(PATIENCE);
         await inState(page, id, 'queued');
         startWorker();
         await inState(page, id, 'succeeded');
@@ -214,8 +215,8 @@ describe('the demo page', { timeout: 240_000 }, () => {
 
     test('logging out ends the session and cancels its job; a new session is empty', async () => {
         const page = await openPage(await newContext());
-        const id = await startChecksum(page, folder);
-        await movesPast(page, id, 0);
+        const id = await startChecksum(page, folder, true);
+        await inState(page, id, 'input_required');
         await page.getByRole('button', { name: 'Log out' }).click();
         await page.waitForSelector('#link[data-link="ended"]', PATIENCE);
         assert.match(await page.locator('#banner').textContent(), /has ended/);
@@ -233,6 +234,9 @@ describe('the demo page', { timeout: 240_000 }, () => {
     });
 
     test('everything can be reached and named without a mouse or eyes', async () => {
+        worker.kill('SIGTERM');
+        await worker.exited;
+        startWorker(60); // a job that is there long enough
         const page = await openPage(await newContext());
         const id = await startChecksum(page, folder);
         await movesPast(page, id, 0);

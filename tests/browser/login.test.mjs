@@ -153,7 +153,7 @@ describe('log-in and log-out', { timeout: 180_000 }, () => {
         const victim = await api.session({ key });
         const old = server.api(victim.token);
         const jwt = hs256(SECRET, claims({ sid: key, iat: nowS() - 5 }));
-        const task = await api.task(victim);
+        const task = await api.task(victim, { lease: 3600 });
         const attacker = await openPage(victim.token);
         await isLive(attacker.page);
         const streams = [await old.events('/v1/session/events'), await server.api(jwt).events('/v1/session/events'), await server.api(task.token).events(`/v1/tasks/${task.id}/events`)];

@@ -7,7 +7,7 @@ import { Server } from '../http/lib/server.mjs';
 import { Application, launch, setCookie, Writer } from './lib/pages.mjs';
 
 const REFRESHES = 5;
-const PATIENCE = { timeout: 30_000 };
+const PATIENCE = { timeout: 60_000 };
 
 /** Runs in the page. With `keep`, it keeps what it has with its cursor, and asks only for what comes after. */
 function watchOutput() {
@@ -16,6 +16,9 @@ function watchOutput() {
     const none = { cursor: null, bytes: '', events: 0, loads: 0, resumed: 0, faults: [], state: null, stopped: false };
     const kept = keep ? JSON.parse(sessionStorage.getItem('kept') ?? 'null') : null;
     const now = { ...none, ...kept };
+    for (let i = 0; i < now.events; i++) {
+        now.bytes += sessionStorage.getItem(`bytes ${i}`);
+    }
     now.loads = Number(sessionStorage.getItem('loads') ?? 0) + 1;
     sessionStorage.setItem('loads', now.loads);
     window.now = now;
@@ -29,13 +32,16 @@ function watchOutput() {
         act(event.data ? JSON.parse(event.data) : null);
         now.cursor = event.lastEventId;
         if (keep) {
-            sessionStorage.setItem('kept', JSON.stringify(now));
+            sessionStorage.setItem('kept', JSON.stringify({ ...now, bytes: '' }));
         }
     };
     source.addEventListener('output', (event) => take(event, (output) => {
         const raw = 'data_base64' in output ? atob(output.data_base64) : String.fromCharCode(...new TextEncoder().encode(output.data));
         if (output.task !== query.get('task') || output.offset !== now.bytes.length) {
             now.faults.push(`output of ${output.task} at ${output.offset} after ${now.bytes.length}`);
+        }
+        if (keep) {
+            sessionStorage.setItem(`bytes ${now.events}`, raw);
         }
         now.bytes += raw;
         now.events++;
@@ -56,7 +62,7 @@ function watchOutput() {
 const lookAt = (page) => page.evaluate(() => window.now);
 const text = (now) => Buffer.from(now.bytes, 'latin1').toString('utf8');
 
-describe('an answer token by token', { timeout: 180_000 }, () => {
+describe('an answer token by token', { timeout: 300_000 }, () => {
     let application;
     let server;
     let browser;

@@ -23,7 +23,7 @@ before(async () => {
     const session = await api.session({ key: 'key-1', user: 'u-1' });
     const done = await api.task(session, { title: 'Finished', input: { a: [1, 2] } });
     await api.reported(done, [{ type: 'output', data: 'line\n' }, { type: 'succeed', result: { n: 1.50 } }]);
-    const running = await api.task(session, { title: 'Running', queue: 'jobs', max_attempts: 3 });
+    const running = await api.task(session, { title: 'Running', queue: 'jobs', max_attempts: 3, lease: 3600 });
     const [claimed] = await api.claimed('jobs');
     await api.reported(claimed, [{ type: 'progress', current: 1, total: 4 }, { type: 'output', data: 'so far\n' }], claimed.worker_token); // output, so that it is stored
     const deleted = await api.task(session, { title: 'Deleted' });

@@ -114,6 +114,7 @@ describe('the C library', () => {
     });
 
     after(async () => {
+        worker.child.kill('SIGCONT'); // should a test have left it stopped
         worker.child.kill('SIGTERM');
         const end = await worker.end;
         await server.close();

@@ -1,7 +1,7 @@
 // bowline top: a look at a server, once and live.
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { until } from './lib/client.mjs';
+import { pause, until } from './lib/client.mjs';
 import { bowline, onTerminal } from './lib/command.mjs';
 import { apiKey, binary, start } from './lib/server.mjs';
 
@@ -24,7 +24,9 @@ describe('one look', () => {
         const asking = await server.api().task(session);
         const queued = await server.api().task(session, { queue: 'images', title: 'Waits' });
         await server.api().reported(older, { type: 'progress', current: 25, total: 100, unit: 'pages', message: 'rendering' });
+        await pause(5); // each in a millisecond of its own
         await server.api().reported(asking, { type: 'input_request', prompt: 'Overwrite?' });
+        await pause(5);
         await server.api().reported(newer, { type: 'progress', current: 3 });
         const { code, out, err } = await top([], { key: operatorKey });
         assert.equal(code, 0);
@@ -118,7 +120,7 @@ describe('live', () => {
 
     test('another size is kept to', async () => {
         const c = onTerminal(server, [binary, 'top', '--every', '3600'], { rows: 24, columns: 90 });
-        await c.untilOut(/Sessions/);
+        await c.untilOut(/Sessions[^]*\x1b\[J/); // the whole screen
         const before = c.out.length;
         c.resize(12, 50);
         await until(() => c.out.slice(before).includes('\x1b[J'), 'another screen');

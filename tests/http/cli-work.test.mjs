@@ -208,12 +208,13 @@ describe('reporting from within', () => {
         const lines = ['junk', '{"type":"nonsense"}', '{"type":"progress","current":-1}', '{"type":"input_request"}', '{"type":"output","data":"kept"}', '[]'];
         const file = join(folder, 'junk');
         writeFileSync(file, `${lines.join('\n')}\n`);
-        const { code, err } = await once(q, `cat ${file} >&3; sleep 0.3; echo '{"type":"progress","current":5}' >&3; echo fine`);
-        assert.equal(code, 0);
-        assert.match(err, /none: junk/);
-        assert.match(err, /nonsense/);
-        assert.match(err, /does not take the progress/);
-        assert.match(err, /does not take a report/);
+        const gate = join(folder, 'gate-junk');
+        const w = work(q, ['--once'], `cat ${file} >&3; while [ ! -e ${gate} ]; do sleep 0.02; done; echo '{"type":"progress","current":5}' >&3; echo fine`);
+        for (const told of [/none: junk/, /nonsense/, /does not take the progress/, /does not take a report/]) {
+            await w.untilErr(told);
+        }
+        writeFileSync(gate, '');
+        assert.equal((await w.ended).code, 0);
         const now = await server.api().look(t);
         assert.equal(now.result, 'fine');
         assert.equal(now.progress.current, 5);
@@ -389,8 +390,7 @@ describe('stopping', () => {
     test('a worker that leaves while it waits takes no task with it', async () => {
         const q = queue();
         for (let round = 0; round < 8; round++) {
-            const w = work(q, [], 'sleep 600');
-            await until(async () => (await server.api().get('/metrics')).status === 200 && w.child.exitCode === null, 'the worker');
+            const [w] = await server.api().begun(() => work(q, [], 'sleep 600'));
             const [t] = await Promise.all([task(q), w.kill(round % 2 ? 'SIGTERM' : 'SIGINT')]);
             const took = await Promise.race([w.ended.then(() => false), w.untilErr(/1 still/).then(() => true, () => false)]);
             if (took) {
@@ -414,7 +414,7 @@ describe('stopping', () => {
 describe('when things break', () => {
     test('a worker that is killed takes its command along, and another does the task', async () => {
         const q = queue();
-        const t = await task(q, { lease: 0.6, max_attempts: 2, backoff: 0 });
+        const t = await task(q, { lease: 2, max_attempts: 2, backoff: 0 });
         const file = join(folder, 'killed');
         const script = `if [ $BOWLINE_ATTEMPT = 1 ]; then echo $$ > ${file}; exec sleep 600; fi; echo "attempt $BOWLINE_ATTEMPT"`;
         const first = work(q, [], script);
@@ -431,13 +431,13 @@ describe('when things break', () => {
 
     test('an attempt that is over stops its command', async () => {
         const q = queue();
-        const t = await task(q, { lease: 0.5, max_attempts: 2, backoff: 0 });
+        const t = await task(q, { lease: 2, max_attempts: 2, backoff: 0 });
         const file = join(folder, 'superseded');
         const w = work(q, ['--once'], `echo $$ > ${file}; exec sleep 600`);
         const pid = await pidIn(file);
         await until(async () => (await server.api().look(t)).state === 'running', 'its start');
         w.kill('SIGSTOP');
-        const [again] = await server.api().claimed(q);
+        const [again] = await server.api().claimed(q, { lease: 60 });
         assert.equal(again.id, t.id);
         w.kill('SIGCONT');
         const { code, err } = await w.ended;
@@ -449,8 +449,8 @@ describe('when things break', () => {
 
     test('a silent command keeps its lease', async () => {
         const q = queue();
-        const t = await task(q, { lease: 0.6 });
-        assert.equal((await once(q, 'sleep 1.5; echo done')).code, 0);
+        const t = await task(q, { lease: 3 });
+        assert.equal((await once(q, 'sleep 4; echo done')).code, 0);
         assert.equal((await server.api().look(t)).attempt, 1);
     });
 

@@ -41,7 +41,7 @@ test('while draining, readiness is answered with 503 and what is asked anew is s
     assert.equal(end.code, 0);
 }));
 
-test('gone entries are forgotten after tombstone_ttl: then reset', () => withServer({ tombstone_ttl: 1 }, async (s, app) => {
+test('gone entries are forgotten after tombstone_ttl: then reset', () => withServer({ tombstone_ttl: 3 }, async (s, app) => {
     const a = await app.session();
     const t = await app.task(a);
     const mine = s.api(a.token);

@@ -623,10 +623,14 @@ describe('readers that come and go', () => {
         }
         busy = false;
         await reading;
-        await pause(1200); // the events that tell of output come at most once a second
+        const told = (r) => r.output || [...output].every(([id, text]) => r.view.tasks.get(id)?.output_bytes === text.length);
         for (const r of readers) {
-            const p = ok(await mine.page('/v1/session/events', { after: r.cursor, output: r.output }), 200).json;
-            r.view.applyAll(p.events);
+            await until(async () => { // the events that tell of output come at most once a second
+                const p = ok(await mine.page('/v1/session/events', { after: r.cursor, output: r.output }), 200).json;
+                r.view.applyAll(p.events);
+                r.cursor = p.cursor;
+                return told(r);
+            }, 'all of the output to be told');
         }
         const now = new Map(ok(await app.get(`/v1/tasks?session=${a.id}&limit=1000`), 200).json.items.map((t) => [t.id, t]));
         for (const r of readers) {
@@ -698,7 +702,7 @@ describe('other clients', () => {
             await o.restart();
             await o.api().reported(t, { type: 'succeed', result: 'x' });
             await until(() => view.tasks.get(t.id).state === 'succeeded', 'the end after the restart', 30000);
-            await until(() => got.filter((e) => e.event === 'live').length === 2, 'live again');
+            await until(() => got.filter((e) => e.event === 'live').length >= 2, 'live again');
             assert.ok(!got.some((e) => e.event === 'reset'));
             assert.equal(got.filter((e) => e.data.task?.id === u.id).length, 1, 'what did not change is not given again after a clean stop');
             es.close();
@@ -728,7 +732,7 @@ describe('other clients', () => {
 
 describe('how long a stream lives', () => {
     test('max_stream_age: closed after a retry, and nothing is lost', async () => {
-        const o = await start({ max_stream_age: 0.3 });
+        const o = await start({ max_stream_age: 1 });
         try {
             const api = o.api();
             const a = await api.session();
@@ -775,7 +779,7 @@ describe('how long a stream lives', () => {
             for (let i = 0; i < 24; i++) {
                 await api.reported(t, { type: 'output', data: chunk });
             }
-            await pause(1500);
+            await api.watchers(0);
             e.resume();
             await e.end();
             assert.equal(e.tasks().at(-1).ended_at, null);

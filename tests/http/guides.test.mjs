@@ -3,12 +3,12 @@ import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { cpSync, mkdirSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { pause, until } from './lib/client.mjs';
+import { freePort } from './lib/ports.mjs';
 import { binary, cleanEnv } from './lib/server.mjs';
 import { openEvents } from './lib/sse.mjs';
 
@@ -24,20 +24,11 @@ const endGroup = (child, signal) => {
 };
 process.on('exit', () => groups.forEach((child) => endGroup(child, 'SIGKILL')));
 
-async function freePorts(count) {
-    const sockets = await Promise.all(Array.from({ length: count }, () => new Promise((done) => {
-        const socket = createServer().listen(0, '127.0.0.1', () => done(socket));
-    })));
-    const ports = sockets.map((socket) => socket.address().port);
-    await Promise.all(sockets.map((socket) => new Promise((done) => socket.close(done))));
-    return ports;
-}
-
 /** A guide's blocks in a folder of their own: ```LANGUAGE FILE is a file, ```sh NAME a command. Ports 3000, 3001 and 8787 become free ones. */
 class Guide {
     static async open(name, { files = [], folders = {} } = {}) {
         const guide = new Guide();
-        [guide.appPort, guide.bowlinePort, guide.innerPort] = await freePorts(3);
+        [guide.appPort, guide.bowlinePort, guide.innerPort] = [await freePort(), await freePort(), await freePort()];
         guide.folder = mkdtempSync(join(tmpdir(), 'bowline-guide-'));
         guide.commands = {};
         guide.children = {};
@@ -412,7 +403,7 @@ test('guide-workers.md: a worker that is killed is stalled, then superseded, and
 test('guide-workers.md: the old attempt is refused, and the last one fails as worker-lost', async () => {
     const guide = await workersGuide();
     try {
-        const task = await startTask(guide, 1, { lease: 0.5, max_attempts: 2, backoff: 0 });
+        const task = await startTask(guide, 1, { lease: 2, max_attempts: 2, backoff: 0 });
         const tokens = [];
         for (const attempt of [1, 2]) {
             const claimed = await until(async () => (await guide.api('POST', '/v1/queues/reports/claim', {})).json?.tasks?.[0], `attempt ${attempt}`);

@@ -25,7 +25,7 @@ before(async () => {
 });
 after(() => s.close());
 
-const logLines = () => s.err.split('\n').filter(Boolean);
+const logLines = () => s.err.split('\n').slice(0, -1); // what stands behind the last line break is not there as a whole
 
 /** The one line of that event that has all of these pairs, once it is there. */
 function line(event, ...pairs) {

@@ -2,7 +2,7 @@
 import { after, before, test } from 'node:test';
 import assert from 'node:assert/strict';
 import { start } from './lib/server.mjs';
-import { ok, pause, problem } from './lib/client.mjs';
+import { ok, problem } from './lib/client.mjs';
 
 let s;
 let app;
@@ -52,15 +52,13 @@ test('waits for more', async () => {
     const t = await fresh();
     await out(t, 'abc');
     ok(await app.get(path(t), { prefer: 'wait=60' }), 200);
-    const waiting = app.get(path(t, '?offset=3'), { prefer: 'wait=30' });
-    await pause(30);
+    const [waiting] = await app.begun(() => app.get(path(t, '?offset=3'), { prefer: 'wait=30' }));
     await out(t, 'def');
     const r = ok(await waiting, 200);
     assert.deepEqual([r.text, r.headers['bowline-output-offset']], ['def', '3']);
     const empty = ok(await app.get(path(t, '?offset=6'), { prefer: 'wait=1' }), 200);
     assert.equal(empty.text, '');
-    const last = app.get(path(t, '?offset=6'), { prefer: 'wait=30' });
-    await pause(30);
+    const [last] = await app.begun(() => app.get(path(t, '?offset=6'), { prefer: 'wait=30' }));
     await app.reported(t, { type: 'succeed' });
     const end = ok(await last, 200);
     assert.deepEqual([end.text, end.headers['bowline-output-complete']], ['', 'true']);

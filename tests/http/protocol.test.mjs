@@ -9,7 +9,7 @@ let s;
 let app;
 let auth;
 before(async () => {
-    s = await start({ request_header_timeout: 0.7, body_timeout: 0.7, idle_keepalive_timeout: 1 });
+    s = await start({ request_header_timeout: 2, body_timeout: 2, idle_keepalive_timeout: 2 });
     app = s.api();
     auth = `Host: ${s.host}\r\nAuthorization: Bearer ${s.key}\r\n`;
 });

@@ -58,8 +58,7 @@ describe('claim', () => {
 
     test('waits for a task', async () => {
         const queue = name();
-        const waiting = app.claim(queue, {}, 30);
-        await pause(30);
+        const [waiting] = await app.begun(() => app.claim(queue, {}, 30));
         const t = await app.task(await app.session(), { queue });
         assert.equal(ok(await waiting, 200).json.tasks[0].id, t.id);
         assert.equal((await app.claim(queue, {}, 1)).status, 204);
@@ -74,8 +73,7 @@ describe('claim', () => {
 
     test('waiting ones are served, each task once', async () => {
         const queue = name();
-        const waiting = Array.from({ length: 10 }, () => app.claim(queue, {}, 30));
-        await pause(50);
+        const [waiting] = await app.begun(() => Array.from({ length: 10 }, () => app.claim(queue, {}, 30)), 10);
         const a = await app.session();
         const tasks = await Promise.all(Array.from({ length: 10 }, () => app.task(a, { queue })));
         const ids = (await Promise.all(waiting)).map((r) => ok(r, 200).json.tasks[0].id);
@@ -85,7 +83,7 @@ describe('claim', () => {
     test('not before its time, then by the latest of the times', async () => {
         const queue = name();
         const a = await app.session();
-        const later = await app.task(a, { queue, not_before: new Date(Date.now() + 700).toISOString() });
+        const later = await app.task(a, { queue, not_before: new Date(Date.now() + 3000).toISOString() });
         const past = await app.task(a, { queue, not_before: '2001-01-01T00:00:00Z' });
         const plain = await app.task(a, { queue });
         assert.deepEqual((await app.claimed(queue, { max: 5 })).map((t) => t.id), [past.id, plain.id]);
@@ -98,10 +96,10 @@ describe('claim', () => {
     test('one whose connection is gone before the answer is given back', async () => {
         const queue = name();
         const c = await connect(s);
-        c.write(`POST /v1/queues/${queue}/claim HTTP/1.1\r\nHost: ${s.host}\r\nAuthorization: Bearer ${s.key}\r\nPrefer: wait=60\r\nContent-Length: 0\r\n\r\n`);
-        await pause(50);
+        await app.begun(() => c.write(`POST /v1/queues/${queue}/claim HTTP/1.1\r\nHost: ${s.host}\r\nAuthorization: Bearer ${s.key}\r\nPrefer: wait=60\r\nContent-Length: 0\r\n\r\n`));
+        const connections = await app.metric('bowline_http_connections');
         c.destroy();
-        await pause(1000); // until the server can have noticed
+        await until(async () => (await app.metric('bowline_http_connections')) < connections, 'the server to notice');
         const t = await app.task(await app.session(), { queue });
         const [got] = await app.claimed(queue);
         assert.equal(got.id, t.id);
@@ -162,7 +160,7 @@ describe('release', () => {
 
 describe('a worker that is silent', () => {
     test('loses its attempt; the task is queued again, then fails: worker-lost', async () => {
-        const { queue, tasks } = await filled(1, { lease: 0.3, max_attempts: 2, backoff: 0 });
+        const { queue, tasks } = await filled(1, { lease: 1.5, max_attempts: 2, backoff: 0 });
         const e = await app.events(`/v1/tasks/${tasks[0].id}/events`);
         const [c] = await app.claimed(queue);
         await app.reported(c, { type: 'progress', current: 1 });
@@ -221,10 +219,10 @@ describe('timeout', () => {
     });
 
     test('neither clock runs while a question is open', async () => {
-        const { queue } = await filled(1, { timeout: 0.5, lease: 0.5, max_attempts: 1 });
+        const { queue } = await filled(1, { timeout: 1.5, lease: 1.5, max_attempts: 1 });
         const [c] = await app.claimed(queue);
         await app.reported(c, { type: 'input_request', prompt: '?' });
-        await pause(1200);
+        await pause(2000);
         const open = await app.look(c);
         assert.equal(open.state, 'input_required');
         ok(await app.post(`/v1/tasks/${c.id}/answer`, { request: question(open), answer: 1 }), 200);
@@ -235,14 +233,14 @@ describe('timeout', () => {
 
 describe('backoff', () => {
     test('comes between attempts', async () => {
-        const { queue, tasks } = await filled(1, { max_attempts: 3, backoff: 0.4 });
+        const { queue, tasks } = await filled(1, { max_attempts: 3, backoff: 1 });
         const fail = { type: 'fail', error: { type: 'x', message: 'm' }, retry: true };
         const [c] = await app.claimed(queue);
-        await app.reported(c, fail);
         const failedAt = Date.now();
+        await app.reported(c, fail);
         assert.equal((await app.claim(queue)).status, 204);
         const [d] = await app.claimed(queue);
-        assert.ok(Date.now() - failedAt >= 300, 'not before its backoff');
+        assert.ok(Date.now() - failedAt >= 900, 'not before its backoff');
         await app.reported(d, fail);
         const [e] = await app.claimed(queue);
         assert.equal(e.attempt, 3);

@@ -2,26 +2,17 @@
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { mkdtempSync, mkdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
-import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { test } from 'node:test';
 import { fileURLToPath } from 'node:url';
+import { freePort } from './lib/ports.mjs';
 import { binary, cleanEnv } from './lib/server.mjs';
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '../..');
 const readme = readFileSync(join(root, 'README.md'), 'utf8');
 
 const blocks = [...readme.matchAll(/<!-- walkthrough -->\n```sh\n([\s\S]*?)```/g)].map((match) => match[1]);
-
-function freePort() {
-    return new Promise((done) => {
-        const socket = createServer().listen(0, '127.0.0.1', () => {
-            const { port } = socket.address();
-            socket.close(() => done(port));
-        });
-    });
-}
 
 // All blocks in one bash, a line between what each of them prints.
 function runBlocks(folder, port) {

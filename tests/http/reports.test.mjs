@@ -325,8 +325,7 @@ describe('control', () => {
         const r = ok(await worker.get(`/v1/tasks/${t.id}/control`), 200).json;
         assert.deepEqual(Object.keys(r).sort(), ANSWER);
         assert.equal(r.cancel_requested, false);
-        const waiting = worker.get(`/v1/tasks/${t.id}/control?after=${r.version}`, { prefer: 'wait=30' });
-        await pause(30);
+        const [waiting] = await app.begun(() => worker.get(`/v1/tasks/${t.id}/control?after=${r.version}`, { prefer: 'wait=30' }));
         await app.reported(t, { type: 'progress', current: 1 });
         ok(await app.post(`/v1/tasks/${t.id}/cancel`), 200);
         const got = ok(await waiting, 200).json;
@@ -338,8 +337,7 @@ describe('control', () => {
         const t = await fresh();
         await app.reported(t, { type: 'input_request', prompt: '?' });
         const worker = s.api(t.worker_token);
-        const waiting = worker.get(`/v1/tasks/${t.id}/control`, { prefer: 'wait=30' });
-        await pause(30);
+        const [waiting] = await app.begun(() => worker.get(`/v1/tasks/${t.id}/control`, { prefer: 'wait=30' }));
         const request = question(await app.look(t));
         const answered = ok(await app.post(`/v1/tasks/${t.id}/answer`, { request, answer: [1] }), 200).json;
         assert.deepEqual(ok(await waiting, 200).json.answer, { request, answer: [1] });

@@ -147,7 +147,7 @@ describe('the idle clock', () => {
     });
 
     test('runs out: idle', async () => {
-        const a = await app.session({ idle_timeout: 0.3, key: name('idle') });
+        const a = await app.session({ idle_timeout: 1.5, key: name('idle') });
         const e = await app.events(`/v1/sessions/${a.id}/events`);
         const last = await e.find((i) => i.event === 'session', 'the end');
         assert.deepEqual([last.data.state, last.data.reason], ['ended', 'idle']);
@@ -267,7 +267,7 @@ describe('on_session_end', () => {
     });
 
     test('cancel: also when it expires', async () => {
-        const a = await app.session({ idle_timeout: 0.2 });
+        const a = await app.session({ idle_timeout: 1.5 });
         const t = await app.task(a, { on_session_end: 'cancel', queue: 'sess-cancel' });
         const got = await app.ended(t);
         assert.deepEqual([got.state, got.cancel_reason], ['cancelled', 'session-ended']);
@@ -473,8 +473,7 @@ describe('rotate', () => {
     test('a waiting page is refused when it happens', async () => {
         const a = await app.session();
         const first = ok(await s.api(a.token).page('/v1/session/events'), 200).json;
-        const waiting = s.api(a.token).page('/v1/session/events', { after: first.cursor, wait: 30 });
-        await pause(50);
+        const [waiting] = await app.begun(() => s.api(a.token).page('/v1/session/events', { after: first.cursor, wait: 30 }));
         ok(await app.post(`/v1/sessions/${a.id}/rotate`), 200);
         problem(await waiting, 'unauthenticated');
     });

@@ -2,14 +2,14 @@
 import { after, before, describe, test } from 'node:test';
 import assert from 'node:assert/strict';
 import { start } from './lib/server.mjs';
-import { TIME, checkTask, ok, pause, problem, question, until } from './lib/client.mjs';
+import { TIME, checkTask, ok, problem, question, until } from './lib/client.mjs';
 
 let s;
 let app;
 let n = 0;
 const name = (what = 'x') => `${what}-${++n}`;
 before(async () => {
-    s = await start({ cancel_grace: 0.4, session_kinds: { report: { queue: 'reports', on_session_end: 'cancel', lease: 7, max_attempts: 3, metadata: { from: 'option' } }, direct: {} } });
+    s = await start({ cancel_grace: 2, session_kinds: { report: { queue: 'reports', on_session_end: 'cancel', lease: 7, max_attempts: 3, metadata: { from: 'option' } }, direct: {} } });
     app = s.api();
 });
 after(() => s.close());
@@ -89,8 +89,7 @@ describe('read', () => {
 
     test('waits until the version differs', async () => {
         const t = await app.task(await app.session());
-        const waiting = app.get(`/v1/tasks/${t.id}`, { 'if-none-match': `"${t.version}"`, prefer: 'wait=30' });
-        await pause(30);
+        const [waiting] = await app.begun(() => app.get(`/v1/tasks/${t.id}`, { 'if-none-match': `"${t.version}"`, prefer: 'wait=30' }));
         await app.reported(t, { type: 'progress', current: 1 });
         const r = ok(await waiting, 200);
         assert.ok(r.json.version > t.version);
@@ -113,16 +112,15 @@ describe('read', () => {
         for (const prefer of ['wait=abc', 'wait', 'respond-async', 'wait=-1', 'foo="bar, wait=20"', 'wait=0']) {
             assert.equal((await app.get(`/v1/tasks/${t.id}`, { ...tag, prefer })).status, 304, prefer);
         }
-        const waiting = app.get(`/v1/tasks/${t.id}`, { ...tag, prefer: 'respond-async, wait=30; x=y' });
-        await pause(50);
+        const [waiting] = await app.begun(() => app.get(`/v1/tasks/${t.id}`, { ...tag, prefer: 'respond-async, wait=30; x=y' }));
         await app.reported(t, { type: 'progress', current: 1 });
         ok(await waiting, 200);
     });
 
     test('many may wait', async () => {
         const t = await app.task(await app.session());
-        const all = Array.from({ length: 40 }, () => s.api(t.token).get(`/v1/tasks/${t.id}`, { 'if-none-match': `"${t.version}"`, prefer: 'wait=30' }));
-        await pause(100);
+        const one = () => s.api(t.token).get(`/v1/tasks/${t.id}`, { 'if-none-match': `"${t.version}"`, prefer: 'wait=30' });
+        const [all] = await app.begun(() => Array.from({ length: 40 }, one), 40);
         await app.reported(t, { type: 'succeed', result: 'r' });
         for (const r of await Promise.all(all)) {
             assert.equal(ok(r, 200).json.state, 'succeeded');
@@ -485,7 +483,7 @@ describe('forget', () => {
 describe('clocks', () => {
     test('deadline, in whatever state', async () => {
         const a = await app.session();
-        const [q, r, i] = [await app.task(a, { deadline: 0.4, queue: 'deadline-q' }), await app.task(a, { deadline: 0.4 }), await app.task(a, { deadline: 0.4 })];
+        const [q, r, i] = [await app.task(a, { deadline: 2, queue: 'deadline-q' }), await app.task(a, { deadline: 2 }), await app.task(a, { deadline: 2 })];
         await app.reported(r, { type: 'progress', current: 1 });
         await app.reported(i, { type: 'input_request', prompt: '?' });
         for (const t of [q, r, i]) {
@@ -498,8 +496,8 @@ describe('clocks', () => {
 
     test('cancel_unwatched', async () => {
         const a = await app.session();
-        const t = await app.task(a, { cancel_unwatched: 0.5, queue: 'unwatched-q' });
-        const watched = await app.task(a, { cancel_unwatched: 0.5, queue: 'unwatched-q' });
+        const t = await app.task(a, { cancel_unwatched: 1.5, queue: 'unwatched-q' });
+        const watched = await app.task(a, { cancel_unwatched: 1.5, queue: 'unwatched-q' });
         const e = await s.api(watched.token).events(`/v1/tasks/${watched.id}/events`);
         await e.live();
         const got = await app.ended(t); // looks by the backend, which does not count
@@ -511,7 +509,7 @@ describe('clocks', () => {
 
     test("a session's own feed watches all of its tasks, a backend's none", async () => {
         const [a, b] = [await app.session(), await app.session()];
-        const [t, u] = [await app.task(a, { cancel_unwatched: 0.5, queue: 'unwatched-q' }), await app.task(b, { cancel_unwatched: 0.5, queue: 'unwatched-q' })];
+        const [t, u] = [await app.task(a, { cancel_unwatched: 1.5, queue: 'unwatched-q' }), await app.task(b, { cancel_unwatched: 1.5, queue: 'unwatched-q' })];
         const mine = await s.api(a.token).events('/v1/session/events');
         const backend = await app.events(`/v1/sessions/${b.id}/events`);
         await mine.live();
@@ -525,7 +523,7 @@ describe('clocks', () => {
 describe('stalled', () => {
     test('after half of the lease in silence, until the worker speaks', async () => {
         const a = await app.session();
-        const t = await app.task(a, { lease: 1.6 });
+        const t = await app.task(a, { lease: 3 });
         await app.reported(t, { type: 'progress', current: 1 });
         const e = await app.events(`/v1/sessions/${a.id}/events`);
         const stalled = await e.task(t.id, (x) => x.stalled, 'stalled');

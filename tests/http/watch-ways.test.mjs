@@ -3,7 +3,7 @@ import { after, before, describe, test } from 'node:test';
 import assert from 'node:assert/strict';
 import WebSocket from 'ws';
 import { start } from './lib/server.mjs';
-import { checkProblem, ok, pause, problem, until } from './lib/client.mjs';
+import { checkProblem, ok, problem, until } from './lib/client.mjs';
 import { exchange } from './lib/raw.mjs';
 import { View } from './lib/sse.mjs';
 
@@ -47,7 +47,7 @@ class Socket {
 
     async next() {
         await until(() => this.items.length > this.taken || this.code !== undefined, 'a message');
-        assert.ok(this.items.length > this.taken, `closed with ${this.code} before a message`);
+        assert.ok(this.items.length > this.taken, `closed with ${this.code} before a message: ${this.error}`);
         return this.items[this.taken++];
     }
 
@@ -203,7 +203,7 @@ describe('WebSocket', () => {
     });
 
     test('1001 at max_stream_age and when draining', async () => {
-        const o = await start({ max_stream_age: 0.3 });
+        const o = await start({ max_stream_age: 1 });
         const p = await start();
         try {
             for (const server of [o, p]) {
@@ -296,8 +296,7 @@ describe('pages', () => {
         const { a, mine, feed } = await fresh();
         const t = await app.task(a);
         let { cursor } = ok(await mine.page(feed), 200).json;
-        const waiting = mine.page(feed, { after: cursor, wait: 30 });
-        await pause(50);
+        const [waiting] = await app.begun(() => mine.page(feed, { after: cursor, wait: 30 }));
         await step(t, 1);
         const r = ok(await waiting, 200).json;
         assert.equal(r.events[0].data.task.progress.current, 1);
@@ -346,8 +345,7 @@ describe('pages', () => {
     test('answered with the session event when the session ends', async () => {
         const { a, mine, feed } = await fresh();
         const { cursor } = ok(await mine.page(feed), 200).json;
-        const waiting = mine.page(feed, { after: cursor, wait: 30 });
-        await pause(50);
+        const [waiting] = await app.begun(() => mine.page(feed, { after: cursor, wait: 30 }));
         ok(await app.delete(`/v1/sessions/${a.id}`), 200);
         const r = ok(await waiting, 200).json;
         assert.deepEqual([r.events.at(-1).event, r.events.at(-1).data.state], ['session', 'ended']);
@@ -360,8 +358,7 @@ describe('pages', () => {
         const one = s.api(t.token);
         const path = `/v1/tasks/${t.id}/events`;
         const first = ok(await one.page(path), 200).json;
-        const waiting = one.page(path, { after: first.cursor, wait: 30 });
-        await pause(30);
+        const [waiting] = await app.begun(() => one.page(path, { after: first.cursor, wait: 30 }));
         await app.reported(t, [{ type: 'output', data: 'x' }, { type: 'succeed' }]);
         let events = [...first.events];
         let r = await waiting;
@@ -390,8 +387,8 @@ describe('pages', () => {
         const t = await app.task(a);
         const { cursor } = ok(await mine.page(feed), 200).json;
         const c = new AbortController();
-        const gone = fetch(`${s.url}${feed}?after=${encodeURIComponent(cursor)}`, { headers: { accept: 'application/json', prefer: 'wait=60', authorization: `Bearer ${a.token}` }, signal: c.signal }).catch(() => 'aborted');
-        await pause(50);
+        const headers = { accept: 'application/json', prefer: 'wait=60', authorization: `Bearer ${a.token}` };
+        const [gone] = await app.begun(() => fetch(`${s.url}${feed}?after=${encodeURIComponent(cursor)}`, { headers, signal: c.signal }).catch(() => 'aborted'));
         c.abort();
         assert.equal(await gone, 'aborted');
         await step(t, 1);

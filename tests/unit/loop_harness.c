@@ -9,6 +9,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define PATIENCE_MS 20000
+
 struct server server;
 
 static pthread_t thread;
@@ -206,7 +208,7 @@ static void read_counter(void *arg) {
 
 void wait_for(const unsigned *counter, unsigned value) {
     struct reading r = {counter, 0};
-    for (int64_t until = clock_ms() + 2000; clock_ms() < until;) {
+    for (int64_t until = clock_ms() + PATIENCE_MS; clock_ms() < until;) {
         on_loop(read_counter, &r);
         if (r.value == value) {
             return;
@@ -214,6 +216,14 @@ void wait_for(const unsigned *counter, unsigned value) {
         usleep(1000);
     }
     fail_msg("waited in vain: %u instead of %u", r.value, value);
+}
+
+void wait_for_watchers(uint64_t count) {
+    struct http_counts counts = server_counts();
+    for (int64_t until = clock_ms() + PATIENCE_MS; counts.watchers != count && clock_ms() < until; counts = server_counts()) {
+        usleep(1000);
+    }
+    assert_int_equal(counts.watchers, count);
 }
 
 /* ---- feeds ---- */
@@ -301,7 +311,7 @@ static int client_read(struct client *c, int ms) {
 }
 
 void client_expect(struct client *c, const char *text) {
-    int64_t until = clock_ms() + 3000;
+    int64_t until = clock_ms() + PATIENCE_MS;
     const char *at;
     size_t len = strlen(text);
     while (!(at = c->got.len ? memmem(c->got.data, c->got.len, text, len) : NULL)) {
@@ -314,7 +324,7 @@ void client_expect(struct client *c, const char *text) {
 }
 
 const char *client_rest(struct client *c) {
-    for (int64_t until = clock_ms() + 4000;;) {
+    for (int64_t until = clock_ms() + PATIENCE_MS;;) {
         int left = (int) (until - clock_ms()), r = left > 0 ? client_read(c, left) : -1;
         if (r == 0) {
             return buf_z(&c->got);

@@ -28,8 +28,9 @@ void server_stop(int64_t drain_ms); /* both */
 struct http_counts server_counts(void);
 /* Runs fn on the loop's thread and waits until it has. */
 void on_loop(void (*fn)(void *arg), void *arg);
-/* Waits (at most 2 s) until *counter, which belongs to the loop, has this value. */
+/* Waits (at most 20 s, as all that waits here) until *counter, which belongs to the loop, has this value. */
 void wait_for(const unsigned *counter, unsigned value);
+void wait_for_watchers(uint64_t count);
 
 struct frame *frame_of(enum frame_kind kind, uint64_t seq, unsigned key, const char *data);
 void publish(enum frame_kind kind, uint64_t seq, unsigned key, const char *data); /* and synced */
@@ -43,9 +44,9 @@ struct client {
 struct client client_open(void);
 struct client client_open_slow(void); /* with a small receive buffer */
 void client_send(struct client *c, const char *text);
-/* Reads until text has come (at most 3 s); what came up to and with it is taken away. Fails the test otherwise. */
+/* Reads until text has come; what came up to and with it is taken away. Fails the test otherwise. */
 void client_expect(struct client *c, const char *text);
-/* Reads to the end (at most 4 s); all of it. */
+/* Reads to the end; all of it. */
 const char *client_rest(struct client *c);
 /* True if nothing comes for ms. */
 bool client_silent(struct client *c, int ms);

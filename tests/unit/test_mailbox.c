@@ -79,15 +79,15 @@ static void a_bell_is_remembered_once(void **state) {
     bell_ring(&bell);
     bell_ring(&bell);
     int64_t begin = now_ms();
-    bell_wait(&bell, 5000);
-    assert_true(now_ms() - begin < 1000);
+    bell_wait(&bell, 20000);
+    assert_true(now_ms() - begin < 15000);
     begin = now_ms();
     bell_wait(&bell, 60);
     assert_true(now_ms() - begin >= 50);
     begin = now_ms();
     bell_wait(&bell, 0);
     bell_wait(&bell, -5);
-    assert_true(now_ms() - begin < 1000);
+    assert_true(now_ms() - begin < 15000);
     bell_fini(&bell);
 }
 

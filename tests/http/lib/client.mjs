@@ -90,6 +90,24 @@ export class Api {
         return ok(await this.report(task, report, token), 200).json;
     }
 
+    /** A number of GET /metrics. */
+    async metric(name) {
+        return Number(new RegExp(`^${name} (\\d+)$`, 'm').exec(ok(await this.get('/metrics'), 200).text)[1]);
+    }
+
+    /** Starts what fn asks for and waits until the engine has it, so many requests; what fn gave comes in a list, so that it is not waited for as well. */
+    async begun(fn, count = 1) {
+        const before = await this.metric('bowline_commands_total');
+        const asked = fn();
+        await until(async () => (await this.metric('bowline_commands_total')) >= before + count, 'the request to arrive');
+        return [asked];
+    }
+
+    /** Waits until that many follow a feed, in whatever way. */
+    watchers(count) {
+        return until(async () => (await this.metric('bowline_watchers')) === count, `${count} watchers`);
+    }
+
     claim(queue, members = {}, wait) {
         return this.post(`/v1/queues/${queue}/claim`, members, wait === undefined ? {} : { prefer: `wait=${wait}` });
     }

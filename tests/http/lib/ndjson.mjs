@@ -2,6 +2,8 @@
 import assert from 'node:assert/strict';
 import http from 'node:http';
 
+const PATIENCE_MS = 20000; // without another answer
+
 export class Lines {
     constructor(server, path, token) {
         this.answers = [];
@@ -59,8 +61,12 @@ export class Lines {
     }
 
     async until(test, what) {
-        const end = Date.now() + 20000;
-        while (!test()) {
+        let end = Date.now() + PATIENCE_MS;
+        for (let had = this.answers.length; !test(); ) {
+            if (this.answers.length > had) {
+                had = this.answers.length;
+                end = Date.now() + PATIENCE_MS;
+            }
             const left = end - Date.now();
             if (left <= 0) {
                 assert.fail(`gave up waiting for ${what}; had ${JSON.stringify(this.answers).slice(0, 2000)}`);

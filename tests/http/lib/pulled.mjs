@@ -31,7 +31,10 @@ try {
     ];
     watchers = ways.map((way) => spawn('nsenter', ['--target', String(far.pid), '--net', 'curl', '--silent', '--no-buffer', '--http1.1', '-H', `Authorization: Bearer ${session.token}`,
         ...way, `http://10.91.0.1:${server.port}/v1/session/events`], { stdio: ['ignore', 'pipe', 'ignore'] }));
-    await Promise.all(watchers.map((w) => new Promise((done) => w.stdout.once('data', done))));
+    await Promise.all(watchers.map((w) => new Promise((done, fail) => {
+        w.stdout.once('data', done);
+        w.once('exit', () => fail(new Error('a watcher ended before it was told anything')));
+    })));
     const local = await api.events(`/v1/sessions/${session.id}/events`);
     await local.live();
     await until(async () => (await metric('bowline_http_watchers')) === 3, 'three watchers');
@@ -40,7 +43,10 @@ try {
     there(far.pid, 'ip', 'route', 'add', 'blackhole', '10.91.0.1/32');
     await api.reported(task, { type: 'progress', current: 1 });
     await until(async () => (await metric('bowline_http_watchers')) === 1, 'the dead ones to be noticed', 60000);
-    const left = await metric('bowline_http_connections');
+    const left = await until(async () => {
+        const now = await metric('bowline_http_connections');
+        return now <= connections - watchers.length && now;
+    }, 'their connections to be freed');
     await api.reported(task, { type: 'progress', current: 2 });
     await local.task(task.id, (t) => t.progress.current === 2);
     local.close();

@@ -15,6 +15,7 @@ PORT, QUEUE, FILE = int(sys.argv[1]), sys.argv[2], sys.argv[3]
 HEADERS = {"Authorization": "Bearer " + os.environ["KEY"]}
 BATCH = 8
 WORK_S = 0.05
+PARENT = os.getppid()
 
 log = os.open(FILE, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
 connection = None
@@ -23,6 +24,8 @@ connection = None
 def ask(path, body, headers):
     """The status and the text of the answer; (0, "") if there was none."""
     global connection
+    if os.getppid() != PARENT:  # whoever hired it is gone
+        sys.exit()
     try:
         if connection is None:
             connection = http.client.HTTPConnection("127.0.0.1", PORT, timeout=30)

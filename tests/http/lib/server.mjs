@@ -5,11 +5,15 @@ import { mkdtempSync, readFileSync, rmSync, existsSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { after } from 'node:test';
 import { Agent } from 'undici';
 import { Api, until } from './client.mjs';
 
 const root = resolve(dirname(fileURLToPath(import.meta.url)), '../../..');
 export const binary = resolve(root, process.env.BOWLINE_BIN ?? 'build/bowline');
+
+const LEFT_MS = 30000;
+const IDLE_S = 75; // the default of idle_keepalive_timeout
 
 const running = new Set();
 process.on('exit', () => {
@@ -17,6 +21,12 @@ process.on('exit', () => {
         child.kill('SIGKILL');
     }
 });
+for (const signal of ['SIGINT', 'SIGTERM']) {
+    process.once(signal, () => process.exit(1)); // so that what is to be done at the exit is done
+}
+if (process.argv[1]?.endsWith('.test.mjs')) { // what a test that failed has left behind would keep the file from coming to its end
+    after(() => setTimeout(() => running.forEach((child) => child.kill('SIGKILL')), LEFT_MS).unref());
+}
 
 /** The environment without anything that would set an option. */
 export function cleanEnv(more = {}) {
@@ -67,7 +77,8 @@ export class Server {
     }
 
     async start() {
-        this.agent = new Agent({ connections: 256, pipelining: 1, headersTimeout: 90000, bodyTimeout: 0 });
+        const keepAliveTimeout = Math.min(4000, (this.options.idle_keepalive_timeout ?? IDLE_S) * 500); // it lets go of a connection long before the server does
+        this.agent = new Agent({ connections: 256, pipelining: 1, headersTimeout: 90000, bodyTimeout: 0, keepAliveTimeout });
         const [program, ...args] = [...this.command, 'serve', ...flags(this.options)];
         const child = spawn(program, args, { env: cleanEnv(), stdio: ['ignore', 'pipe', this.stderr] });
         this.child = child;
