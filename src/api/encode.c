@@ -5,7 +5,10 @@
 #define GZIP_LEAST 1024
 #define GZIP_QUICK (64 * 1024) /* past it speed counts for more than size */
 
+#define HEADERS_MOST 480 /* that most answers have room in, with what else they say */
+
 void headers_common(const struct call *call, struct buf *out) {
+    (void) buf_reserve(out, HEADERS_MOST);
     buf_puts(out, "Cache-Control: no-store\r\nReferrer-Policy: no-referrer\r\nX-Content-Type-Options: nosniff\r\n");
     if (!call) {
         return;

@@ -2,6 +2,9 @@
 
 #include "api/internal.h"
 
+#include <assert.h>
+#include <pthread.h>
+
 #define LIST_IDS Q_LIMIT | Q_AFTER_ID
 #define EVENTS_QUERY Q_AFTER_CURSOR | Q_ACCESS_TOKEN
 #define READERS WHO_BACKEND | WHO_OPERATOR | WHO_SESSION | WHO_WATCH
@@ -130,10 +133,10 @@ bool path_split(struct str path, struct segments *ret) {
 }
 
 static bool pattern_fits(const struct segments *pattern, const struct segments *path, struct route_match *m) {
-    struct route_match seen = {0};
     if (pattern->count != path->count) {
         return false;
     }
+    struct route_match seen = {0};
     for (unsigned i = 0; i < path->count; i++) {
         struct str want = pattern->at[i];
         if (want.len && want.p[0] == '{' && path->at[i].len) {
@@ -149,15 +152,27 @@ static bool pattern_fits(const struct segments *pattern, const struct segments *
     return true;
 }
 
+static struct segments patterns[sizeof routes / sizeof *routes]; /* of the routes; cut once */
+
+static void patterns_cut(void) {
+    for (unsigned i = 0; i < route_count; i++) {
+        bool good = path_split(str_of(routes[i].pattern), &patterns[i]);
+        assert(good);
+        (void) good;
+    }
+}
+
 void route_find(struct str path, enum http_method method, bool open_sessions, struct route_match *ret) {
-    struct segments want, have;
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    struct segments have;
     *ret = (struct route_match){0};
+    pthread_once(&once, patterns_cut);
     if (!path_split(path, &have)) {
         return;
     }
     for (unsigned i = 0; i < route_count; i++) {
         const struct route *r = &routes[i];
-        if (!path_split(str_of(r->pattern), &want) || !pattern_fits(&want, &have, ret)) {
+        if (!pattern_fits(&patterns[i], &have, ret)) {
             continue;
         }
         if ((r->flags & ROUTE_OPEN_SESSIONS) && !open_sessions) {

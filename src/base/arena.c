@@ -26,13 +26,18 @@ void *arena_alloc(struct arena *a, size_t bytes) {
         if (cap > SIZE_MAX - sizeof(*b)) {
             return NULL;
         }
-        b = malloc(sizeof(*b) + cap);
-        if (!b) {
-            return NULL;
+        b = a->spare;
+        if (b && b->cap >= need) {
+            a->spare = b->next;
+        } else {
+            b = malloc(sizeof(*b) + cap);
+            if (!b) {
+                return NULL;
+            }
+            b->cap = cap;
         }
         b->next = a->blocks;
         b->used = 0;
-        b->cap = cap;
         a->blocks = b;
     }
     void *p = b->data + b->used;
@@ -55,10 +60,50 @@ struct str arena_str(struct arena *a, struct str s) {
     return str_n(p, s.len);
 }
 
-void arena_fini(struct arena *a) {
-    while (a->blocks) {
-        struct arena_block *b = a->blocks;
-        a->blocks = b->next;
-        free(b);
+void arena_reset(struct arena *a) {
+    struct arena_block *b = a->blocks;
+    if (b && b->cap <= ARENA_BLOCK_MAX) {
+        struct arena older = {.blocks = b->next};
+        arena_fini(&older);
+        b->next = NULL;
+        b->used = 0;
+    } else {
+        arena_fini(a);
     }
+}
+
+static void blocks_free(struct arena_block *b) {
+    while (b) {
+        struct arena_block *next = b->next;
+        free(b);
+        b = next;
+    }
+}
+
+/* Those for which there is room become spare ones. */
+static void blocks_keep(struct arena *a, struct arena_block *b, size_t *room) {
+    while (b) {
+        struct arena_block *next = b->next;
+        if (b->cap <= *room) {
+            *room -= b->cap;
+            b->next = a->spare;
+            a->spare = b;
+        } else {
+            free(b);
+        }
+        b = next;
+    }
+}
+
+void arena_rewind(struct arena *a, size_t most) {
+    struct arena old = *a;
+    *a = (struct arena){0};
+    blocks_keep(a, old.blocks, &most);
+    blocks_keep(a, old.spare, &most);
+}
+
+void arena_fini(struct arena *a) {
+    blocks_free(a->blocks);
+    blocks_free(a->spare);
+    *a = (struct arena){0};
 }

@@ -1,5 +1,7 @@
 #include "base/buf.h"
 
+#include "base/number.h"
+
 #include <math.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -15,6 +17,13 @@ void buf_clear(struct buf *b) {
     b->failed = false;
 }
 
+/* Nothing fits any more, so that nothing is appended. */
+static bool buf_fail(struct buf *b) {
+    b->failed = true;
+    b->cap = b->len;
+    return false;
+}
+
 bool buf_reserve(struct buf *b, size_t more) {
     if (b->failed) {
         return false;
@@ -25,38 +34,17 @@ bool buf_reserve(struct buf *b, size_t more) {
     size_t cap = b->cap ? b->cap : 64;
     while (cap - b->len < more) {
         if (cap > SIZE_MAX / 2) {
-            b->failed = true;
-            return false;
+            return buf_fail(b);
         }
         cap *= 2;
     }
     char *data = realloc(b->data, cap);
     if (!data) {
-        b->failed = true;
-        return false;
+        return buf_fail(b);
     }
     b->data = data;
     b->cap = cap;
     return true;
-}
-
-void buf_put(struct buf *b, const void *p, size_t len) {
-    if (len && buf_reserve(b, len)) {
-        memcpy(b->data + b->len, p, len);
-        b->len += len;
-    }
-}
-
-void buf_str(struct buf *b, struct str s) {
-    buf_put(b, s.p, s.len);
-}
-
-void buf_char(struct buf *b, char c) {
-    if (b->len < b->cap) {
-        b->data[b->len++] = c;
-    } else {
-        buf_put(b, &c, 1);
-    }
 }
 
 void buf_u64(struct buf *b, uint64_t v) {
@@ -86,7 +74,7 @@ void buf_printf(struct buf *b, const char *fmt, ...) {
     int need = vsnprintf(NULL, 0, fmt, ap);
     va_end(ap);
     if (need < 0) {
-        b->failed = true;
+        buf_fail(b);
     } else if (buf_reserve(b, (size_t) need + 1)) {
         vsnprintf(b->data + b->len, (size_t) need + 1, fmt, again);
         b->len += (size_t) need;
@@ -165,12 +153,6 @@ void buf_json_num(struct buf *b, double v) {
         buf_thousandths(b, llround(v * 1000));
         return;
     }
-    char text[32];
-    for (int digits = 15; digits <= 17; digits++) {
-        snprintf(text, sizeof(text), "%.*g", digits, v);
-        if (strtod(text, NULL) == v) {
-            break;
-        }
-    }
-    buf_puts(b, text);
+    char text[NUMBER_TEXT_MAX];
+    buf_put(b, text, number_text(v, text));
 }

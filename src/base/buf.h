@@ -18,16 +18,25 @@ struct buf {
 void buf_fini(struct buf *b);                 /* frees and zeroes */
 void buf_clear(struct buf *b);                /* keeps the memory */
 bool buf_reserve(struct buf *b, size_t more); /* false when there is no memory; sets failed */
-void buf_put(struct buf *b, const void *p, size_t len);
-void buf_str(struct buf *b, struct str s);
-void buf_char(struct buf *b, char c);
 void buf_u64(struct buf *b, uint64_t v);
 void buf_i64(struct buf *b, int64_t v);
 void buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 const char *buf_z(struct buf *b);             /* the text with a NUL behind it (not counted); "" when failed */
 void buf_drop_front(struct buf *b, size_t n); /* n <= len */
 
-/* Inline, so that the length of a literal is known when it is compiled. */
+/* Inline, so that the length of a literal is known when it is compiled. A buffer that has failed has no room. */
+static inline void buf_put(struct buf *b, const void *p, size_t len) {
+    if (len && (b->cap - b->len >= len || buf_reserve(b, len))) {
+        memcpy(b->data + b->len, p, len);
+        b->len += len;
+    }
+}
+static inline void buf_str(struct buf *b, struct str s) {
+    buf_put(b, s.p, s.len);
+}
+static inline void buf_char(struct buf *b, char c) {
+    buf_put(b, &c, 1);
+}
 static inline void buf_puts(struct buf *b, const char *z) {
     buf_put(b, z, strlen(z));
 }

@@ -30,6 +30,10 @@ int64_t clock_wall_ms(void) {
     return clock_read_ns(CLOCK_REALTIME) / 1000000;
 }
 
+int64_t clock_us(void) {
+    return clock_read_ns(CLOCK_MONOTONIC) / 1000;
+}
+
 int64_t clock_cpu_us(void) {
     return clock_read_ns(CLOCK_PROCESS_CPUTIME_ID) / 1000;
 }
@@ -50,7 +54,7 @@ static int64_t month_days(int64_t year, int month) {
     return days[month - 1] + (month == 2 && year_is_leap(year));
 }
 
-static char *put_digits(char *out, int64_t v, int digits) {
+static char *put_digits(char *out, uint64_t v, int digits) {
     for (int i = digits - 1; i >= 0; i--) {
         out[i] = (char) ('0' + v % 10);
         v /= 10;
@@ -58,9 +62,8 @@ static char *put_digits(char *out, int64_t v, int digits) {
     return out + digits;
 }
 
-void time_format(int64_t unix_ms, char out[TIME_TEXT_LEN + 1]) {
-    int64_t t = unix_ms < 0 ? 0 : unix_ms > TIME_MS_MAX ? TIME_MS_MAX : unix_ms;
-    int64_t day = t / DAY_MS, ms = t % DAY_MS;
+/* "YYYY-MM-DDT" of a day since 1970. */
+static void date_format(int64_t day, char out[11]) {
     int64_t year = 1970 + day * 400 / 146097;
     while (days_before_year(year) > day) {
         year--;
@@ -73,13 +76,28 @@ void time_format(int64_t unix_ms, char out[TIME_TEXT_LEN + 1]) {
     for (; day >= month_days(year, month); month++) {
         day -= month_days(year, month);
     }
-    char *p = put_digits(out, year, 4);
+    char *p = put_digits(out, (uint64_t) year, 4);
     *p++ = '-';
-    p = put_digits(p, month, 2);
+    p = put_digits(p, (uint64_t) month, 2);
     *p++ = '-';
-    p = put_digits(p, day + 1, 2);
-    *p++ = 'T';
-    p = put_digits(p, ms / 3600000, 2);
+    p = put_digits(p, (uint64_t) day + 1, 2);
+    *p = 'T';
+}
+
+void time_format(int64_t unix_ms, char out[TIME_TEXT_LEN + 1]) {
+    static _Thread_local struct { /* most times are of the day before them */
+        int64_t day;
+        char text[11];
+    } last = {-1, ""};
+    int64_t t = unix_ms < 0 ? 0 : unix_ms > TIME_MS_MAX ? TIME_MS_MAX : unix_ms;
+    int64_t day = t / DAY_MS;
+    uint32_t ms = (uint32_t) (t % DAY_MS);
+    if (day != last.day) {
+        date_format(day, last.text);
+        last.day = day;
+    }
+    memcpy(out, last.text, sizeof(last.text));
+    char *p = put_digits(out + sizeof(last.text), ms / 3600000, 2);
     *p++ = ':';
     p = put_digits(p, ms / 60000 % 60, 2);
     *p++ = ':';

@@ -12,6 +12,7 @@
 int64_t clock_ms(void);      /* steady, reads as Unix time in ms; thread-safe */
 int64_t clock_wall_ms(void); /* what the machine's wall clock says; for JWT and logs */
 int64_t clock_cpu_us(void);  /* of the process */
+int64_t clock_us(void);      /* steady, from an arbitrary point on: how long something takes; thread-safe */
 
 #define TIME_TEXT_LEN 24              /* 2026-01-02T03:04:05.678Z */
 #define TIME_MS_MAX 253402300799999LL /* the end of year 9999 */

@@ -38,10 +38,12 @@ void id_format(struct id id, enum id_kind kind, char out[ID_TEXT_LEN + 1]) {
     out[ID_TEXT_LEN] = '\0';
 }
 
-static int id_digit(char c) {
-    const char *p = c ? strchr(id_digits, c) : NULL;
-    return p ? (int) (p - id_digits) : -1;
-}
+/* What a digit stands for, plus one; 0: it is none. */
+static const uint8_t id_values[256] = {
+    ['0'] = 1,  ['1'] = 2,  ['2'] = 3,  ['3'] = 4,  ['4'] = 5,  ['5'] = 6,  ['6'] = 7,  ['7'] = 8,  ['8'] = 9,  ['9'] = 10, ['A'] = 11,
+    ['B'] = 12, ['C'] = 13, ['D'] = 14, ['E'] = 15, ['F'] = 16, ['G'] = 17, ['H'] = 18, ['J'] = 19, ['K'] = 20, ['M'] = 21, ['N'] = 22,
+    ['P'] = 23, ['Q'] = 24, ['R'] = 25, ['S'] = 26, ['T'] = 27, ['V'] = 28, ['W'] = 29, ['X'] = 30, ['Y'] = 31, ['Z'] = 32,
+};
 
 bool id_parse(struct str text, enum id_kind kind, struct id *ret_id) {
     if (text.len != ID_TEXT_LEN || memcmp(text.p, id_prefix[kind], 4) != 0 || text.p[4] < '0' || text.p[4] > '7') {
@@ -51,11 +53,11 @@ bool id_parse(struct str text, enum id_kind kind, struct id *ret_id) {
     unsigned acc = 0;
     int bits = 0, at = 0;
     for (int i = 4; i < ID_TEXT_LEN; i++) {
-        int d = id_digit(text.p[i]);
-        if (d < 0) {
+        unsigned d = id_values[(unsigned char) text.p[i]];
+        if (!d) {
             return false;
         }
-        acc = acc << 5 | (unsigned) d;
+        acc = acc << 5 | (d - 1);
         bits += i == 4 ? 3 : 5;
         if (bits >= 8) {
             bits -= 8;

@@ -23,6 +23,7 @@ struct level { /* a container that is being read */
     size_t count;
     size_t name_at; /* place of the name of the member being read, in an object; or NO_NAME */
     size_t names;   /* where its names begin in the reader's */
+    uint64_t seen;  /* a bit for each name by its length and ends: one that is not set says that the name is new */
 };
 
 struct reader {
@@ -32,7 +33,8 @@ struct reader {
     struct json_tokens tokens;
     struct json_names names;
     size_t nodes;
-    bool opaque; /* within an opaque value */
+    bool opaque;       /* within an opaque value */
+    uint32_t initials; /* a bit for what the names of opaque values begin with */
     struct level *top;
     struct json_error *err;
 };
@@ -176,6 +178,19 @@ static int json_fail_escape(struct reader *r, size_t offset, int why) {
     return why == ESCAPE_LONE ? json_fail_here(r, offset, "a surrogate stands alone") : json_fail(r, offset, "an escape that does not exist stands");
 }
 
+/* Most strings are short: a loop is quicker there than a call. */
+static bool has_escape(struct str s) {
+    if (s.len > 32) {
+        return memchr(s.p, '\\', s.len) != NULL;
+    }
+    for (size_t i = 0; i < s.len; i++) {
+        if (s.p[i] == '\\') {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Checks the escapes only. */
 static int json_check_escapes(struct reader *r, struct str in, size_t offset) {
     for (const char *p = in.p, *end = in.p + in.len; (p = memchr(p, '\\', (size_t) (end - p)));) {
@@ -226,7 +241,7 @@ static int json_read_string(struct reader *r, struct str *ret_raw, struct str *r
     struct str inner = str_n(r->text.p + from + 1, end - from - 2);
     *ret_raw = str_n(r->text.p + from, end - from);
     *ret = inner;
-    if (inner.len && memchr(inner.p, '\\', inner.len)) {
+    if (has_escape(inner)) {
         int rc = r->opaque ? json_check_escapes(r, inner, from + 1) : json_decode(r, inner, from + 1, ret);
         if (rc != 0) {
             return -1;
@@ -288,6 +303,14 @@ static int json_fail_twice(struct reader *r, size_t place) {
     return json_fail_here(r, place, "the name stands twice");
 }
 
+/* May a name like it have come before? Within opaque values names are not decoded: one with an escape may be any other. */
+static bool name_may_be_again(struct reader *r, struct level *level, struct str name) {
+    uint64_t bit = name.len ? (uint64_t) 1 << ((name.len * 11 + (unsigned char) name.p[0] * 5u + (unsigned char) name.p[name.len - 1]) & 63) : 1;
+    bool any = r->opaque && has_escape(name), again = any || level->seen & bit;
+    level->seen |= any ? UINT64_MAX : bit;
+    return again;
+}
+
 /* The member's name and colon. */
 static int json_read_name(struct reader *r, struct level *level, struct json *member) {
     struct str raw;
@@ -303,7 +326,7 @@ static int json_read_name(struct reader *r, struct level *level, struct json *me
     if (!json_names_add(&r->names, from)) {
         return json_no_memory(r);
     }
-    if (level->count < PAIRWISE_MAX && json_names_again(&r->names, r->text, level->names)) {
+    if (name_may_be_again(r, level, member->name) && level->count < PAIRWISE_MAX && json_names_again(&r->names, r->text, level->names)) {
         return json_fail_twice(r, from);
     }
     if (json_peek(r) != ':') {
@@ -332,6 +355,9 @@ static struct json *json_node(struct reader *r) {
 
 static bool json_is_opaque(const struct reader *r, const struct json *member) {
     const char *const *name = r->rules->opaque;
+    if (!member->name.len || !(r->initials >> (member->name.p[0] & 31) & 1)) {
+        return false;
+    }
     while (name && *name && !str_eqz(member->name, *name)) {
         name++;
     }
@@ -351,8 +377,10 @@ static int json_read_member(struct reader *r, struct level *level, struct json *
 
 static int json_read_child(struct reader *r, struct level *level, struct json *n, unsigned depth) {
     bool kept = !r->opaque;
-    struct json forgotten = {.type = JSON_NULL}, *child = kept ? json_node(r) : &forgotten;
-    if (!child) {
+    struct json forgotten, *child = &forgotten;
+    if (!kept) {
+        forgotten = (struct json){.type = JSON_NULL};
+    } else if (!(child = json_node(r))) {
         return -1;
     }
     if ((n->type == JSON_OBJECT ? json_read_member(r, level, child, depth) : json_read_value(r, child, depth)) != 0) {
@@ -460,6 +488,9 @@ int json_parse_by(struct arena *a, struct str text, const struct json_rules *rul
     struct reader r = {.arena = a, .text = text, .rules = rules, .err = err};
     uint64_t few[JSON_NAMES_FEW];
     json_names_init(&r.names, few);
+    for (const char *const *name = rules->opaque; name && *name; name++) {
+        r.initials |= 1u << ((*name)[0] & 31);
+    }
     err->offset = 0;
     err->detail[0] = err->pointer[0] = '\0';
     err->too_deep = err->too_many = err->no_memory = false;
@@ -478,9 +509,8 @@ const struct json *json_get(const struct json *obj, const char *name) {
     if (!obj || obj->type != JSON_OBJECT) {
         return NULL;
     }
-    size_t len = strlen(name);
     for (const struct json *m = obj->child; m; m = m->next) {
-        if (m->name.len == len && memcmp(m->name.p, name, len) == 0) {
+        if (str_eqz(m->name, name)) {
             return m;
         }
     }

@@ -3,7 +3,7 @@
  * text and gives a tree of nodes whose spans point into it, so that opaque values can be kept to the letter.
  * Refused: malformed UTF-8, lone surrogates (also inside opaque values), a name twice in one object, a depth above max_depth,
  * anything behind the value. Numbers of any size are accepted; `num` and `integer` say what fits.
- * Thread-safe; behind it stands simdjson (json.cc, the only C++ file).
+ * Thread-safe; behind it stands simdjson (json.cc).
  */
 #ifndef BOWLINE_BASE_JSON_H
 #define BOWLINE_BASE_JSON_H

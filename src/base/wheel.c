@@ -60,8 +60,12 @@ void wheel_cancel(struct wheel *w, struct timer *t) {
 }
 
 void wheel_set(struct wheel *w, struct timer *t, int64_t at_ms, timer_fn *fn) {
+    at_ms = at_ms > w->now_ms ? at_ms : w->now_ms + 1;
+    if (t->at_ms == at_ms && t->fn == fn) {
+        return;
+    }
     wheel_cancel(w, t);
-    t->at_ms = at_ms > w->now_ms ? at_ms : w->now_ms + 1;
+    t->at_ms = at_ms;
     t->fn = fn;
     wheel_insert(w, t);
     w->pending++;

@@ -100,6 +100,9 @@ static void loop_set_state(struct loop *l, enum loop_state state) {
 
 static void *loop_main(void *arg) {
     struct loop *l = arg;
+    char name[16];
+    snprintf(name, sizeof name, "loop %u", l->index);
+    pthread_setname_np(pthread_self(), name);
     if (loop_make(l)) {
         loop_set_state(l, LOOP_FAILED);
         return NULL;

@@ -338,7 +338,7 @@ unsigned start_loops(int64_t wished) {
     cpu_set_t set;
     int64_t loops = wished;
     if (loops <= 0) {
-        loops = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : sysconf(_SC_NPROCESSORS_ONLN);
+        loops = (sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : sysconf(_SC_NPROCESSORS_ONLN)) - 1;
     }
     return (unsigned) (loops < 1 ? 1 : loops > LOOPS_MAX ? LOOPS_MAX : loops);
 }

@@ -35,7 +35,7 @@ struct store *start_store(const char *dir, struct store_sink sink, struct buf *e
 
 /* As many file descriptors as the system lets us have. */
 void start_raise_limits(void);
-/* How many loops: as wished, or one per processor. */
+/* How many loops: as wished, or one for each processor but one, which is left to the engine and the store. */
 unsigned start_loops(int64_t wished);
 
 #endif

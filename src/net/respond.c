@@ -1,6 +1,7 @@
 /* Answers: their head, whole or streamed, and what they mean for the connection. */
 #include "net/conn.h"
 
+#include <assert.h>
 #include <stdio.h>
 
 struct str http_header(const struct http_request *r, const char *name) {
@@ -90,21 +91,45 @@ static void give_up_input(struct exchange *x) {
     conn_wait(c);
 }
 
+static char *append(char *at, const char *text, size_t len) {
+    memcpy(at, text, len);
+    return at + len;
+}
+
+#define APPEND(at, literal) append(at, literal, sizeof(literal) - 1)
+
+static char *append_text(char *at, const char *text) {
+    return append(at, text, strlen(text));
+}
+
+static char *append_number(char *at, size_t v) {
+    char digits[20];
+    size_t from = sizeof(digits);
+    do {
+        digits[--from] = (char) ('0' + v % 10);
+        v /= 10;
+    } while (v);
+    return append(at, digits + from, sizeof(digits) - from);
+}
+
+/* The status line and what every answer says of itself. It is written for each answer: without printf. */
 static void write_pre(struct exchange *x, int status, bool has_length, size_t length) {
-    struct http_conn *c = x->r.conn;
-    size_t at = x->pre_len;
-    if (x->sent == 0) {
-        at = 0;
-    }
-    const char *connection = x->close ? "Connection: close\r\n" : x->http10 ? "Connection: keep-alive\r\n" : "";
-    const char *chunked = x->chunked ? "Transfer-Encoding: chunked\r\n" : "";
-    int n =
-        snprintf(x->pre + at, sizeof(x->pre) - at, "HTTP/1.1 %03d %s\r\n%s%s%s", status, reason_of(status), loop_date(c->loop), connection, chunked);
-    at += (size_t) n;
+    char *at = x->pre + (x->sent == 0 ? 0 : x->pre_len);
+    at = APPEND(at, "HTTP/1.1 ");
+    at = append_number(at, (size_t) status);
+    *at++ = ' ';
+    at = append_text(at, reason_of(status));
+    at = APPEND(at, "\r\n");
+    at = append_text(at, loop_date(x->r.conn->loop));
+    at = append_text(at, x->close ? "Connection: close\r\n" : x->http10 ? "Connection: keep-alive\r\n" : "");
+    at = append_text(at, x->chunked ? "Transfer-Encoding: chunked\r\n" : "");
     if (has_length) {
-        at += (size_t) snprintf(x->pre + at, sizeof(x->pre) - at, "Content-Length: %zu\r\n", length);
+        at = APPEND(at, "Content-Length: ");
+        at = append_number(at, length);
+        at = APPEND(at, "\r\n");
     }
-    x->pre_len = (uint8_t) at;
+    assert(at + 2 <= x->pre + sizeof(x->pre));
+    x->pre_len = (uint8_t) (at - x->pre);
 }
 
 /* No request of this connection comes behind it. */
