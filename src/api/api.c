@@ -68,7 +68,7 @@ static bool command_fill(struct call *call, struct cmd *c) {
 }
 
 struct cmd *call_command(struct call *call, enum cmd_type type) {
-    struct cmd *c = cmd_create(type, call->api->loop_index);
+    struct cmd *c = cmd_create_in(&call->api->cmds, type, call->api->loop_index);
     if (c && !command_fill(call, c)) {
         cmd_free(c);
         c = NULL;
@@ -514,8 +514,8 @@ static void mail_answer(struct api *a, struct cmd *c) {
             watch_attach(a, NULL, c);
         }
         return;
-    } else if (owner->kind == OWNER_LINE) {
-        stream_answered((struct line *) owner, c);
+    } else if (owner->kind == OWNER_LINES) {
+        stream_answered((struct lines *) owner, c);
     } else {
         call_answered(a, (struct call *) owner, c);
     }
@@ -566,6 +566,8 @@ void api_destroy(struct api *a) {
     if (a) {
         watch_destroy(a);
         buf_fini(&a->openapi);
+        cmd_free(a->line);
+        cmd_pool_fini(&a->cmds);
         mem_free(a);
     }
 }

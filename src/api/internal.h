@@ -29,10 +29,12 @@ struct api {
     struct channel *channels;
     struct buf openapi; /* made when first asked for */
     struct timer kick;  /* flushes what was sent outside of a turn */
+    struct cmd_pool cmds;
+    struct cmd *line; /* lines of reports are decoded in it; made with the first */
 };
 
 /* Who a command's answer belongs to: cmd.owner points to one of these. */
-enum owner_kind { OWNER_CALL, OWNER_LINE };
+enum owner_kind { OWNER_CALL, OWNER_LINES };
 struct owner {
     enum owner_kind kind;
 };
@@ -110,8 +112,8 @@ void stream_opened(struct call *call, struct answer *a);
 void stream_body(struct call *call, struct str piece);
 void stream_end(struct call *call);
 void stream_gone(struct call *call);
-struct line;
-void stream_answered(struct line *line, struct cmd *c);
+struct lines;
+void stream_answered(struct lines *lines, struct cmd *c);
 
 /* ---- watch.c ---- */
 

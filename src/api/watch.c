@@ -2,9 +2,8 @@
 #include "api/internal.h"
 
 #include "base/clock.h"
+#include "base/hash.h"
 #include "base/mem.h"
-
-#include <uthash.h>
 
 /* The feed is made by the first answer that names the channel; mail that comes before it is kept. */
 struct channel {
@@ -203,7 +202,7 @@ void watch_refill(void *arg, struct feed *f, struct watcher *watcher, uint64_t c
     struct api *a = arg;
     struct watching *w = user;
     (void) f;
-    struct cmd *c = cmd_create(CMD_WATCH_REFILL, a->loop_index);
+    struct cmd *c = cmd_create_in(&a->cmds, CMD_WATCH_REFILL, a->loop_index);
     if (!c) {
         watcher_refill(watcher, NULL, 0, cursor, true);
         return;

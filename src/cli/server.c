@@ -71,16 +71,22 @@ static void letter_open(struct engine *e, unsigned loop, const struct letter *le
     }
 }
 
-/* Opens at most `most` letters; true if more are waiting. */
+/* How much work it is: a command can bring many lines. */
+static size_t letter_weight(const struct letter *letter) {
+    return letter->type == LETTER_SUBMIT ? 1 + letter->u.cmd->line_count : 1;
+}
+
+/* Opens letters of at most this weight, but at least one; true if more are waiting. */
 static bool inbox_serve(struct engine *e, struct inbox *in, unsigned loop, size_t most) {
     if (in->next == in->taken.count) {
         letters_clear(&in->taken);
         in->next = 0;
         mailbox_take(&in->box, &in->taken);
     }
-    size_t end = in->taken.count - in->next > most ? in->next + most : in->taken.count;
-    while (in->next < end) {
-        letter_open(e, loop, letters_at(&in->taken, in->next++));
+    for (size_t weight = 0; in->next < in->taken.count && weight < most;) {
+        const struct letter *letter = letters_at(&in->taken, in->next++);
+        weight += letter_weight(letter);
+        letter_open(e, loop, letter);
     }
     return in->next < in->taken.count;
 }

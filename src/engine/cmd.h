@@ -63,6 +63,7 @@ enum cmd_type {
     CMD_TASK_LIST,     /* list (list.own_session: of the credential's session) */
     CMD_TASK_CONTROL,  /* after_version, wait_ms */
     CMD_TASK_REPORT,   /* reports: applied as a whole or not at all */
+    CMD_REPORT_LINES,  /* lines: each by itself, in order, up to one that ends its stream; the answer's body holds a line for each that was read */
     CMD_REPORT_OPEN,   /* may this credential report on that task (or, without a task, on any)? 200 with an empty body: begins an NDJSON stream */
     CMD_QUEUE_CLAIM,   /* queue, max, worker, lease, wait_ms */
     CMD_QUEUE_RELEASE, /* queue, token */
@@ -104,6 +105,16 @@ struct watch_args {
     bool sse;  /* Server-Sent Events: the grace after a rotation applies */
     bool websocket;
     struct str cursor; /* as received; none if there was none */
+};
+
+/* One line of a stream of reports. */
+struct report_line {
+    struct str refusal; /* the line that answers it, where it is malformed; else none */
+    struct id task;
+    struct report *report;
+    bool has_token; /* what it named itself; else the command's credential counts */
+    struct id token_task;
+    uint32_t token_attempt;
 };
 
 /* ---- the answer ---- */
@@ -175,8 +186,12 @@ struct cmd {
     struct report *reports;
     size_t report_count;
     struct str reports_pointer; /* unused when one report; else places are /N */
-    int64_t wait_ms;            /* Prefer: wait; CMD_NO_WAIT without */
-    uint64_t etag;              /* If-None-Match: a version; 0 none */
+    struct report_line *lines;
+    size_t line_count;     /* once answered: of those that are */
+    struct cred line_cred; /* of lines without a token */
+    bool lines_of_many;    /* they name their tasks, and no refusal ends their stream */
+    int64_t wait_ms;       /* Prefer: wait; CMD_NO_WAIT without */
+    uint64_t etag;         /* If-None-Match: a version; 0 none */
     uint64_t after_version;
     bool has_after_version;
     uint64_t offset;
@@ -221,13 +236,27 @@ struct cmd {
         struct id *claimed;           /* tasks given to a claim, to be given back if its peer is gone; in the arena */
         uint32_t *claimed_attempts;   /* and the attempt that each was given for */
         size_t claimed_count;
+        size_t line_at; /* how many of its lines are answered */
+        bool in_line;   /* what is answered now is one of them */
+        uint64_t lines_need;
+        struct buf lines_text;
     } e;
 
+    struct cmd_pool *pool;
     struct arena arena;
     char *body_memory; /* freed with the command: what `body` lies in, if not the arena */
 };
+
+/* Commands that were freed and may be used again, with some of their memory. One thread at a time makes and frees those of a pool. */
+struct cmd_pool {
+    struct cmd *spare[32];
+    unsigned count;
+};
+
 struct cmd *cmd_create(enum cmd_type type, unsigned loop); /* NULL when there is no memory */
-void cmd_free(struct cmd *c);                              /* accepts NULL */
+struct cmd *cmd_create_in(struct cmd_pool *pool, enum cmd_type type, unsigned loop);
+void cmd_free(struct cmd *c); /* accepts NULL */
+void cmd_pool_fini(struct cmd_pool *pool);
 
 /* ---- what the engine sends to a loop besides answers ---- */
 

@@ -197,6 +197,65 @@ void cmd_task_report(struct engine *e, struct cmd *c) {
     }
 }
 
+/* ---- lines ---- */
+
+#define LINE_ANSWER 176 /* bytes that most answers have room in */
+
+/* What a line is answered with, which is its command's for the moment, becomes a line of the answer. */
+void line_answered(struct cmd *c, uint64_t needs) {
+    struct answer *a = &c->answer;
+    c->e.in_line = false;
+    c->e.line_at++;
+    c->e.lines_need = needs > c->e.lines_need ? needs : c->e.lines_need;
+    if (a->type != ANSWER_PROBLEM) {
+        buf_str(&c->e.lines_text, buf_view(&a->body));
+    } else {
+        if (c->lines_of_many && a->problem.err == ERR_NOT_FOUND && !a->problem.places) {
+            problem_place(&a->problem, ERR_NOT_FOUND, STR("/task"), STR("does not exist here"));
+        }
+        problem_render(&a->problem, &c->e.lines_text);
+    }
+    buf_char(&c->e.lines_text, '\n');
+    a->ends_stream &= !c->lines_of_many;
+}
+
+/* False: the command is parked, and goes on with this line. */
+static bool line_run(struct engine *e, struct cmd *c, const struct report_line *line) {
+    if (line->refusal.p) {
+        buf_str(&c->e.lines_text, line->refusal);
+        buf_char(&c->e.lines_text, '\n');
+        c->e.line_at++;
+        return true;
+    }
+    c->cred = line->has_token ? (struct cred){.kind = CRED_WORKER, .id = line->token_task, .gen = line->token_attempt} : c->line_cred;
+    c->task = line->task;
+    c->reports = line->report;
+    c->report_count = 1;
+    c->e.in_line = true;
+    if (authenticate(e, c) == FOUND) {
+        cmd_task_report(e, c);
+    }
+    bool answered = !c->e.in_line;
+    c->e.in_line = false;
+    return answered;
+}
+
+void cmd_report_lines(struct engine *e, struct cmd *c) {
+    (void) buf_reserve(&c->e.lines_text, c->line_count * LINE_ANSWER);
+    while (c->e.line_at < c->line_count && !c->answer.ends_stream) {
+        if (!line_run(e, c, &c->lines[c->e.line_at])) {
+            return;
+        }
+    }
+    c->line_count = c->e.line_at;
+    buf_fini(&c->answer.body);
+    c->answer.type = ANSWER_JSON;
+    c->answer.status = 200;
+    c->answer.body = c->e.lines_text;
+    c->e.lines_text = (struct buf){0};
+    cmd_answer(e, c, c->e.lines_need);
+}
+
 /* Begins a stream of reports: what would refuse all of them is a status of its own. */
 void cmd_report_open(struct engine *e, struct cmd *c) {
     struct task_entry *t;

@@ -17,12 +17,11 @@
 #ifndef BOWLINE_ENGINE_INTERNAL_H
 #define BOWLINE_ENGINE_INTERNAL_H
 
+#include "base/hash.h"
 #include "domain/session.h"
 #include "domain/task.h"
 #include "domain/token.h"
 #include "engine/engine.h"
-
-#include <uthash.h>
 
 #ifdef ENGINE_TINY /* the simulation: every edge is near */
 #define ENGINE_RESERVE 24
@@ -443,6 +442,9 @@ enum found entitled_session(struct engine *e, struct cmd *c, struct session_entr
 enum found entitled_task(struct engine *e, struct cmd *c, struct task_entry **ret);
 bool cred_is_person(const struct cmd *c);
 
+/* cmd_report.c */
+void line_answered(struct cmd *c, uint64_t needs);
+
 /* idempotency.c */
 enum found idempotency_begin(struct engine *e, struct cmd *c);
 uint64_t idempotency_answered(struct engine *e, struct cmd *c, uint64_t needs);
@@ -458,7 +460,7 @@ cmd_handler cmd_session_create, cmd_session_open, cmd_session_get, cmd_session_t
     cmd_session_list;
 cmd_handler cmd_task_create, cmd_task_start, cmd_task_get, cmd_task_result, cmd_task_output, cmd_task_input, cmd_task_cancel, cmd_task_answer,
     cmd_task_seen, cmd_task_bind;
-cmd_handler cmd_task_token, cmd_task_delete, cmd_task_list, cmd_task_control, cmd_task_report, cmd_report_open, cmd_queue_claim, cmd_queue_release,
+cmd_handler cmd_task_token, cmd_task_delete, cmd_task_list, cmd_task_control, cmd_task_report, cmd_report_lines, cmd_report_open, cmd_queue_claim, cmd_queue_release,
     cmd_queue_list;
 cmd_handler cmd_watch, cmd_watch_refill, cmd_auth;
 void session_answer(struct engine *e, struct cmd *c, struct session_entry *s, int status, bool with_token);

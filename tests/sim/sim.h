@@ -15,13 +15,13 @@
 #ifndef BOWLINE_TESTS_SIM_H
 #define BOWLINE_TESTS_SIM_H
 
+#include "base/hash.h"
 #include "base/json.h"
 #include "domain/token.h"
 #include "engine/engine.h"
 #include "store/memory.h"
 
 #include <sys/queue.h>
-#include <uthash.h>
 
 #define LOOPS 2
 #define KEYS 6
@@ -64,6 +64,7 @@ struct recipe {
     uint32_t token_attempt;
     struct recipe_report reports[REPORTS];
     unsigned report_count;
+    bool lines, lines_of_many; /* the reports are sent as lines of a stream, each by itself */
     struct id after;
     enum watch_target target;
     bool output, page, sse, other_body;
@@ -110,6 +111,7 @@ struct known_task {
     int state;
     enum on_session_end policy;
     bool cancel_requested, seen, moved, delete_asked, deleted, gone, has_queue, given;
+    bool left; /* a session's feed has told that it is gone from there */
     char created[32], ended[32], question[16];
     uint64_t outcome; /* hash of error and result */
     int64_t ended_ms, expires_ms;

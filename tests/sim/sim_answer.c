@@ -222,9 +222,46 @@ static void rotation_told(const struct call *c) {
     }
 }
 
+static enum err err_of(struct str code) {
+    enum err err = ERR_NONE + 1;
+    while (err < ERR_COUNT && !str_eqz(code, err_code(err))) {
+        err++;
+    }
+    return err;
+}
+
+/* Of lines, the answer to the last one stands for all, as if it had been sent alone. */
+static void lines_fold(struct call *c) {
+    struct answer *a = &c->cmd->answer;
+    struct str rest = buf_view(&a->body), last = STR_NONE;
+    size_t count = 0;
+    for (; rest.len; count++) {
+        size_t len = (size_t) ((const char *) memchr(rest.p, '\n', rest.len) - rest.p);
+        last = str_n(rest.p, len);
+        rest = str_from(rest, len + 1);
+    }
+    if (count != c->cmd->line_count || count < 2 || (count < c->r.report_count + 1 && !a->ends_stream)) {
+        broken("call %llu: %zu lines were answered of %u", (unsigned long long) c->number, count, c->r.report_count + 1);
+    }
+    struct arena arena = {0};
+    const struct json *root = parse(&arena, last), *code = json_get(root, "code");
+    if (code) {
+        *a = (struct answer){.type = ANSWER_PROBLEM, .body = a->body, .problem.err = err_of(code->string)};
+    } else {
+        struct buf body = {0};
+        buf_str(&body, last);
+        buf_fini(&a->body);
+        a->body = body;
+    }
+    arena_fini(&arena);
+}
+
 void model_answer(struct call *c) {
     struct answer *a = &c->cmd->answer;
     sim.counts.answers++;
+    if (c->r.lines && a->type == ANSWER_JSON) {
+        lines_fold(c);
+    }
     rotation_told(c);
     if (a->type == ANSWER_PROBLEM) {
         trace("call %llu answered: %s", (unsigned long long) c->number, err_code(a->problem.err));

@@ -75,7 +75,7 @@ static void see_output(struct client *c, const struct json *j) {
         broken("client %u: output of task %s goes on at %llu instead of %llu", client_number(c), name_of(id), (unsigned long long) offset,
                (unsigned long long) t->offset);
     }
-    if (!t->has_output && offset && !may_jump && known && !known->moved && id_eq(known->session, c->id)) {
+    if (!t->has_output && offset && !may_jump && known && !known->moved && !known->left && id_eq(known->session, c->id)) {
         broken("client %u: output of task %s begins at %llu", client_number(c), name_of(id), (unsigned long long) offset);
     }
     bool joined = t->has_output && offset == t->offset;
@@ -116,7 +116,9 @@ static void client_event(struct client *c, const struct frame *f) {
 }
 
 static void cursor_set(struct client *c, uint64_t number) {
-    snprintf(c->cursor, sizeof(c->cursor), "%s%llu", c->prefix, (unsigned long long) number);
+    size_t at = strlen(c->prefix);
+    memcpy(c->cursor, c->prefix, at);
+    snprintf(c->cursor + at, sizeof(c->cursor) - at, "%llu", (unsigned long long) number);
 }
 
 /* ---- leaving ---- */

@@ -95,6 +95,23 @@ static void reports_of(struct cmd *c, const struct recipe *r) {
     }
 }
 
+/* Some of them name their token, some leave it to the stream's credential; one in front is malformed. */
+static void lines_of(struct cmd *c, const struct recipe *r) {
+    c->type = CMD_REPORT_LINES;
+    c->lines = arena_alloc(&c->arena, (c->report_count + 1) * sizeof(struct report_line));
+    c->line_count = c->report_count + 1;
+    c->line_cred = c->cred;
+    c->lines_of_many = r->lines_of_many;
+    c->lines[0].refusal = STR("{\"malformed\":true}");
+    for (size_t i = 0; i < c->report_count; i++) {
+        c->lines[i + 1] = (struct report_line){.task = r->task,
+                                               .report = &c->reports[i],
+                                               .has_token = r->cred == CRED_WORKER && i % 2,
+                                               .token_task = r->cred_id,
+                                               .token_attempt = r->cred_gen};
+    }
+}
+
 static void task_new_of(struct cmd *c, const struct recipe *r) {
     c->task_new = (struct task_new){.kind = name_or_none(c, "kind", r->kind),
                                     .queue = name_or_none(c, "queue", r->queue),
@@ -158,6 +175,9 @@ static struct cmd *command_of(const struct recipe *r, unsigned loop) {
     watch_of(c, r);
     reports_of(c, r);
     request_of(c, r);
+    if (r->lines) {
+        lines_of(c, r);
+    }
     if (r->type == CMD_AUTH) {
         c->early = (struct problem){.err = ERR_FORBIDDEN};
     }
@@ -492,6 +512,11 @@ static void worker_report(struct worker *w) {
     unsigned n = 1 + (chance(3) ? (unsigned) dice(REPORTS) : 0);
     while (r.report_count < n) {
         add_random(&r, w, &at);
+    }
+    r.lines = chance(2);
+    r.lines_of_many = chance(2);
+    for (unsigned i = 0; r.lines && i < r.report_count; i++) {
+        r.reports[i].has_offset = true; /* the line before may be refused */
     }
     if (w->final) {
         r = w->last; /* said again */

@@ -423,8 +423,11 @@ void output_check(struct id task, struct str data, unsigned *attempt, unsigned *
 void model_frame(const struct frame *f) {
     struct arena arena = {0};
     const struct json *root = parse(&arena, frame_data(f)), *task = json_get(root, "task");
+    struct known_task *left = f->kind == FRAME_GONE ? task_known(id_of(text_of(root, "gone"), ID_TASK)) : NULL;
     if (f->kind == FRAME_STATE) {
         model_task(task, false);
+    } else if (left) {
+        left->left = true;
     }
     if (number_of(root, "seq") != f->seq) {
         broken("a frame with another number than its data: %.*s", STR_FMT(frame_data(f)));

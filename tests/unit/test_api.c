@@ -76,6 +76,26 @@ static void fake_watch(struct cmd *c) {
     atomic_fetch_add(&watchers, 1);
 }
 
+/* A line that says that the task is cancelled ends its stream. */
+static void fake_lines(struct cmd *c) {
+    struct answer *a = &c->answer;
+    size_t read = 0;
+    while (read < c->line_count && !a->ends_stream) {
+        const struct report_line *line = &c->lines[read++];
+        if (line->refusal.p) {
+            buf_str(&a->body, line->refusal);
+        } else if (line->report->type == REPORT_CANCELLED) {
+            struct problem p = {.err = ERR_TASK_ENDED};
+            problem_render(&p, &a->body);
+            a->ends_stream = !c->lines_of_many;
+        } else {
+            buf_printf(&a->body, "{\"reports\":1,\"cred\":%d}", line->has_token ? CRED_WORKER : c->line_cred.kind);
+        }
+        buf_char(&a->body, '\n');
+    }
+    c->line_count = read;
+}
+
 static void fake_answer(struct cmd *c) {
     struct answer *a = &c->answer;
     a->type = ANSWER_JSON;
@@ -85,10 +105,8 @@ static void fake_answer(struct cmd *c) {
         a->problem = c->early;
     } else if (c->type == CMD_WATCH) {
         fake_watch(c);
-    } else if (c->type == CMD_TASK_REPORT && c->reports->type == REPORT_CANCELLED) {
-        a->type = ANSWER_PROBLEM;
-        a->problem = (struct problem){.err = ERR_TASK_ENDED};
-        a->ends_stream = true;
+    } else if (c->type == CMD_REPORT_LINES) {
+        fake_lines(c);
     } else if (c->type == CMD_TASK_DELETE) {
         a->type = ANSWER_NONE;
         a->status = 204;
@@ -227,7 +245,7 @@ static int teardown(void **state) {
 
 static int dial(void) {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct timeval t = {.tv_sec = 5};
+    struct timeval t = {.tv_sec = 20};
     struct sockaddr_in to = {.sin_family = AF_INET, .sin_port = htons((uint16_t) shared.port), .sin_addr = {htonl(INADDR_LOOPBACK)}};
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &t, sizeof t);
     assert_int_equal(connect(fd, (struct sockaddr *) &to, sizeof to), 0);
@@ -515,7 +533,7 @@ static void long_streams_of_reports(void **state) {
 }
 
 static void wait_for_no_watchers(void) {
-    for (int i = 0; i < 500 && atomic_load(&watchers); i++) {
+    for (int i = 0; i < 2000 && atomic_load(&watchers); i++) {
         usleep(10000);
     }
     assert_int_equal(atomic_load(&watchers), 0);
