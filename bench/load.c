@@ -20,15 +20,15 @@ static const struct measurement {
     const char *name;
     void (*run)(const struct plan *p);
 } measurements[] = {
-    {"life", measure_life},           {"latency", measure_latency}, {"idle", measure_idle},
-    {"idle-websocket", measure_idle}, {"fanout", measure_fanout},   {"fanout-nchan", measure_fanout},
-    {"unicast", measure_unicast},     {"bulk", measure_bulk},       {"storm", measure_storm},
+    {"life", measure_life},     {"latency", measure_latency},     {"idle", measure_idle},       {"idle-websocket", measure_idle},
+    {"fanout", measure_fanout}, {"fanout-nchan", measure_fanout}, {"unicast", measure_unicast}, {"bulk", measure_bulk},
+    {"storm", measure_storm},   {"sweep", measure_sweep},
 };
 
 static _Noreturn void usage(void) {
     fputs("bowline-bench MEASUREMENT --server ADDR:PORT --pid PID --key FILE [--peer ADDR:PORT --peer-pid PID] [--watchers N] [--seconds S] [--runs "
           "N]\n"
-          "measurements: life latency idle idle-websocket fanout fanout-nchan unicast bulk storm\n",
+          "measurements: life latency idle idle-websocket fanout fanout-nchan unicast bulk storm sweep\n",
           stderr);
     exit(2);
 }

@@ -11,5 +11,6 @@ void measure_fanout(const struct plan *p);
 void measure_unicast(const struct plan *p);
 void measure_bulk(const struct plan *p);
 void measure_storm(const struct plan *p);
+void measure_sweep(const struct plan *p);
 
 #endif

@@ -4,10 +4,11 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-all=(life latency idle idle-websocket fanout fanout-nchan unicast bulk storm)
+all=(life latency idle idle-websocket fanout fanout-nchan unicast bulk storm sweep)
 with_peer=(fanout-nchan unicast)
 build=${BUILD:-build} # folder of the programs; given: taken as it is
 read -r -a more <<< "${OPTIONS:-}" # for the load generator, such as OPTIONS="--runs 5"
+read -r -a serve <<< "${SERVE:-}"   # for the server, such as SERVE="--loops 2"
 table=() failed=()
 
 say() {
@@ -40,9 +41,11 @@ wait_line() { # file, pattern, pid: until the file has such a line or the proces
 # ---- bowline ----
 
 server=
-start_server() {
+start_server() { # measurement
+    local options=()
+    [ "$1" != sweep ] || options=(--tombstone-ttl 2 --idempotency-ttl 12)
     rm -rf "$folder/data" "$folder/server.log" && mkdir -m 700 "$folder/data"
-    "$build/bowline" serve --data "$folder/data" --listen 127.0.0.1:0 --max-watchers-per-session 100000 --max-stream-age 3600 \
+    "$build/bowline" serve --data "$folder/data" --listen 127.0.0.1:0 --max-watchers-per-session 100000 --max-stream-age 3600 "${options[@]}" ${SERVE:-} \
         > "$folder/server.log" 2>&1 &
     server=$!
     wait_line "$folder/server.log" ' listening on ' "$server"
@@ -132,7 +135,7 @@ stop_peer() {
 measure() { # name
     local options=() rows
     say "$1"
-    start_server
+    start_server "$1"
     if [[ " ${with_peer[*]} " == *" $1 "* ]] && find_peer && start_peer; then
         options=(--peer "127.0.0.1:$peer_port" --peer-pid "$peer_worker")
     elif [ "$1" = fanout-nchan ]; then

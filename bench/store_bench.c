@@ -1,8 +1,10 @@
 /*
- * store_bench.c: what the embedded store can take. With some tasks stored, measures durable batches of task rows: new ones, and changes of old ones.
+ * store_bench.c: what the embedded store can take. With some tasks stored, measures durable batches of task rows: new ones, changes of old ones, and progress, which
+ * has narrow rows of its own.
  *
- *     store_bench DIR [tasks stored, default 100000]
+ *     store_bench DIR [tasks stored, default 100000 [the one measurement to do, such as progress]]
  */
+#include "base/clock.h"
 #include "base/id.h"
 #include "base/mem.h"
 #include "store/sqlite.h"
@@ -107,6 +109,25 @@ static struct store_op changed_task(struct bench *b, unsigned i) {
     return task_op(b, b->tasks - 1 - draw(b) % 5000, 1);
 }
 
+static struct store_op progress(struct bench *b, unsigned i) {
+    (void) i;
+    uint64_t n = b->tasks - 1 - draw(b) % 5000;
+    return (struct store_op){.type = STORE_PUT_PROGRESS,
+                             .row.progress = {.slot = n + 1,
+                                              .task = b->ids[n],
+                                              .version = ++b->number,
+                                              .updated_at = 1700000000000 + (int64_t) b->number,
+                                              .heard = true,
+                                              .has_current = true,
+                                              .has_total = true,
+                                              .current = (double) (draw(b) % 1000),
+                                              .total = 1000,
+                                              .rate = 1.0 / (double) (1 + draw(b) % 1000),
+                                              .eta = 1e6 / (double) (1 + draw(b) % 1000),
+                                              .unit = STR("records"),
+                                              .message = STR("page 17 of 40")}};
+}
+
 static struct store_op ended_task(struct bench *b, unsigned i) {
     (void) i;
     return task_op(b, draw(b) % b->tasks, (uint8_t) (3 + draw(b) % 3));
@@ -123,7 +144,7 @@ static void measure(struct bench *b, const char *name, make_op *make, unsigned s
     struct store_op *ops = mem_alloc(size * sizeof(*ops));
     int64_t *took = mem_alloc(200000 * sizeof(*took));
     size_t batches = 0;
-    int64_t start = now_us(), last = start;
+    int64_t start = now_us(), last = start, cpu = -clock_cpu_us();
     while (last - start < MEASURE_US && batches < 200000) {
         for (unsigned i = 0; i < size; i++) {
             ops[i] = make(b, i);
@@ -133,10 +154,12 @@ static void measure(struct bench *b, const char *name, make_op *make, unsigned s
         last = now_us();
         took[batches++] = last - sent;
     }
+    cpu += clock_cpu_us();
     qsort(took, batches, sizeof(*took), us_cmp);
     double seconds = (double) (last - start) / 1e6;
-    printf("%-8s batches of %4u: %7.0f batches/s %8.0f ops/s   p50 %6lld us  p99 %6lld us  most %6lld us\n", name, size, (double) batches / seconds,
-           (double) batches * size / seconds, (long long) took[batches / 2], (long long) took[batches * 99 / 100], (long long) took[batches - 1]);
+    printf("%-8s batches of %4u: %7.0f batches/s %8.0f ops/s  CPU %6.2f us/op   p50 %6lld us  p99 %6lld us  most %6lld us\n", name, size,
+           (double) batches / seconds, (double) batches * size / seconds, (double) cpu / (double) (batches * size), (long long) took[batches / 2],
+           (long long) took[batches * 99 / 100], (long long) took[batches - 1]);
     fflush(stdout);
     mem_free(took);
     mem_free(ops);
@@ -212,13 +235,21 @@ int main(int argc, char **argv) {
     }
     draw_bytes(&b, b.body, BODY_BYTES);
     fill(&b, argc > 2 ? strtoull(argv[2], NULL, 10) : 100000);
-    static const unsigned sizes[] = {1, 16, 128, 1024};
-    for (int i = 0; i < 4; i++) {
-        measure(&b, "new", new_task, sizes[i]);
-        measure(&b, "changed", changed_task, sizes[i]);
-        measure(&b, "ended", ended_task, sizes[i]);
+    static const struct {
+        const char *name;
+        make_op *make;
+    } parts[] = {{"new", new_task}, {"changed", changed_task}, {"progress", progress}, {"ended", ended_task}};
+    static const unsigned sizes[] = {1, 16, 128, 1024, 8192};
+    for (int i = 0; i < 5; i++) {
+        for (size_t k = 0; k < sizeof(parts) / sizeof(parts[0]); k++) {
+            if (argc < 4 || strcmp(argv[3], parts[k].name) == 0) {
+                measure(&b, parts[k].name, parts[k].make, sizes[i]);
+            }
+        }
     }
-    measure_reads(&b);
+    if (argc < 4) {
+        measure_reads(&b);
+    }
     store_destroy(b.store);
     mem_free(b.ids);
     return 0;

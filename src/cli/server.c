@@ -117,8 +117,10 @@ static void server_look_draining(struct server *s) {
 static void *engine_main(void *arg) {
     struct server *s = arg;
     bool stopping = false;
+    pthread_setname_np(pthread_self(), "engine");
     engine_start(s->engine, s->config.store);
     for (;;) {
+        int64_t begin_us = clock_us();
         bool stop_wanted = atomic_load(&s->stop_wanted); /* before the boxes: no loop posts any more once it is set */
         engine_at(s->engine, clock_ms());
         server_look_draining(s);
@@ -129,6 +131,7 @@ static void *engine_main(void *arg) {
         }
         engine_run(s->engine, clock_ms());
         server_post_mail(s);
+        times_add(&s->rounds, clock_us() - begin_us);
         server_metrics_give(s);
         server_look_ready(s);
         if (stopping && engine_stopped(s->engine)) {

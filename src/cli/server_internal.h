@@ -2,6 +2,7 @@
 #ifndef BOWLINE_CLI_SERVER_INTERNAL_H
 #define BOWLINE_CLI_SERVER_INTERNAL_H
 
+#include "base/times.h"
 #include "cli/mailbox.h"
 #include "cli/server.h"
 #include "engine/engine.h"
@@ -79,7 +80,8 @@ struct server {
     bool has_engine_thread;
     atomic_bool ready, draining, stop_wanted, stopped;
     _Atomic int64_t drain_ms;
-    bool waits_end; /* the engine has been told to end them; its thread */
+    bool waits_end;      /* the engine has been told to end them; its thread */
+    struct times rounds; /* of the engine; its thread */
 
     pthread_mutex_t lock; /* what follows */
     pthread_cond_t cond;

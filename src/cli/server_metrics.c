@@ -74,6 +74,7 @@ void server_metrics_give(struct server *s) {
     pthread_mutex_lock(&s->lock);
     if (s->numbers_state == NUMBERS_WANTED) {
         engine_metrics(s->engine, &s->numbers);
+        times_write(&s->rounds, "engine_round", "How long the engine's thread was busy before it looked for new work.", &s->numbers);
         numbers_set(s, NUMBERS_THERE);
     }
     pthread_mutex_unlock(&s->lock);

@@ -54,6 +54,38 @@ void batch_destroy(struct batch *b) {
     mem_free(b);
 }
 
+#define BATCH_OPS_KEPT 16384
+#define BATCH_TEXTS_KEPT (2u << 20)
+#define BATCH_ROOMY 256
+
+/* A batch that is through serves again, with its memory: large ones come several times a second, and fresh memory costs more than what is written into it. */
+static void batch_put_back(struct engine *e, struct batch *b) {
+    b->roomy = b->b.count * 4 < b->b.cap ? b->roomy + 1 : 0;
+    if (e->spare || b->b.cap > BATCH_OPS_KEPT || b->roomy > BATCH_ROOMY) {
+        batch_destroy(b);
+        return;
+    }
+    assert(TAILQ_EMPTY(&b->effects));
+    struct batch kept = *b;
+    arena_rewind(&kept.b.arena, BATCH_TEXTS_KEPT);
+    *b = (struct batch){.b = {.ops = kept.b.ops, .cap = kept.b.cap, .arena = kept.b.arena},
+                        .touched = kept.touched,
+                        .touched_cap = kept.touched_cap,
+                        .roomy = kept.roomy};
+    TAILQ_INIT(&b->effects);
+    e->spare = b;
+}
+
+static struct batch *batch_next(struct engine *e, uint64_t number) {
+    struct batch *b = e->spare;
+    if (!b) {
+        return batch_create(number);
+    }
+    e->spare = NULL;
+    b->b.number = number;
+    return b;
+}
+
 struct store_op *batch_op(struct engine *e, enum store_op_type type) {
     struct store_batch *b = &e->open->b;
     if (b->count == b->cap) {
@@ -82,19 +114,19 @@ uint64_t engine_newest(const struct engine *e) {
     return !batch_is_empty(e) ? e->open->b.number : e->inflight ? e->inflight->b.number : 0;
 }
 
-static void batch_touch(struct engine *e, struct session_entry *s) {
+static void batch_touch(struct engine *e, struct session_entry *s, uint64_t reserved) {
     struct batch *b = e->open;
     if (b->touched_count == b->touched_cap) {
         b->touched_cap = b->touched_cap ? b->touched_cap * 2 : 16;
         b->touched = mem_resize(b->touched, b->touched_cap * sizeof(*b->touched));
     }
-    b->touched[b->touched_count++] = (struct touched){.session = s->s.id};
+    b->touched[b->touched_count++] = (struct touched){.session = s->s.id, .reserved = reserved};
 }
 
 void session_pend(struct engine *e, struct session_entry *s) {
     if (s->pending != e->open->b.number) {
         s->pending = e->open->b.number;
-        batch_touch(e, s);
+        batch_touch(e, s, 0);
     }
 }
 
@@ -106,6 +138,7 @@ void task_dirty(struct engine *e, struct task_entry *t) {
         t->dirt = DIRTY;
         TAILQ_INSERT_TAIL(&e->dirty_tasks, t, of_dirty);
     }
+    t->row_stale = true;
     session_pend(e, t->s);
 }
 
@@ -127,6 +160,7 @@ void entry_clean_task(struct engine *e, struct task_entry *t) {
         TAILQ_REMOVE(&e->dirty_tasks, t, of_dirty);
     }
     t->dirt = CLEAN;
+    t->row_stale = false;
 }
 
 void entry_clean_session(struct engine *e, struct session_entry *s) {
@@ -276,24 +310,27 @@ static void write_kinds(struct engine *e) {
 }
 
 static void write_dirty(struct engine *e) {
+    uint64_t number = e->open->b.number;
+    size_t pended = e->open->touched_count;
     write_kinds(e);
     while (!TAILQ_EMPTY(&e->dirty_tasks)) {
         struct task_entry *t = TAILQ_FIRST(&e->dirty_tasks);
-        if (t->s->pending != e->open->b.number) {
-            batch_touch(e, t->s); /* progress: nothing waits for it */
+        if (t->s->pending != number && t->s->touched != number) {
+            t->s->touched = number;
+            batch_touch(e, t->s, 0); /* progress: nothing waits for it */
         }
         task_row_put(e, t);
         entry_clean_task(e, t);
     }
     while (!TAILQ_EMPTY(&e->dirty_sessions)) {
         struct session_entry *s = TAILQ_FIRST(&e->dirty_sessions);
-        if (s->pending != e->open->b.number) {
-            batch_touch(e, s);
-        }
         session_row_put(e, s);
+        if (s->pending != number) {
+            batch_touch(e, s, s->reserved_written);
+        }
         entry_clean_session(e, s);
     }
-    for (size_t i = 0; i < e->open->touched_count; i++) {
+    for (size_t i = 0; i < pended; i++) { /* they may have left memory */
         struct session_entry *s = session_resident(e, e->open->touched[i].session);
         e->open->touched[i].reserved = s ? s->reserved_written : 0;
     }
@@ -305,7 +342,7 @@ void engine_flush(struct engine *e) {
     }
     write_dirty(e);
     e->inflight = e->open;
-    e->open = batch_create(e->inflight->b.number + 1);
+    e->open = batch_next(e, e->inflight->b.number + 1);
     e->counts.batches++;
     e->counts.batch_ops += e->inflight->b.count;
     store_submit(e->store, &e->inflight->b);
@@ -313,8 +350,9 @@ void engine_flush(struct engine *e) {
 
 static void batch_succeeded(struct engine *e, struct batch *b) {
     e->durable = b->b.number;
+    sweep_done(e, b);
     for (size_t i = 0; i < b->touched_count; i++) {
-        struct session_entry *s = session_resident(e, b->touched[i].session);
+        struct session_entry *s = b->touched[i].reserved ? session_resident(e, b->touched[i].session) : NULL;
         if (s && b->touched[i].reserved > s->reserved) {
             s->reserved = b->touched[i].reserved;
         }
@@ -351,6 +389,7 @@ static void batch_failed(struct engine *e, struct batch *b, enum store_result wh
     tombstones_drop_pending(e);
     old_keys_durable(e, UINT64_MAX);
     e->stop_said = false;
+    e->slots_reserved = e->slot; /* what it reserved may not be */
     if (e->marked >= b->b.number) {
         engine_mark(e);
     }
@@ -370,5 +409,5 @@ void engine_batch_done(struct engine *e, struct store_batch *sb) {
     } else {
         batch_failed(e, b, sb->result);
     }
-    batch_destroy(b);
+    batch_put_back(e, b);
 }

@@ -35,20 +35,27 @@ struct kind *kind_of(struct engine *e, const char *name) {
     return k;
 }
 
-/* As of this change: how long it still takes. */
-static void estimate(struct engine *e, struct task *t) {
+/* As of its last change: how long it still takes. Only reckoned when somebody is told. */
+void task_estimate(struct engine *e, struct task_entry *te) {
+    struct task *t = &te->t;
+    int64_t at = t->updated_at;
+    if (!te->eta_due) {
+        return;
+    }
+    te->eta_due = false;
     t->eta_s = -1;
     if (t->state != TASK_RUNNING) {
         return;
     }
-    const struct kind_durations *k = &kind_of(e, t->kind)->durations;
+    te->kind = te->kind ? te->kind : kind_of(e, t->kind);
+    const struct kind_durations *k = &te->kind->durations;
     bool both = t->progress.has_current && t->progress.has_total;
     if (both) {
-        t->eta_s = estimate_eta_s(&t->estimate, k, e->now);
+        t->eta_s = estimate_eta_s(&t->estimate, k, at);
     }
     if (t->eta_s < 0 && !(both && t->estimate.rate > 0)) {
-        int64_t elapsed = estimate_elapsed_ms(&t->estimate, e->now);
-        t->eta_s = kind_eta_s(k, elapsed < 0 ? e->now - t->started_at : elapsed);
+        int64_t elapsed = estimate_elapsed_ms(&t->estimate, at);
+        t->eta_s = kind_eta_s(k, elapsed < 0 ? at - t->started_at : elapsed);
     }
 }
 
@@ -77,10 +84,14 @@ bool session_is_crowded(const struct engine *e, const struct session_entry *s) {
 }
 
 void session_thin_out(struct engine *e, struct session_entry *s) {
-    while (session_is_crowded(e, s)) {
-        struct task_entry *t = TAILQ_FIRST(&s->by_version);
-        while (!task_is_ended(&t->t)) {
-            t = TAILQ_NEXT(t, by_version);
+    struct task_entry *t = TAILQ_FIRST(&s->by_version), *next;
+    for (; session_is_crowded(e, s); t = next) {
+        next = TAILQ_NEXT(t, by_version);
+        if (!task_is_ended(&t->t)) {
+            continue;
+        }
+        if (!sweep_may(e, SWEEP_TASK)) {
+            break;
         }
         task_remove(e, t, GONE_EXPIRED);
     }
@@ -115,7 +126,7 @@ void task_changed(struct engine *e, struct task_entry *t, enum how_lasting how) 
     t->t.updated_at = e->now;
     t->output_unshown = false;
     e->counts.changes++;
-    estimate(e, &t->t);
+    t->eta_due = true;
     if (how == LASTING) {
         task_dirty(e, t);
     } else {
@@ -209,10 +220,7 @@ static bool clock_strikes(struct engine *e, struct task_entry *t, enum task_cloc
     case CLOCK_TIMEOUT: task_attempt_over(&t->t, ATTEMPT_TIMED_OUT, NULL, e->now); break;
     case CLOCK_DEADLINE: task_fail(&t->t, STR("deadline"), STR("the task was not finished by its deadline"), STR_NONE, e->now); break;
     case CLOCK_CANCEL_GRACE: task_cancelled(&t->t, e->now); break;
-    case CLOCK_EXPIRE:
-        e->open->expired++;
-        task_remove(e, t, GONE_EXPIRED);
-        return false;
+    case CLOCK_EXPIRE: task_remove(e, t, GONE_EXPIRED); return false;
     case CLOCK_NONE: return true;
     }
     task_changed(e, t, LASTING);
@@ -231,8 +239,8 @@ static void task_timer(struct timer *timer, int64_t now_ms, void *arg) {
         if (clock == CLOCK_NONE || at > now_ms) {
             break;
         }
-        if (clock == CLOCK_EXPIRE && e->open->expired >= ENGINE_SWEEP) {
-            wheel_set(&e->wheel, &t->timer, now_ms + ENGINE_SWEEP_MS, task_timer);
+        if (clock == CLOCK_EXPIRE && !sweep_may(e, SWEEP_TASK)) {
+            wheel_set(&e->wheel, &t->timer, sweep_turn(e, SWEEP_TASK), task_timer);
             return;
         }
         if (!clock_strikes(e, t, clock)) {
@@ -275,23 +283,26 @@ void task_rearm(struct engine *e, struct task_entry *t) {
 
 /* ---- leaving ---- */
 
-static void gone_forget_first(struct engine *e, struct session_entry *s) {
-    struct gone_entry *g = TAILQ_FIRST(&s->gone);
-    s->gone_floor = g->seq; /* cursors before it cannot be told any more */
-    feed_gone_forgotten(e, s, g->seq);
-    struct store_op *op = batch_op(e, STORE_DELETE_GONE);
-    op->id = s->s.id;
-    op->number = g->seq;
-    TAILQ_REMOVE(&s->gone, g, link);
-    s->gone_count--;
-    mem_free(g);
-    session_dirty(e, s);
+static bool gone_is_over(const struct engine *e, const struct session_entry *s) {
+    return s->gone_count && (s->gone_count > e->o->max_gone_per_session || TAILQ_FIRST(&s->gone)->at + e->o->tombstone_ttl <= e->now);
 }
 
 void gone_trim(struct engine *e, struct session_entry *s) {
-    while (!e->dead && s->gone_count && (s->gone_count > e->o->max_gone_per_session || TAILQ_FIRST(&s->gone)->at + e->o->tombstone_ttl <= e->now)) {
-        gone_forget_first(e, s);
+    if (e->dead || !gone_is_over(e, s)) {
+        return;
     }
+    while (gone_is_over(e, s)) {
+        struct gone_entry *g = TAILQ_FIRST(&s->gone);
+        s->gone_floor = g->seq; /* cursors before it cannot be told any more */
+        TAILQ_REMOVE(&s->gone, g, link);
+        s->gone_count--;
+        mem_free(g);
+    }
+    feed_gone_forgotten(e, s, s->gone_floor);
+    struct store_op *op = batch_op(e, STORE_DELETE_GONE);
+    op->id = s->s.id;
+    op->number = s->gone_floor;
+    session_dirty(e, s);
 }
 
 void gone_add(struct engine *e, struct session_entry *s, struct id task, enum gone_reason reason) {
@@ -324,6 +335,7 @@ void task_entry_free(struct engine *e, struct task_entry *t) {
     entry_clean_task(e, t);
     wheel_cancel(&e->wheel, &t->timer);
     HASH_DELETE(hh, e->tasks, t);
+    e->found = e->found == t ? NULL : e->found;
     task_fini(&t->t);
     mem_free(t);
 }
@@ -364,10 +376,19 @@ void tombstones_drop_pending(struct engine *e) {
 
 void task_remove(struct engine *e, struct task_entry *t, enum gone_reason reason) {
     struct session_entry *s = t->s;
+    size_t ops = e->open->b.count;
     tombstone_put(e, t);
     gone_add(e, s, t->t.id, reason);
+    progress_row_drop(e, t);
     struct store_op *op = batch_op(e, STORE_DELETE_TASK);
     op->id = t->t.id;
+    if (t->t.input_bytes + t->t.result_bytes + t->t.output_bytes - t->t.output_first > ENGINE_SWEEP_LARGE) {
+        op->number = 1;
+        sweep_forget_soon(e);
+    }
+    if (reason == GONE_EXPIRED) {
+        sweep_mark(e, ops);
+    }
     session_pend(e, s);
     task_entry_free(e, t);
     if (s->s.state == SESSION_ENDED) {

@@ -100,10 +100,8 @@ static bool task_shows(const struct cmd *c, const struct task_entry *t) {
 }
 
 static void write_task_row(const struct task_row *row, struct buf *out) {
-    struct task t = {.id = row->id, .session = row->session, .state = (enum task_state) row->state, .version = row->version};
-    if (task_read_body(&t, row->body) == 0) {
-        t.kind = mem_strdup(row->kind);
-        t.queue = mem_strdup(row->queue);
+    struct task t;
+    if (task_of_row(row, &t) == 0) {
         task_write(&t, false, out);
     } else {
         buf_puts(out, "null");
@@ -153,7 +151,7 @@ void cmd_task_list(struct engine *e, struct cmd *c) {
         buf_puts(out, first ? "" : ",");
         first = false;
         if (t) {
-            task_write(&t->t, false, out);
+            task_entry_write(e, t, false, out);
         } else {
             write_task_row(row, out);
         }

@@ -45,7 +45,7 @@ static void write_claimed(struct engine *e, struct cmd *c, struct buf *out) {
         struct str input = q && i < q->blob_count ? q->blobs[i] : STR_NONE;
         buf_puts(out, first ? "" : ",");
         first = false;
-        task_write(&t->t, true, out);
+        task_entry_write(e, t, true, out);
         buf_puts(out, ",\"input\":");
         buf_str(out, input.p ? input : STR("null"));
         buf_puts(out, ",\"worker_token\":\"");

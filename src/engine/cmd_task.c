@@ -11,7 +11,7 @@ static void token_member(struct engine *e, struct buf *out, const char *name, en
 }
 
 void task_answer_to(struct engine *e, struct cmd *c, struct task_entry *t, int status) {
-    task_write(&t->t, false, cmd_json(c, status));
+    task_entry_write(e, t, false, cmd_json(c, status));
     c->answer.etag = t->t.version;
     if (!task_is_ended(&t->t)) {
         c->answer.retry_after_s = RETRY_AFTER_S;
@@ -88,7 +88,7 @@ static struct task_entry *create_in(struct engine *e, struct cmd *c, struct sess
 
 static void answer_created(struct engine *e, struct cmd *c, struct task_entry *t, bool with_tokens) {
     struct buf *out = cmd_json(c, 202);
-    task_write(&t->t, with_tokens, out);
+    task_entry_write(e, t, with_tokens, out);
     if (with_tokens) {
         token_member(e, out, "token", TOKEN_WATCH, &t->t, task_watch_gen(t));
         if (!t->t.queue) {
@@ -319,7 +319,7 @@ void cmd_task_seen(struct engine *e, struct cmd *c) {
 
 static void answer_bound(struct engine *e, struct cmd *c, struct task_entry *t) {
     struct buf *out = cmd_json(c, 200);
-    task_write(&t->t, true, out);
+    task_entry_write(e, t, true, out);
     token_member(e, out, "token", TOKEN_WATCH, &t->t, task_watch_gen(t));
     buf_char(out, '}');
     c->answer.etag = t->t.version;

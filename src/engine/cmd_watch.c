@@ -226,14 +226,14 @@ static void refill_states(struct refill *r) {
     struct gone_entry *g;
     if (r->ch->t) {
         if (in_page(r, r->ch->t->t.change_seq)) {
-            task_event(r->ch->t, r->ch->t->t.change_seq, &r->text);
+            task_event(r->e, r->ch->t, r->ch->t->t.change_seq, &r->text);
             refill_add(r, FRAME_STATE, r->ch->t->t.change_seq, r->ch->t->t.id, "task");
         }
         return;
     }
     TAILQ_FOREACH (t, &r->s->by_change, by_change) {
         if (in_page(r, t->t.change_seq)) {
-            task_event(t, t->t.change_seq, &r->text);
+            task_event(r->e, t, t->t.change_seq, &r->text);
             refill_add(r, FRAME_STATE, t->t.change_seq, t->t.id, "task");
         }
     }

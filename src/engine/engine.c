@@ -319,9 +319,14 @@ void engine_at(struct engine *e, int64_t now_ms) {
     e->now = now_ms > e->now ? now_ms : e->now;
 }
 
+static void start_go_on(struct engine *e);
+
 void engine_run(struct engine *e, int64_t now_ms) {
     engine_at(e, now_ms);
     wheel_run(&e->wheel, e->now, 256, e);
+    if (engine_load_piece(e)) {
+        start_go_on(e);
+    }
     run_ready(e);
     run_behind(e);
     engine_flush(e);
@@ -329,7 +334,7 @@ void engine_run(struct engine *e, int64_t now_ms) {
 }
 
 int64_t engine_next(const struct engine *e) {
-    return TAILQ_EMPTY(&e->behind) && TAILQ_EMPTY(&e->ready) ? wheel_next(&e->wheel) : e->now;
+    return TAILQ_EMPTY(&e->behind) && TAILQ_EMPTY(&e->ready) && TAILQ_EMPTY(&e->pieces) ? wheel_next(&e->wheel) : e->now;
 }
 
 /* ---- timers of the whole ---- */
@@ -353,7 +358,8 @@ static void soft_is_due(struct timer *t, int64_t now_ms, void *arg) {
 
 static void due_is_due(struct timer *t, int64_t now_ms, void *arg) {
     struct engine *e = arg;
-    if (!e->due_under_way && e->state == ENGINE_SERVING && !e->dead) {
+    sessions_load_due(e);
+    if (!e->due_under_way && e->due_at == e->due_count && e->state == ENGINE_SERVING && !e->dead) {
         struct store_query *q = query_create(STORE_DUE, QUERY_DUE, NULL);
         q->time = now_ms;
         q->limit = ENGINE_DUE_LIMIT;
@@ -361,17 +367,6 @@ static void due_is_due(struct timer *t, int64_t now_ms, void *arg) {
         query_send(e, q);
     }
     wheel_set(&e->wheel, t, now_ms + ENGINE_DUE_MS, due_is_due);
-}
-
-static void forget_is_due(struct timer *t, int64_t now_ms, void *arg) {
-    struct engine *e = arg;
-    if (e->state == ENGINE_SERVING && !e->dead) {
-        struct store_op *op = batch_op(e, STORE_FORGET);
-        op->number = (uint64_t) now_ms;
-        op->number2 = (uint64_t) e->o->tombstone_ttl;
-    }
-    int64_t soonest = e->o->tombstone_ttl < e->o->idempotency_ttl ? e->o->tombstone_ttl : e->o->idempotency_ttl;
-    wheel_set(&e->wheel, t, now_ms + (soonest < ENGINE_FORGET_MS ? soonest : ENGINE_FORGET_MS), forget_is_due);
 }
 
 void task_soft(struct engine *e, struct task_entry *t) {
@@ -407,6 +402,7 @@ struct engine *engine_create(const struct engine_config *config, int64_t now_ms)
     e->ids.random_arg = config->random_arg;
     e->open = batch_create(1);
     TAILQ_INIT(&e->behind);
+    TAILQ_INIT(&e->pieces);
     TAILQ_INIT(&e->recent_order);
     TAILQ_INIT(&e->dirty_tasks);
     TAILQ_INIT(&e->soft_tasks);
@@ -436,8 +432,15 @@ void engine_mark(struct engine *e) {
 static void engine_serve(struct engine *e) {
     e->state = ENGINE_SERVING;
     wheel_set(&e->wheel, &e->due_timer, e->now + ENGINE_DUE_MS, due_is_due);
-    wheel_set(&e->wheel, &e->forget_timer, e->now + ENGINE_FORGET_MS / 60, forget_is_due);
+    wheel_set(&e->wheel, &e->forget_timer, e->now + ENGINE_FORGET_MS / 60, sweep_forget);
     cmd_wake(e, &e->held);
+}
+
+/* A session was loaded. */
+static void start_go_on(struct engine *e) {
+    if (e->state == ENGINE_LOADING && e->loads_left == 0) {
+        engine_serve(e);
+    }
 }
 
 static void started(struct engine *e, struct store_query *q) {
@@ -461,6 +464,7 @@ static void started(struct engine *e, struct store_query *q) {
         }
     }
     engine_mark(e);
+    slots_from_row(e, q->slots);
     for (size_t i = 0; i < q->kind_count; i++) {
         kind_from_row(e, &q->kinds[i]);
     }
@@ -478,15 +482,17 @@ static void due_found(struct engine *e, struct store_query *q) {
     if (q->ret_id_count == ENGINE_DUE_LIMIT || q->task_count == ENGINE_DUE_LIMIT) {
         wheel_set(&e->wheel, &e->due_timer, e->now + ENGINE_DUE_MORE_MS, due_is_due); /* there is more */
     }
+    e->due_at = e->due_count = 0;
     for (size_t i = 0; q->result == STORE_OK && i < q->ret_id_count + q->task_count; i++) {
         struct id id = i < q->ret_id_count ? q->ret_ids[i] : q->tasks[i - q->ret_id_count].session;
         struct session_entry *s = session_resident(e, id);
         if (!s) {
-            session_load(e, id, false); /* its timers do the rest */
+            e->due[e->due_count++] = id;
         } else if (i < q->ret_id_count && s->due_written && s->due_written <= q->time) {
             session_soft(e, s);
         }
     }
+    sessions_load_due(e);
 }
 
 void engine_query_done(struct engine *e, struct store_query *q) {
@@ -496,10 +502,10 @@ void engine_query_done(struct engine *e, struct store_query *q) {
     case QUERY_START: started(e, q); break;
     case QUERY_DUE: due_found(e, q); break;
     case QUERY_LOAD:
-        engine_loaded(e, q);
-        if (e->state == ENGINE_LOADING && e->loads_left == 0) {
-            engine_serve(e);
+        if (!engine_loaded(e, q)) {
+            return;
         }
+        start_go_on(e);
         break;
     case QUERY_CMD:
         if (c) {
@@ -562,7 +568,7 @@ void engine_destroy(struct engine *e) {
     HASH_ITER (hh, e->loads, l, l2) {
         free_list(e, &l->waiters);
         HASH_DELETE(hh, e->loads, l);
-        mem_free(l);
+        load_free(l);
     }
     struct idempotency *i, *i2;
     HASH_ITER (hh, e->idempotency, i, i2) {
@@ -603,6 +609,7 @@ void engine_destroy(struct engine *e) {
     look_ups_drop(e);
     batch_destroy(e->open);
     batch_destroy(e->inflight);
+    batch_destroy(e->spare);
     buf_fini(&e->scratch);
     mem_free(e);
 }

@@ -42,12 +42,17 @@ enum cursor_is cursor_parse(const struct engine *e, enum id_kind kind, struct id
 
 /* ---- events as text ---- */
 
-void task_event(struct task_entry *t, uint64_t seq, struct buf *out) {
+void task_entry_write(struct engine *e, struct task_entry *t, bool open, struct buf *out) {
+    task_estimate(e, t);
+    task_write(&t->t, open, out);
+}
+
+void task_event(struct engine *e, struct task_entry *t, uint64_t seq, struct buf *out) {
     buf_puts(out, "{\"seq\":");
     buf_u64(out, seq);
     buf_puts(out, ",\"task\":");
     size_t from = out->len;
-    task_write(&t->t, false, out);
+    task_entry_write(e, t, false, out);
     for (size_t i = from; i < out->len; i++) { /* opaque values may hold line breaks between their tokens: an event is one line */
         if (out->data[i] == '\n' || out->data[i] == '\r') {
             out->data[i] = ' ';
@@ -121,22 +126,28 @@ void feed_task_changed(struct engine *e, struct task_entry *t, bool output_only)
     }
     struct fan of_session = {0}, of_task = {0};
     struct channel *ch;
-    struct buf text = {0};
+    struct buf *text = &e->scratch;
     uint64_t seq = output_only ? t->t.version : t->t.change_seq;
-    task_event(t, seq, &text);
+    buf_clear(text);
+    task_event(e, t, seq, text);
+    if (text->failed) { /* there is no memory: they are served from the order of changes */
+        LIST_FOREACH (ch, &s->channels, of_object) {
+            channel_fall_behind(e, ch, ch->sent);
+        }
+        return;
+    }
     LIST_FOREACH (ch, &s->channels, of_object) {
         if (!ch->behind && (ch->kind == CHANNEL_SESSION || !output_only)) {
-            fan_out(e, ch, &of_session, FRAME_STATE, s->pending, seq, t->t.id, "task", buf_view(&text));
+            fan_out(e, ch, &of_session, FRAME_STATE, s->pending, seq, t->t.id, "task", buf_view(text));
         }
     }
     LIST_FOREACH (ch, &t->channels, of_object) {
         if (!output_only) {
-            fan_out(e, ch, &of_task, FRAME_STATE, s->pending, seq, t->t.id, "task", buf_view(&text));
+            fan_out(e, ch, &of_task, FRAME_STATE, s->pending, seq, t->t.id, "task", buf_view(text));
         }
     }
     frame_unref(of_session.frame);
     frame_unref(of_task.frame);
-    buf_fini(&text);
 }
 
 void feed_output(struct engine *e, struct task_entry *t, uint64_t seq, uint64_t offset, struct str data) {
@@ -267,7 +278,7 @@ void channel_pump(struct engine *e, struct channel *ch) {
             g = TAILQ_NEXT(g, link);
         } else {
             struct task_entry *t = ch->at;
-            task_event(t, t->t.version, &text);
+            task_event(e, t, t->t.version, &text);
             ch->sent = t->t.version;
             ch->at = TAILQ_NEXT(t, by_version);
             send_frame(e, ch, s->pending, feed_frame(e, FRAME_STATE, ch, t->t.version, t->t.id, "task", buf_view(&text)));

@@ -7,6 +7,7 @@
  *   rows.c       rows to entries and back
  *   change.c     every change of a task: numbers, feeds, counts, clocks
  *   life.c       the ends, moves and users of sessions
+ *   sweep.c      how much of what is over goes with a batch
  *   feed.c       channels to the loops: frames, catching up, cuts
  *   queue.c      queues and their waiting claims
  *   auth.c       who is it, is it alive, whose is it
@@ -18,6 +19,7 @@
 #define BOWLINE_ENGINE_INTERNAL_H
 
 #include "base/hash.h"
+#include "base/times.h"
 #include "domain/session.h"
 #include "domain/task.h"
 #include "domain/token.h"
@@ -25,14 +27,22 @@
 
 #ifdef ENGINE_TINY /* the simulation: every edge is near */
 #define ENGINE_RESERVE 24
+#define ENGINE_SLOTS 3
 #define ENGINE_DUE_LIMIT 4
+#define ENGINE_SWEEP_MOST 12
+#define ENGINE_LOAD_PIECE 2
+#define ENGINE_SWEEP_LARGE 8
 #define ENGINE_PUMP 2
 #define ENGINE_OUTPUT_NUMBER 32
 #define ENGINE_REFILL_BYTES 128
 #define ENGINE_REFILL_EVENTS 3
 #else
 #define ENGINE_RESERVE 4096 /* numbers a session reserves ahead in storage */
+#define ENGINE_SLOTS 65536  /* numbers of slots reserved ahead */
 #define ENGINE_DUE_LIMIT 50
+#define ENGINE_LOAD_PIECE 250      /* tasks of a session that are made of their rows in one pass */
+#define ENGINE_SWEEP_MOST 200      /* rows that the sweep takes away with one batch */
+#define ENGINE_SWEEP_LARGE 65536   /* bytes of a task's input, result and output that are not taken away together with it */
 #define ENGINE_PUMP 64             /* frames per step to a channel that is catching up */
 #define ENGINE_OUTPUT_NUMBER 65536 /* bytes of output that share a number */
 #define ENGINE_REFILL_BYTES 65536
@@ -41,12 +51,16 @@
 #define ENGINE_SOFT_MS 180         /* progress and touches reach the open batch within */
 #define ENGINE_DUE_MS 500          /* pause between two looks at what is due among what is not in memory */
 #define ENGINE_DUE_MORE_MS 20      /* the pause when there was more than that */
+#define ENGINE_DUE_LOADS 8         /* sessions loaded for it at the same time: others have look-ups too */
+#define ENGINE_DUE_AHEAD_MS 500    /* and none while the sweep is behind by that much */
 #define ENGINE_EVICT_MS 15000      /* a session that nobody needs stays this long */
 #define ENGINE_LOOK_MS 10000       /* that a look-up found nothing counts so long; less than ENGINE_EVICT_MS */
 #define ENGINE_OUTPUT_SHOW_MS 1000 /* a task event for output at most this often */
 #define ENGINE_FORGET_MS 60000
-#define ENGINE_SWEEP 50   /* tasks that expire with one batch */
-#define ENGINE_SWEEP_MS 5 /* the others try again after */
+#define ENGINE_SWEEP_LEAST 8        /* rows with one batch, however long they take */
+#define ENGINE_SWEEP_US 4000        /* what they should take at most */
+#define ENGINE_SWEEP_FORGET_US 3000 /* and STORE_FORGET */
+#define ENGINE_SWEEP_MS 5           /* what finds no room tries again after */
 
 struct task_entry;
 struct session_entry;
@@ -92,7 +106,11 @@ struct task_entry {
     TAILQ_ENTRY(task_entry) by_version, by_change; /* session_entry.by_version, .by_change */
     TAILQ_ENTRY(task_entry) of_dirty;              /* engine.dirty_tasks or engine.soft_tasks */
     enum dirt { CLEAN, SOFT, DIRTY } dirt;
+    uint64_t slot;     /* of its progress in the store; 0 as long as it has had no attempt */
+    bool row_stale;    /* more has changed than its progress can say */
+    bool has_progress; /* there is something in its slot, perhaps older than its row */
     bool counted_ended;
+    bool eta_due; /* t.eta_s is of an earlier change */
     struct timer timer;
     struct cmd_list waiters;
     struct channel_list channels;
@@ -100,6 +118,7 @@ struct task_entry {
     int64_t unwatched_since;
     int64_t output_shown_at; /* when output last made a task event */
     bool output_unshown;
+    struct kind *kind;   /* found when it is first needed; kinds stay */
     struct queue *queue; /* set while it is unfinished and has one */
     size_t queue_at;     /* its place in the heap, from 1; 0: not in it */
     bool queue_running;  /* counted as running there */
@@ -114,6 +133,7 @@ struct session_entry {
     uint64_t reserved_written; /* as its row says that was last put into a batch */
     uint64_t gone_floor;
     uint64_t pending; /* newest batch that holds a durable change of this session */
+    uint64_t touched; /* newest batch that holds a task's progress of this session */
     struct task_list by_version, by_change;
     struct gone_list gone;
     unsigned gone_count, unfinished, ended;
@@ -207,8 +227,16 @@ struct load {
     uint64_t stamp; /* engine.look_clock when it was asked */
     int64_t asked_at;
     bool reload; /* of a session that was thrown away */
+    bool due;    /* counted in engine.due_loads */
+    struct {
+        struct store_query *query; /* a session of many tasks: they are made of their rows a piece at a time */
+        struct task *tasks;
+        size_t count, at;       /* tasks made, rows used */
+        TAILQ_ENTRY(load) link; /* engine.pieces */
+    } piece;
     UT_hash_handle hh;
 };
+TAILQ_HEAD(load_list, load);
 
 /* A row that became durable and left memory: a look-up for it that was asked before may have missed both. */
 struct recent {
@@ -240,7 +268,9 @@ struct batch {
         uint64_t reserved;
     } * touched;
     size_t touched_count, touched_cap;
-    unsigned expired; /* tasks that expire with it: at most ENGINE_SWEEP, so that no sweep makes a long commit */
+    unsigned roomy;      /* how often in a row it was used that had far more memory than it needed */
+    unsigned swept;      /* ops that take away what is over */
+    unsigned sweep_cost; /* rows that they are about: limited, so that no sweep makes a long commit */
 };
 
 struct engine {
@@ -262,6 +292,7 @@ struct engine {
     struct session_entry *sessions;
     struct session_entry *sessions_by_key;
     struct task_entry *tasks;
+    struct task_entry *found; /* the task that was looked up last: often it is looked up again at once */
     struct user *users;
     struct queue *queues;
     struct kind *kinds;
@@ -269,23 +300,30 @@ struct engine {
     struct old_key *old_keys;
     struct idempotency *idempotency;
     struct load *loads;
+    struct load_list pieces; /* those that go on in the next pass */
     struct channel *channels;
     uint64_t channel_numbers;
     unsigned detached; /* channels whose session was thrown away and is being loaded again */
     struct behind_list behind;
 
-    struct batch *open, *inflight;
+    struct batch *open, *inflight, *spare;
     uint64_t durable;
-    uint64_t marked;       /* the batch that names the epoch and says that this run has not stopped cleanly */
-    uint64_t look_clock;   /* rises with each look-up asked and each row that left memory */
-    uint64_t looks_failed; /* look-ups asked before count no more if they found nothing: a batch has failed since */
+    uint64_t slot, slots_reserved; /* the last that was given to a task, and the bound in storage; no slot is given twice */
+    uint64_t marked;               /* the batch that names the epoch and says that this run has not stopped cleanly */
+    uint64_t look_clock;           /* rises with each look-up asked and each row that left memory */
+    uint64_t looks_failed;         /* look-ups asked before count no more if they found nothing: a batch has failed since */
     struct recent *recent;
     struct recent_list recent_order;
     unsigned queries; /* with the store */
     struct task_list dirty_tasks, soft_tasks;
     struct session_list dirty_sessions, soft_sessions;
     struct timer soft_timer, due_timer, forget_timer;
+    unsigned sweep_room;  /* rows for the sweep in one batch: fewer if they take long */
+    unsigned sweep_turns; /* rows that try again at */
+    int64_t sweep_turn;   /* the last turn of those that found no room */
     bool due_under_way, kinds_dirty;
+    struct id due[2 * ENGINE_DUE_LIMIT];   /* sessions to be loaded since something in them is due */
+    unsigned due_at, due_count, due_loads; /* the next of them, and how many are on their way */
 
     int64_t waits_end;     /* no command waits beyond it */
     struct cmd_list ready; /* to be run again in this pass */
@@ -293,7 +331,8 @@ struct engine {
     struct buf scratch;
 
     struct {
-        uint64_t commands, changes, reports, batches, batch_ops, batch_failures, frames, loads, evictions, created, ended[TASK_STATES];
+        uint64_t commands, changes, reports, batches, batch_ops, batch_failures, frames, loads, evictions, created, swept, ended[TASK_STATES];
+        struct times batch_times, sweep_times;
     } counts;
 };
 
@@ -341,8 +380,11 @@ enum found look_up(struct engine *e, struct cmd *c, enum look_up what, const voi
 struct session_entry *session_resident(struct engine *e, struct id id);
 struct task_entry *task_resident(struct engine *e, struct id id);
 void session_load(struct engine *e, struct id id, bool reload);
+void sessions_load_due(struct engine *e);                              /* the next of engine.due */
 bool session_reloading(struct engine *e, struct cmd *c, struct id id); /* it was thrown away and is not back yet: the command waits for it */
-void engine_loaded(struct engine *e, struct store_query *q);
+bool engine_loaded(struct engine *e, struct store_query *q);           /* false: it keeps the query and goes on with it in the next passes */
+bool engine_load_piece(struct engine *e);                              /* of the first of those; true: it is done */
+void load_free(struct load *l);
 void session_drop(struct engine *e, struct session_entry *s); /* out of memory, whatever its state; channels stay */
 void session_maybe_evict(struct engine *e, struct session_entry *s);
 void session_key_hash(const struct engine *e, unsigned set, struct str key, uint8_t out[32]);
@@ -355,9 +397,14 @@ enum found cmd_query(struct engine *e, struct cmd *c, struct store_query *q); /*
 /* rows.c */
 struct session_entry *session_entry_create(struct engine *e, struct session *s);
 struct task_entry *task_entry_create(struct engine *e, struct session_entry *s, struct task *t);
-struct session_entry *session_from_rows(struct engine *e, const struct store_query *q, bool reload);
+bool task_from_row(struct engine *e, const struct task_row *row, struct task *ret);
+/* tasks: made of the rows; they are the session's from then on. */
+struct session_entry *session_from_rows(struct engine *e, const struct store_query *q, struct task *tasks, size_t count, bool reload);
 void session_row_put(struct engine *e, struct session_entry *s);
-void task_row_put(struct engine *e, struct task_entry *t);
+void task_row_put(struct engine *e, struct task_entry *t); /* its row, or that of its progress where nothing else has changed */
+void progress_row_drop(struct engine *e, struct task_entry *t);
+void slots_from_row(struct engine *e, struct str value);
+int task_of_row(const struct task_row *row, struct task *ret) MUST_CHECK; /* 0 or -1; ret is to be task_fini'd in any case */
 void kind_row_put(struct engine *e, struct kind *k);
 void kind_from_row(struct engine *e, const struct kind_row *row);
 int64_t session_due_at(const struct engine *e, const struct session_entry *s);
@@ -377,6 +424,7 @@ void gone_trim(struct engine *e, struct session_entry *s);                      
 void gone_add(struct engine *e, struct session_entry *s, struct id task, enum gone_reason reason);
 void task_cancel(struct engine *e, struct task_entry *t, struct str reason);
 struct kind *kind_of(struct engine *e, const char *name);
+void task_estimate(struct engine *e, struct task_entry *t); /* brings t.eta_s up to date */
 
 /* life.c */
 void session_touch(struct engine *e, struct session_entry *s, bool explicit_touch);
@@ -425,7 +473,8 @@ void output_event(struct id task, uint64_t seq, uint64_t offset, struct str data
 void gone_event(const struct gone_entry *g, struct buf *out);
 struct frame *feed_frame(struct engine *e, enum frame_kind kind, const struct channel *ch, uint64_t seq, struct id key, const char *event,
                          struct str data);
-void task_event(struct task_entry *t, uint64_t seq, struct buf *out);
+void task_event(struct engine *e, struct task_entry *t, uint64_t seq, struct buf *out);
+void task_entry_write(struct engine *e, struct task_entry *t, bool open, struct buf *out); /* as task_write, with what is estimated */
 
 /* queue.c */
 struct queue *queue_of(struct engine *e, struct str name); /* makes it */
@@ -434,6 +483,16 @@ void queue_update(struct engine *e, struct task_entry *t); /* after any change: 
 void queue_leave(struct engine *e, struct task_entry *t);
 struct task_entry *queue_take(struct engine *e, struct queue *q); /* the first that is ready, or NULL */
 void queue_serve(struct engine *e, struct queue *q);              /* wakes as many waiting claims as there are tasks ready */
+
+/* sweep.c */
+#define SWEEP_TASK 4 /* rows, about */
+#define SWEEP_SESSION(s) (2 + (s)->gone_count / 8)
+bool sweep_may(struct engine *e, unsigned rows);          /* there is room in the open batch, and it is taken */
+int64_t sweep_turn(struct engine *e, unsigned rows);      /* when to try again */
+void sweep_mark(struct engine *e, size_t from);           /* the open batch's ops from there on take away what is over */
+void sweep_done(struct engine *e, const struct batch *b); /* it was committed */
+void sweep_forget_soon(struct engine *e);                 /* there is something for STORE_FORGET */
+timer_fn sweep_forget;
 
 /* auth.c: FOUND; PARKED; ABSENT means that it has been answered */
 enum found authenticate(struct engine *e, struct cmd *c);
@@ -460,8 +519,8 @@ cmd_handler cmd_session_create, cmd_session_open, cmd_session_get, cmd_session_t
     cmd_session_list;
 cmd_handler cmd_task_create, cmd_task_start, cmd_task_get, cmd_task_result, cmd_task_output, cmd_task_input, cmd_task_cancel, cmd_task_answer,
     cmd_task_seen, cmd_task_bind;
-cmd_handler cmd_task_token, cmd_task_delete, cmd_task_list, cmd_task_control, cmd_task_report, cmd_report_lines, cmd_report_open, cmd_queue_claim, cmd_queue_release,
-    cmd_queue_list;
+cmd_handler cmd_task_token, cmd_task_delete, cmd_task_list, cmd_task_control, cmd_task_report, cmd_report_lines, cmd_report_open, cmd_queue_claim,
+    cmd_queue_release, cmd_queue_list;
 cmd_handler cmd_watch, cmd_watch_refill, cmd_auth;
 void session_answer(struct engine *e, struct cmd *c, struct session_entry *s, int status, bool with_token);
 void task_answer_to(struct engine *e, struct cmd *c, struct task_entry *t, int status);

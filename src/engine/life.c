@@ -341,6 +341,7 @@ static void end_by_itself(struct engine *e, struct session_entry *s, enum end_re
 static void session_forget(struct engine *e, struct session_entry *s) {
     struct store_op *op = batch_op(e, STORE_DELETE_SESSION);
     op->id = s->s.id;
+    sweep_mark(e, e->open->b.count - 1);
     session_pend(e, s);
     session_drop(e, s);
 }
@@ -369,7 +370,11 @@ static void session_timer(struct timer *t, int64_t now_ms, void *arg) {
     } else {
         int64_t due = session_due_at(e, s);
         if (due && due <= now_ms && s->pending <= e->durable && !s->watchers) {
-            session_forget(e, s);
+            if (sweep_may(e, SWEEP_SESSION(s))) {
+                session_forget(e, s);
+            } else {
+                wheel_set(&e->wheel, &s->timer, sweep_turn(e, SWEEP_SESSION(s)), session_timer);
+            }
             return;
         }
     }
@@ -394,7 +399,7 @@ void session_rearm(struct engine *e, struct session_entry *s) {
         at = look;
     }
     if (session_is_crowded(e, s)) {
-        at = e->now + 1;
+        at = e->now + ENGINE_SWEEP_MS;
     }
     wheel_set(&e->wheel, &s->timer, at, session_timer);
 }

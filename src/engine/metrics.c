@@ -28,6 +28,9 @@ void engine_metrics(struct engine *e, struct buf *out) {
     counter(out, "store_batches", "Batches given to the store.", e->counts.batches);
     counter(out, "store_operations", "Row operations in them.", e->counts.batch_ops);
     counter(out, "store_batch_failures", "Batches that failed.", e->counts.batch_failures);
+    counter(out, "swept_rows", "Row operations that took away what was over.", e->counts.swept);
+    times_write(&e->counts.batch_times, "store_batch", "How long batches took from when they were given to the store until they were durable.", out);
+    times_write(&e->counts.sweep_times, "sweep", "How long taking away what is over took within a batch.", out);
     counter(out, "store_lookups", "Sessions and keys looked up in the store.", e->counts.loads);
     counter(out, "sessions_let_go", "Sessions that left memory.", e->counts.evictions);
     buf_puts(out, "# TYPE bowline_tasks_ended counter\n# HELP bowline_tasks_ended Tasks that have ended, by state.\n");

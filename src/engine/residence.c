@@ -40,8 +40,11 @@ struct session_entry *session_resident(struct engine *e, struct id id) {
 }
 
 struct task_entry *task_resident(struct engine *e, struct id id) {
-    struct task_entry *t;
-    HASH_FIND(hh, e->tasks, &id, sizeof(id), t);
+    struct task_entry *t = e->found;
+    if (!t || !id_eq(t->t.id, id)) {
+        HASH_FIND(hh, e->tasks, &id, sizeof(id), t);
+        e->found = t;
+    }
     return t;
 }
 
@@ -64,7 +67,7 @@ static const enum store_query_type look_up_query[] = {
     [LOOK_IDEMPOTENCY] = STORE_FIND_IDEMPOTENCY,
 };
 
-static struct load *load_begin(struct engine *e, enum look_up what, const void *key, size_t len) {
+static struct load *load_begin(struct engine *e, enum look_up what, const void *key, size_t len, bool patient) {
     struct load_key k = load_key_of(what, key, len);
     struct load *l;
     HASH_FIND(hh, e->loads, &k, sizeof(k), l);
@@ -80,6 +83,7 @@ static struct load *load_begin(struct engine *e, enum look_up what, const void *
     struct store_query *q = query_create(look_up_query[what], QUERY_LOAD, l);
     q->time = e->now;
     q->limit = 1000;
+    q->patient = patient;
     if (what == LOOK_SESSION || what == LOOK_TASK) {
         memcpy(&q->id, key, sizeof(q->id));
     } else {
@@ -139,7 +143,7 @@ enum found look_up(struct engine *e, struct cmd *c, enum look_up what, const voi
             return ABSENT;
         }
     }
-    cmd_park(c, &load_begin(e, what, key, len)->waiters);
+    cmd_park(c, &load_begin(e, what, key, len, false)->waiters);
     return PARKED;
 }
 
@@ -224,15 +228,27 @@ enum found find_user(struct engine *e, struct cmd *c, struct str name, struct us
         *ret = u;
         return FOUND;
     }
-    cmd_park(c, &load_begin(e, LOOK_USER, name.p, name.len)->waiters);
+    cmd_park(c, &load_begin(e, LOOK_USER, name.p, name.len, false)->waiters);
     return PARKED;
 }
 
 /* ---- what came back ---- */
 
 void session_load(struct engine *e, struct id id, bool reload) {
-    struct load *l = load_begin(e, LOOK_SESSION, &id, sizeof(id));
+    struct load *l = load_begin(e, LOOK_SESSION, &id, sizeof(id), false);
     l->reload |= reload;
+}
+
+void sessions_load_due(struct engine *e) {
+    bool now = e->state == ENGINE_SERVING && !e->dead && e->sweep_turn <= e->now + ENGINE_DUE_AHEAD_MS;
+    while (now && e->due_at < e->due_count && e->due_loads < ENGINE_DUE_LOADS) {
+        struct id id = e->due[e->due_at++];
+        if (!session_resident(e, id)) { /* its timers do the rest */
+            struct load *l = load_begin(e, LOOK_SESSION, &id, sizeof(id), true);
+            e->due_loads += !l->due;
+            l->due = true;
+        }
+    }
 }
 
 bool session_reloading(struct engine *e, struct cmd *c, struct id id) {
@@ -258,13 +274,14 @@ static void take_session(struct engine *e, struct load *l, struct store_query *q
     struct id id;
     memcpy(&id, l->key.key, sizeof(id));
     if (q->found && !session_resident(e, id)) {
-        session_from_rows(e, q, l->reload);
+        session_from_rows(e, q, l->piece.tasks, l->piece.count, l->reload);
+        l->piece.count = 0;
     }
 }
 
 /* A look-up that found the name of a session: its waiters wait on for the session itself. */
 static void wait_on(struct engine *e, struct load *l, struct id session) {
-    struct cmd_list *next = session_resident(e, session) ? &e->ready : &load_begin(e, LOOK_SESSION, &session, sizeof(session))->waiters;
+    struct cmd_list *next = session_resident(e, session) ? &e->ready : &load_begin(e, LOOK_SESSION, &session, sizeof(session), false)->waiters;
     while (!TAILQ_EMPTY(&l->waiters)) {
         struct cmd *c = TAILQ_FIRST(&l->waiters);
         cmd_unpark(c);
@@ -331,8 +348,7 @@ static void load_failed(struct engine *e, struct load *l) {
     log_error("store_read_failed", "what=%d", l->key.what);
 }
 
-void engine_loaded(struct engine *e, struct store_query *q) {
-    struct load *l = q->owner;
+static void load_done(struct engine *e, struct load *l, struct store_query *q) {
     HASH_DELETE(hh, e->loads, l);
     if (q->result != STORE_OK) {
         load_failed(e, l);
@@ -352,7 +368,51 @@ void engine_loaded(struct engine *e, struct store_query *q) {
     if (l->key.what == LOOK_SESSION && e->state == ENGINE_LOADING && e->loads_left) {
         e->loads_left--;
     }
+    e->due_loads -= l->due;
+    sessions_load_due(e);
+    load_free(l);
+}
+
+void load_free(struct load *l) {
+    for (size_t i = 0; i < l->piece.count; i++) {
+        task_fini(&l->piece.tasks[i]);
+    }
+    mem_free(l->piece.tasks);
+    query_free(l->piece.query);
     mem_free(l);
+}
+
+/* True when all tasks are made of their rows. */
+static bool load_go_on(struct engine *e, struct load *l, struct store_query *q) {
+    size_t most = q->task_count - l->piece.at < ENGINE_LOAD_PIECE ? q->task_count : l->piece.at + ENGINE_LOAD_PIECE;
+    if (!l->piece.tasks && q->task_count) {
+        l->piece.tasks = mem_alloc(q->task_count * sizeof(*l->piece.tasks));
+    }
+    for (; l->piece.at < most; l->piece.at++) {
+        l->piece.count += task_from_row(e, &q->tasks[l->piece.at], &l->piece.tasks[l->piece.count]);
+    }
+    return l->piece.at == q->task_count;
+}
+
+bool engine_loaded(struct engine *e, struct store_query *q) {
+    struct load *l = q->owner;
+    if (l->key.what == LOOK_SESSION && q->result == STORE_OK && !load_go_on(e, l, q)) {
+        l->piece.query = q;
+        TAILQ_INSERT_TAIL(&e->pieces, l, piece.link);
+        return false;
+    }
+    load_done(e, l, q);
+    return true;
+}
+
+bool engine_load_piece(struct engine *e) {
+    struct load *l = TAILQ_FIRST(&e->pieces);
+    bool done = l && load_go_on(e, l, l->piece.query);
+    if (done) {
+        TAILQ_REMOVE(&e->pieces, l, piece.link);
+        load_done(e, l, l->piece.query);
+    }
+    return done;
 }
 
 /* ---- letting go ---- */

@@ -57,17 +57,48 @@ static void order_by_change(struct session_entry *s) {
     mem_free(all);
 }
 
-static bool task_from_row(struct engine *e, struct session_entry *s, const struct task_row *row) {
-    struct task t = {.id = row->id, .session = row->session, .state = (enum task_state) row->state, .version = row->version};
-    if (task_read_body(&t, row->body)) {
+static void take_text(char **at, struct str text) {
+    mem_free(*at);
+    *at = mem_strdup(text);
+}
+
+static void take_progress(struct task *t, const struct progress_row *p) {
+    t->version = t->change_seq = p->version;
+    t->updated_at = p->updated_at;
+    t->heard = p->heard;
+    t->stalled = p->stalled;
+    t->progress.has_current = p->has_current;
+    t->progress.current = p->current;
+    t->progress.has_total = p->has_total;
+    t->progress.total = p->total;
+    take_text(&t->progress.unit, p->unit);
+    take_text(&t->progress.message, p->message);
+    t->estimate.rate = p->rate;
+    t->eta_s = p->eta;
+}
+
+int task_of_row(const struct task_row *row, struct task *ret) {
+    *ret = (struct task){.id = row->id, .session = row->session, .state = (enum task_state) row->state, .version = row->version};
+    if (task_read_body(ret, row->body)) {
+        return -1;
+    }
+    ret->kind = mem_strdup(row->kind);
+    ret->queue = mem_strdup(row->queue);
+    if (row->progress && row->progress->version > row->version) {
+        take_progress(ret, row->progress);
+    }
+    return 0;
+}
+
+bool task_from_row(struct engine *e, const struct task_row *row, struct task *ret) {
+    struct task t;
+    if (task_of_row(row, &t)) {
         char id[ID_TEXT_LEN + 1];
         id_format(row->id, ID_TASK, id);
         log_error("store_bad_row", "task=%s", id);
         task_fini(&t);
         return false;
     }
-    t.kind = mem_strdup(row->kind);
-    t.queue = mem_strdup(row->queue);
     if (t.state == TASK_RUNNING) {
         t.heard_at = e->now; /* leases start anew, so that workers can come back */
     }
@@ -76,7 +107,7 @@ static bool task_from_row(struct engine *e, struct session_entry *s, const struc
     if (t.state == TASK_INPUT_REQUIRED) {
         estimate_pause(&t.estimate, e->now);
     }
-    task_entry_create(e, s, &t);
+    *ret = t;
     return true;
 }
 
@@ -119,7 +150,7 @@ static uint64_t newest_number(const struct session_entry *s) {
     return g && g->seq > newest ? g->seq : newest;
 }
 
-struct session_entry *session_from_rows(struct engine *e, const struct store_query *q, bool reload) {
+struct session_entry *session_from_rows(struct engine *e, const struct store_query *q, struct task *tasks, size_t count, bool reload) {
     struct session s;
     session_of_row(&q->sessions[0], &s);
     struct session_entry *se = session_entry_create(e, &s);
@@ -127,8 +158,14 @@ struct session_entry *session_from_rows(struct engine *e, const struct store_que
     se->gone_floor = q->sessions[0].gone_floor;
     se->active_written = s.active_at;
     se->due_written = q->sessions[0].due_at;
-    for (size_t i = 0; i < q->task_count; i++) {
-        task_from_row(e, se, &q->tasks[i]);
+    const struct task_row *row = q->tasks;
+    for (size_t i = 0; i < count; i++, row++) {
+        while (!id_eq(row->id, tasks[i].id)) {
+            row++; /* none was made of it */
+        }
+        struct task_entry *te = task_entry_create(e, se, &tasks[i]);
+        te->slot = row->slot;
+        te->has_progress = row->progress != NULL;
     }
     order_by_change(se);
     gone_from_rows(se, q);
@@ -188,7 +225,66 @@ void session_row_put(struct engine *e, struct session_entry *s) {
                                            .due_at = s->due_written};
 }
 
+void slots_from_row(struct engine *e, struct str value) {
+    e->slot = 0;
+    for (size_t i = 0; i < value.len; i++) {
+        e->slot = e->slot * 10 + (uint64_t) (value.p[i] - '0');
+    }
+    e->slots_reserved = e->slot;
+}
+
+static uint64_t slot_next(struct engine *e) {
+    if (e->slot == e->slots_reserved) {
+        e->slots_reserved += ENGINE_SLOTS;
+        struct buf *value = &e->scratch;
+        buf_clear(value);
+        buf_u64(value, e->slots_reserved);
+        struct store_op *op = batch_op(e, STORE_PUT_META);
+        op->name = STR("slots");
+        op->data = batch_text(e, buf_view(value));
+    }
+    return ++e->slot;
+}
+
+static void progress_row_put(struct engine *e, struct task_entry *t) {
+    const struct task *k = &t->t;
+    struct store_op *op = batch_op(e, STORE_PUT_PROGRESS);
+    op->row.progress = (struct progress_row){.slot = t->slot,
+                                             .task = k->id,
+                                             .version = k->version,
+                                             .updated_at = k->updated_at,
+                                             .heard = k->heard,
+                                             .stalled = k->stalled,
+                                             .has_current = k->progress.has_current,
+                                             .has_total = k->progress.has_total,
+                                             .current = k->progress.current,
+                                             .total = k->progress.total,
+                                             .rate = k->estimate.rate,
+                                             .eta = k->eta_s,
+                                             .unit = batch_text(e, str_of(k->progress.unit)),
+                                             .message = batch_text(e, str_of(k->progress.message))};
+    t->has_progress = true;
+}
+
+void progress_row_drop(struct engine *e, struct task_entry *t) {
+    if (t->has_progress) {
+        batch_op(e, STORE_DELETE_PROGRESS)->number = t->slot;
+        t->has_progress = false;
+    }
+}
+
 void task_row_put(struct engine *e, struct task_entry *t) {
+    task_estimate(e, t);
+    if (!t->row_stale && t->slot) {
+        progress_row_put(e, t);
+        return;
+    }
+    if (task_is_ended(&t->t)) {
+        progress_row_drop(e, t);
+        t->slot = 0;
+    } else if (t->t.attempt && !t->slot) {
+        t->slot = slot_next(e);
+    }
     struct buf *body = &e->scratch;
     buf_clear(body);
     task_write_body(&t->t, body);
@@ -198,6 +294,7 @@ void task_row_put(struct engine *e, struct task_entry *t) {
                                      .state = (uint8_t) t->t.state,
                                      .version = t->t.version,
                                      .due_at = task_is_ended(&t->t) ? t->t.expires_at : 0,
+                                     .slot = t->slot,
                                      .kind = batch_text(e, str_of(t->t.kind)),
                                      .queue = batch_text(e, str_of(t->t.queue)),
                                      .body = batch_text(e, buf_view(body))};

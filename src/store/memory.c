@@ -162,6 +162,10 @@ void memory_store_crash(struct store *base, uint32_t dice, void (*drop_batch)(st
     s->next = STORE_OK;
 }
 
+bool memory_store_is_tidy(struct store *base) {
+    return memory_rows_are_tidy(&memory_of(base)->rows);
+}
+
 void memory_store_set_sink(struct store *base, struct store_sink sink) {
     struct memory_store *s = memory_of(base);
     assert(!s->batch && TAILQ_EMPTY(&s->asked));

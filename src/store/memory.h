@@ -17,6 +17,8 @@ void memory_store_fail_next(struct store *s, enum store_result result);
  * they are freed with `drop`. The committed rows stay for the next engine.
  */
 void memory_store_crash(struct store *s, uint32_t dice, void (*drop_batch)(struct store_batch *), void (*drop_query)(struct store_query *));
+/* Whether each committed row of progress stands in the slot of an unfinished task whose it is, and no two tasks have the same slot: the engine leaves nothing else. */
+bool memory_store_is_tidy(struct store *s);
 /* Another engine takes over the committed rows. */
 void memory_store_set_sink(struct store *s, struct store_sink sink);
 

@@ -29,9 +29,20 @@ static bool push_id(struct store_query *q, struct id id) {
     return place;
 }
 
-static bool push_task(struct store_query *q, const struct task_row *from) {
+static bool push_task(const struct memory_rows *m, struct store_query *q, const struct task_row *from) {
     struct task_row *row = rows_push(&q->arena, q->tasks, q->task_count);
-    return row && rows_copy_task(&q->arena, from, row);
+    if (!row || !rows_copy_task(&q->arena, from, row)) {
+        return false;
+    }
+    if (!from->slot || from->state >= ROWS_TASK_ENDED) {
+        return true;
+    }
+    const struct store_op *op = memory_rows_find(m, &(struct store_op){.type = STORE_PUT_PROGRESS, .row.progress.slot = from->slot});
+    if (!op || !id_eq(op->row.progress.task, from->id)) {
+        return true;
+    }
+    row->progress = arena_alloc(&q->arena, sizeof(*row->progress));
+    return row->progress && rows_copy_progress(&q->arena, &op->row.progress, row->progress);
 }
 
 static bool push_session(struct store_query *q, const struct session_row *from) {
@@ -39,12 +50,41 @@ static bool push_session(struct store_query *q, const struct session_row *from) 
     return row && rows_copy_session(&q->arena, from, row);
 }
 
-/* ---- one session, one task, one key ---- */
-
-static int version_cmp(const void *left, const void *right) {
-    const struct task_row *a = left, *b = right;
-    return a->version != b->version ? (a->version > b->version) - (a->version < b->version) : id_cmp(a->id, b->id);
+static int slot_cmp(const void *left, const void *right) {
+    const uint64_t *a = left, *b = right;
+    return (*a > *b) - (*a < *b);
 }
+
+static bool slots_differ(const struct memory_rows *m) {
+    uint64_t *slots = mem_alloc(m->table[TABLE_TASKS].count * sizeof(*slots));
+    size_t count = 0;
+    bool differ = true;
+    for
+        each_row(m, TABLE_TASKS, i) {
+            slots[count] = task_at(m, i)->slot;
+            count += slots[count] != 0;
+        }
+    qsort(slots, count, sizeof(*slots), slot_cmp);
+    for (size_t i = 1; i < count; i++) {
+        differ = differ && slots[i - 1] != slots[i];
+    }
+    mem_free(slots);
+    return differ;
+}
+
+bool memory_rows_are_tidy(const struct memory_rows *m) {
+    for
+        each_row(m, TABLE_PROGRESS, i) {
+            const struct progress_row *p = &memory_row_at(m, TABLE_PROGRESS, i)->row.progress;
+            const struct store_op *op = memory_rows_find(m, &(struct store_op){.type = STORE_PUT_TASK, .row.task.id = p->task});
+            if (!op || op->row.task.slot != p->slot || op->row.task.state >= ROWS_TASK_ENDED) {
+                return false;
+            }
+        }
+    return slots_differ(m);
+}
+
+/* ---- one session, one task, one key ---- */
 
 static bool answer_session_gone(const struct memory_rows *m, struct store_query *q) {
     for
@@ -71,12 +111,10 @@ static bool answer_load_session(const struct memory_rows *m, struct store_query 
     for
         each_row(m, TABLE_TASKS, i) {
             if (ok && id_eq(task_at(m, i)->session, q->id)) {
-                ok = push_task(q, task_at(m, i));
+                ok = push_task(m, q, task_at(m, i));
             }
         }
-    if (ok && q->task_count) {
-        qsort(q->tasks, q->task_count, sizeof(q->tasks[0]), version_cmp);
-    }
+    rows_sort_tasks(q);
     return ok && answer_session_gone(m, q);
 }
 
@@ -193,7 +231,12 @@ static bool answer_due_tasks(const struct memory_rows *m, struct store_query *q,
     qsort(due, count, sizeof(*due), due_cmp);
     bool ok = true;
     for (size_t i = 0; i < count && i < q->limit && ok; i++) {
-        ok = push_task(q, &(struct task_row){.id = due[i].id, .session = due[i].session});
+        struct task_row *row = rows_push(&q->arena, q->tasks, q->task_count);
+        ok = row;
+        if (row) {
+            row->id = due[i].id;
+            row->session = due[i].session;
+        }
     }
     return ok;
 }
@@ -246,7 +289,8 @@ static bool answer_start(const struct memory_rows *m, struct store_query *q) {
                 return false;
             }
         }
-    return answer_unfinished(m, q) && copy_meta(m, q, STR("clean"), &q->clean) && copy_meta(m, q, STR("epoch"), &q->epoch);
+    return answer_unfinished(m, q) && copy_meta(m, q, STR("clean"), &q->clean) && copy_meta(m, q, STR("epoch"), &q->epoch) &&
+           copy_meta(m, q, STR("slots"), &q->slots);
 }
 
 /* ---- input, result, output ---- */
@@ -372,7 +416,7 @@ static bool answer_list_tasks(const struct memory_rows *m, struct store_query *q
     bool ok = true;
     for (size_t i = m->table[TABLE_TASKS].count; i-- > 0 && q->task_count < q->limit && ok;) {
         if (task_listed(m, q, task_at(m, i))) {
-            ok = push_task(q, task_at(m, i));
+            ok = push_task(m, q, task_at(m, i));
         }
     }
     return ok;

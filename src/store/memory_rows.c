@@ -16,6 +16,7 @@ static enum memory_table table_of(enum store_op_type type) {
     switch (type) {
     case STORE_PUT_SESSION: return TABLE_SESSIONS;
     case STORE_PUT_TASK: return TABLE_TASKS;
+    case STORE_PUT_PROGRESS: return TABLE_PROGRESS;
     case STORE_PUT_INPUT: return TABLE_INPUTS;
     case STORE_PUT_RESULT: return TABLE_RESULTS;
     case STORE_ADD_OUTPUT: return TABLE_OUTPUT;
@@ -39,6 +40,7 @@ static int key_cmp(const struct store_op *a, const struct store_op *b) {
     switch (a->type) {
     case STORE_PUT_SESSION: return id_cmp(a->row.session.id, b->row.session.id);
     case STORE_PUT_TASK: return id_cmp(a->row.task.id, b->row.task.id);
+    case STORE_PUT_PROGRESS: return (a->row.progress.slot > b->row.progress.slot) - (a->row.progress.slot < b->row.progress.slot);
     case STORE_PUT_INPUT:
     case STORE_PUT_RESULT: return id_cmp(a->id, b->id);
     case STORE_ADD_OUTPUT: return id_number_cmp(a->row.output.task, a->row.output.offset, b->row.output.task, b->row.output.offset);
@@ -277,6 +279,7 @@ static bool apply_op(struct journal *j, const struct store_op *op) {
         delete_gone(j, op->id, UINT64_MAX);
         return true;
     case STORE_DELETE_TASK: delete_task(j, op->id); return true;
+    case STORE_DELETE_PROGRESS: journal_remove(j, &(struct store_op){.type = STORE_PUT_PROGRESS, .row.progress.slot = op->number}); return true;
     case STORE_TRIM_OUTPUT: delete_output(j, op->id, op->number); return true;
     case STORE_DELETE_GONE: delete_gone(j, op->id, op->number); return true;
     case STORE_FORGET: forget(j, (int64_t) op->number, (int64_t) op->number2); return true;

@@ -10,6 +10,7 @@
 enum memory_table {
     TABLE_SESSIONS,
     TABLE_TASKS,
+    TABLE_PROGRESS,
     TABLE_INPUTS,
     TABLE_RESULTS,
     TABLE_OUTPUT,
@@ -39,6 +40,8 @@ void memory_rows_fini(struct memory_rows *m);
 bool memory_rows_apply(struct memory_rows *m, const struct store_op *ops, size_t count) MUST_CHECK;
 /* The op that holds the row with the key of `probe` (an op of the type that puts such rows, with its key filled in), or NULL. */
 const struct store_op *memory_rows_find(const struct memory_rows *m, const struct store_op *probe);
+/* As memory_store_is_tidy. */
+bool memory_rows_are_tidy(const struct memory_rows *m);
 /* Answers q from what is committed. */
 void memory_rows_answer(const struct memory_rows *m, struct store_query *q);
 

@@ -1,5 +1,7 @@
 #include "store/rows.h"
 
+#include <stdlib.h>
+
 bool rows_copy_str(struct arena *a, struct str from, struct str *ret_str) {
     *ret_str = arena_str(a, from);
     return ret_str->p || !from.p;
@@ -13,8 +15,14 @@ bool rows_copy_session(struct arena *a, const struct session_row *from, struct s
 
 bool rows_copy_task(struct arena *a, const struct task_row *from, struct task_row *ret_row) {
     *ret_row = *from;
+    ret_row->progress = NULL;
     return rows_copy_str(a, from->kind, &ret_row->kind) && rows_copy_str(a, from->queue, &ret_row->queue) &&
            rows_copy_str(a, from->body, &ret_row->body);
+}
+
+bool rows_copy_progress(struct arena *a, const struct progress_row *from, struct progress_row *ret_row) {
+    *ret_row = *from;
+    return rows_copy_str(a, from->unit, &ret_row->unit) && rows_copy_str(a, from->message, &ret_row->message);
 }
 
 bool rows_copy_output(struct arena *a, const struct output_row *from, struct output_row *ret_row) {
@@ -48,6 +56,7 @@ static bool copy_op_row(struct arena *a, const struct store_op *from, struct sto
     switch (from->type) {
     case STORE_PUT_SESSION: return rows_copy_session(a, &from->row.session, &ret_op->row.session);
     case STORE_PUT_TASK: return rows_copy_task(a, &from->row.task, &ret_op->row.task);
+    case STORE_PUT_PROGRESS: return rows_copy_progress(a, &from->row.progress, &ret_op->row.progress);
     case STORE_ADD_OUTPUT: return rows_copy_output(a, &from->row.output, &ret_op->row.output);
     case STORE_PUT_TOMBSTONE: return rows_copy_tombstone(a, &from->row.tombstone, &ret_op->row.tombstone);
     case STORE_PUT_IDEMPOTENCY: return rows_copy_idempotency(a, &from->row.idempotency, &ret_op->row.idempotency);
@@ -89,9 +98,25 @@ void rows_clear_answer(struct store_query *q) {
     q->output = NULL;
     q->blobs = NULL;
     q->kinds = NULL;
-    q->clean = q->epoch = STR_NONE;
+    q->clean = q->epoch = q->slots = STR_NONE;
     q->task_counts = NULL;
     q->ret_id_count = q->session_count = q->task_count = q->gone_count = q->output_count = q->blob_count = q->kind_count = 0;
+}
+
+static uint64_t task_version(const struct task_row *r) {
+    return r->progress && r->progress->version > r->version ? r->progress->version : r->version;
+}
+
+static int task_cmp(const void *left, const void *right) {
+    const struct task_row *a = left, *b = right;
+    uint64_t x = task_version(a), y = task_version(b);
+    return x != y ? (x > y) - (x < y) : id_cmp(a->id, b->id);
+}
+
+void rows_sort_tasks(struct store_query *q) {
+    if (q->task_count) {
+        qsort(q->tasks, q->task_count, sizeof(q->tasks[0]), task_cmp);
+    }
 }
 
 int rows_str_cmp(struct str a, struct str b) {

@@ -9,11 +9,13 @@
 
 #define ROWS_SESSION_ACTIVE 0 /* session_row.state */
 #define ROWS_TASK_ENDED 3     /* task_row.state: from here on the task has ended */
-#define ROWS_FORGET_MOST 500  /* rows of each sort that one STORE_FORGET deletes */
+#define ROWS_FORGET_MOST 500  /* rows of each sort that one STORE_FORGET deletes; of output pieces of ROWS_FORGET_OUTPUT */
+#define ROWS_FORGET_OUTPUT 8
 
 bool rows_copy_str(struct arena *a, struct str from, struct str *ret_str) MUST_CHECK;
 bool rows_copy_session(struct arena *a, const struct session_row *from, struct session_row *ret_row) MUST_CHECK;
 bool rows_copy_task(struct arena *a, const struct task_row *from, struct task_row *ret_row) MUST_CHECK;
+bool rows_copy_progress(struct arena *a, const struct progress_row *from, struct progress_row *ret_row) MUST_CHECK;
 bool rows_copy_output(struct arena *a, const struct output_row *from, struct output_row *ret_row) MUST_CHECK;
 bool rows_copy_tombstone(struct arena *a, const struct tombstone_row *from, struct tombstone_row *ret_row) MUST_CHECK;
 bool rows_copy_idempotency(struct arena *a, const struct idempotency_row *from, struct idempotency_row *ret_row) MUST_CHECK;
@@ -29,6 +31,9 @@ void *rows_reserve(struct arena *a, void *list, size_t count, size_t element_byt
 
 /* Takes back whatever stands in the answer: nothing found. The arena keeps its memory. */
 void rows_clear_answer(struct store_query *q);
+
+/* The answer's tasks by version, then by id. */
+void rows_sort_tasks(struct store_query *q);
 
 /* Bytes by memcmp, then by length; STR_NONE as empty. */
 int rows_str_cmp(struct str a, struct str b);

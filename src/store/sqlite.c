@@ -5,6 +5,7 @@
  */
 #include "store/sqlite_db.h"
 
+#include "base/clock.h"
 #include "base/mem.h"
 
 #include <assert.h>
@@ -35,6 +36,7 @@ struct sqlite_store {
     pthread_mutex_t mutex; /* over what follows */
     pthread_cond_t batch_came, query_came;
     struct store_batch *batch;
+    int64_t submitted_us; /* when it came */
     struct asked_list asked;
     bool closing;
 };
@@ -52,11 +54,11 @@ static struct store_batch *writer_wait(struct sqlite_store *s) {
 }
 
 static void writer_look_after_log(struct sqlite_store *s) {
-    enum writer_wish wish = writer_wish(&s->writer);
-    if (wish == WRITER_WANTS_CHECKPOINT) {
-        checkpointer_wake(&s->checkpointer);
-    } else if (wish == WRITER_WANTS_RESTART) {
-        writer_restart_log(&s->writer);
+    switch (writer_wish(&s->writer, s->checkpointer.busy)) {
+    case WRITER_WANTS_NOTHING: break;
+    case WRITER_WANTS_CHECKPOINT: checkpointer_wake(&s->checkpointer); break;
+    case WRITER_WANTS_REST: writer_copy_rest(&s->writer); break;
+    case WRITER_WANTS_RESTART: writer_restart_log(&s->writer); break;
     }
 }
 
@@ -65,6 +67,7 @@ static void *writer_main(void *arg) {
     struct store_batch *b;
     while ((b = writer_wait(s))) {
         b->result = writer_apply(&s->writer, b);
+        b->took_us = clock_us() - s->submitted_us;
         pthread_mutex_lock(&s->mutex);
         s->batch = NULL;
         pthread_mutex_unlock(&s->mutex);
@@ -114,6 +117,7 @@ static void sqlite_submit(struct store *base, struct store_batch *b) {
     pthread_mutex_lock(&s->mutex);
     assert(!s->batch && !s->closing);
     s->batch = b;
+    s->submitted_us = clock_us();
     pthread_cond_signal(&s->batch_came);
     pthread_mutex_unlock(&s->mutex);
 }
@@ -124,7 +128,15 @@ static void sqlite_query(struct store *base, struct store_query *q) {
     a->query = q;
     pthread_mutex_lock(&s->mutex);
     assert(!s->closing);
-    TAILQ_INSERT_TAIL(&s->asked, a, link);
+    struct asked *ahead = TAILQ_LAST(&s->asked, asked_list);
+    while (ahead && ahead->query->patient && !q->patient) {
+        ahead = TAILQ_PREV(ahead, asked_list, link);
+    }
+    if (ahead) {
+        TAILQ_INSERT_AFTER(&s->asked, ahead, a, link);
+    } else {
+        TAILQ_INSERT_HEAD(&s->asked, a, link);
+    }
     pthread_cond_signal(&s->query_came);
     pthread_mutex_unlock(&s->mutex);
 }
@@ -305,7 +317,7 @@ static int open_checkpointer(struct sqlite_store *s, const char *path) {
         rc = sqlite3_exec(db, "PRAGMA synchronous = FULL; PRAGMA wal_autocheckpoint = 0; SELECT count(*) FROM sqlite_schema", NULL, NULL, NULL);
     }
     if (rc == SQLITE_OK) {
-        checkpointer_init(&s->checkpointer, db, &s->writer.dead);
+        checkpointer_init(&s->checkpointer, db, &s->writer);
     } else {
         sqlite3_close(db);
     }

@@ -15,8 +15,7 @@ void sqlite_die(sqlite3 *db, const char *what, atomic_bool *dead) {
     log_error("store_dead", "what=%s error=\"fsync failed: %s\" errno=%d", what, sqlite3_errmsg(db), sqlite3_system_errno(db));
 }
 
-bool sqlite_checkpoint(sqlite3 *db, int mode, bool *failing, atomic_bool *dead) {
-    int rc = *dead ? SQLITE_ABORT : sqlite3_wal_checkpoint_v2(db, "main", mode, NULL, NULL);
+static bool checkpoint_said(sqlite3 *db, int rc, bool *failing, atomic_bool *dead) {
     if (*dead || (rc & 0xff) == SQLITE_BUSY) {
         return false; /* busy is no failure: later */
     }
@@ -27,6 +26,29 @@ bool sqlite_checkpoint(sqlite3 *db, int mode, bool *failing, atomic_bool *dead) 
     }
     *failing = rc != SQLITE_OK;
     return rc == SQLITE_OK;
+}
+
+bool sqlite_checkpoint(sqlite3 *db, int mode, bool *failing, atomic_bool *dead) {
+    int rc = *dead ? SQLITE_ABORT : sqlite3_wal_checkpoint_v2(db, "main", mode, NULL, NULL);
+    return checkpoint_said(db, rc, failing, dead);
+}
+
+/* SQLite syncs the database only with the last page of the log; what is synced here, that sync does not have to wait for. */
+static int checkpoint_sync(sqlite3 *db) {
+    sqlite3_file *f = NULL;
+    int rc = sqlite3_file_control(db, "main", SQLITE_FCNTL_FILE_POINTER, &f);
+    return rc == SQLITE_OK && f && f->pMethods ? f->pMethods->xSync(f, SQLITE_SYNC_NORMAL) : rc;
+}
+
+void sqlite_checkpoint_beside(sqlite3 *db, atomic_int *ret_copied, bool *failing, atomic_bool *dead) {
+    int pages = -1, copied = -1;
+    int rc = *dead ? SQLITE_ABORT : sqlite3_wal_checkpoint_v2(db, "main", SQLITE_CHECKPOINT_PASSIVE, &pages, &copied);
+    if (rc == SQLITE_OK && copied < pages) {
+        rc = checkpoint_sync(db);
+    }
+    if (checkpoint_said(db, rc, failing, dead) && copied >= 0) {
+        *ret_copied = copied;
+    }
 }
 
 static bool checkpointer_wait(struct checkpointer *c) {
@@ -43,13 +65,14 @@ static bool checkpointer_wait(struct checkpointer *c) {
 static void *checkpointer_main(void *arg) {
     struct checkpointer *c = arg;
     while (checkpointer_wait(c)) {
-        (void) sqlite_checkpoint(c->db, SQLITE_CHECKPOINT_PASSIVE, &c->failing, c->dead);
+        sqlite_checkpoint_beside(c->db, c->copied, &c->failing, c->dead);
+        c->busy = false;
     }
     return NULL;
 }
 
-void checkpointer_init(struct checkpointer *c, sqlite3 *db, atomic_bool *dead) {
-    *c = (struct checkpointer){.db = db, .dead = dead};
+void checkpointer_init(struct checkpointer *c, sqlite3 *db, struct writer *w) {
+    *c = (struct checkpointer){.db = db, .dead = &w->dead, .copied = &w->copied};
     pthread_mutex_init(&c->mutex, NULL);
     pthread_cond_init(&c->came, NULL);
 }
@@ -68,6 +91,7 @@ static void checkpointer_signal(struct checkpointer *c, bool *flag) {
 }
 
 void checkpointer_wake(struct checkpointer *c) {
+    c->busy = true;
     checkpointer_signal(c, &c->wanted);
 }
 

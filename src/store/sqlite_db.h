@@ -32,7 +32,8 @@ struct binder {
 
 struct binder bind_start(sqlite3_stmt *st); /* resets the statement */
 void bind_i64(struct binder *b, int64_t v);
-void bind_u64(struct binder *b, uint64_t v); /* what is past INT64_MAX counts as that */
+void bind_u64(struct binder *b, uint64_t v);                  /* what is past INT64_MAX counts as that */
+void bind_optional_num(struct binder *b, bool has, double v); /* NULL if it has not */
 void bind_id(struct binder *b, const struct id *id);
 void bind_optional_id(struct binder *b, const struct id *id); /* none as NULL */
 void bind_text(struct binder *b, struct str s);               /* none as NULL */
@@ -49,6 +50,7 @@ struct columns {
 
 int64_t column_i64(struct columns *c);
 uint64_t column_u64(struct columns *c);
+double column_num(struct columns *c, double none); /* none where it is NULL */
 struct id column_id(struct columns *c);
 struct str column_str(struct columns *c);
 bool column_is(sqlite3_stmt *st, int column, struct str s); /* whether the value is there and is s; copies nothing */
@@ -96,17 +98,20 @@ struct writer {
     atomic_bool dead; /* an fsync failed, here or in a checkpoint */
     bool failing;     /* the last batch failed, and that was said */
     bool checkpoint_failing;
-    int wal_pages;   /* in the log, as of the last commit */
-    int tried_pages; /* in the log when a checkpoint was last asked for */
+    int wal_pages;     /* in the log, as of the last commit */
+    int tried_pages;   /* in the log when a checkpoint was last asked for */
+    int rest_pages;    /* in the log when all of it was last copied for it to begin anew, which a reader prevented; or 0 */
+    atomic_int copied; /* pages of the log that are in the database as well, at least */
 };
 
-int writer_init(struct writer *w, sqlite3 *db) MUST_CHECK; /* takes db over, also on failure; SQLITE_OK */
-void writer_fini(struct writer *w);                        /* last checkpoint unless dead, close */
-enum store_result writer_apply(struct writer *w, const struct store_batch *b);
-/* What the log wants after a batch. */
-enum writer_wish { WRITER_WANTS_NOTHING, WRITER_WANTS_CHECKPOINT, WRITER_WANTS_RESTART };
-enum writer_wish writer_wish(struct writer *w); /* each time once, until it has grown further */
-void writer_restart_log(struct writer *w);      /* copies what is left of it and begins it anew, waiting shortly for readers */
+int writer_init(struct writer *w, sqlite3 *db) MUST_CHECK;               /* takes db over, also on failure; SQLITE_OK */
+void writer_fini(struct writer *w);                                      /* last checkpoint unless dead, close */
+enum store_result writer_apply(struct writer *w, struct store_batch *b); /* also fills in sweep_us and more */
+/* What the log wants after a batch; each time once. `copying`: a checkpoint is under way. */
+enum writer_wish { WRITER_WANTS_NOTHING, WRITER_WANTS_CHECKPOINT, WRITER_WANTS_REST, WRITER_WANTS_RESTART };
+enum writer_wish writer_wish(struct writer *w, bool copying);
+void writer_copy_rest(struct writer *w);   /* copies the little that is left: unless a reader is in the way, the next batch begins the log anew */
+void writer_restart_log(struct writer *w); /* copies what is left of it and begins it anew, waiting shortly for readers */
 
 /* ---- sqlite_checkpoint.c ---- */
 
@@ -114,21 +119,25 @@ bool sqlite_sync_failed(int rc);                                   /* an error t
 void sqlite_die(sqlite3 *db, const char *what, atomic_bool *dead); /* says so and sets it */
 /* True if all that the mode asks for was done. A failure is said once, until one succeeds; a failed fsync sets dead. Does nothing when dead. */
 bool sqlite_checkpoint(sqlite3 *db, int mode, bool *failing, atomic_bool *dead);
+/* As much as can be had without disturbing anybody, synced; how much that is. */
+void sqlite_checkpoint_beside(sqlite3 *db, atomic_int *ret_copied, bool *failing, atomic_bool *dead);
 
 struct checkpointer {
     sqlite3 *db;
-    atomic_bool *dead; /* the writer's */
+    atomic_bool *dead; /* these two are the writer's */
+    atomic_int *copied;
     bool failing, started;
+    atomic_bool busy; /* asked, and not done yet */
     pthread_t thread;
     pthread_mutex_t mutex;
     pthread_cond_t came;
     bool wanted, closing;
 };
 
-void checkpointer_init(struct checkpointer *c, sqlite3 *db, atomic_bool *dead); /* takes db over */
-int checkpointer_start(struct checkpointer *c) MUST_CHECK;                      /* its thread: 0 or an errno */
-void checkpointer_wake(struct checkpointer *c);                                 /* from any thread */
-void checkpointer_fini(struct checkpointer *c);                                 /* accepts one that is zeroed */
+void checkpointer_init(struct checkpointer *c, sqlite3 *db, struct writer *w); /* takes db over */
+int checkpointer_start(struct checkpointer *c) MUST_CHECK;                     /* its thread: 0 or an errno */
+void checkpointer_wake(struct checkpointer *c);                                /* from any thread */
+void checkpointer_fini(struct checkpointer *c);                                /* accepts one that is zeroed */
 
 /* ---- sqlite_read.c, sqlite_list.c: one thread ---- */
 
@@ -139,6 +148,7 @@ enum read_statement {
     READ_COMMIT,
     READ_SESSION,
     READ_SESSION_TASKS,
+    READ_PROGRESS,
     READ_SESSION_GONE,
     READ_TASK_SESSION,
     READ_TOMBSTONE,
@@ -184,11 +194,13 @@ int read_list_tasks(struct reader *r, struct store_query *q, struct id *at);
 int read_task_counts(struct reader *r, const struct id *session, uint32_t ret_counts[2]);
 
 bool column_session(sqlite3_stmt *st, struct arena *a, struct session_row *ret_row);
-bool column_task(sqlite3_stmt *st, struct arena *a, struct task_row *ret_row);
+/* The present row of st as one more task of the answer, with the progress that is stored beside it. SQLITE_DONE. */
+int read_task(struct reader *r, sqlite3_stmt *st, struct store_query *q);
 
 #define SESSION_COLUMNS                                                                                                                           \
     "id,state,reason,gen,seq,gone_floor,user,key_hash,metadata,created_at,ended_at,active_at,idle_timeout,max_age,rotated_at,merged_into,due_at," \
     "jwt_from,jwt_old_session"
-#define TASK_COLUMNS "id,session,state,version,due_at,kind,queue,body"
+#define TASK_COLUMNS "id,session,state,version,due_at,kind,queue,body,slot"
+#define PROGRESS_COLUMNS "slot,task,version,updated_at,heard,stalled,current,total,unit,message,rate,eta"
 
 #endif

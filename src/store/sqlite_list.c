@@ -121,8 +121,8 @@ static int list_tasks_slice(struct reader *r, struct store_query *q, struct id *
         looked_at++;
         list_move(b.st, at);
         if (list_task_passes(q, b.st)) {
-            struct task_row *row = rows_push(&q->arena, q->tasks, q->task_count);
-            rc = row && column_task(b.st, &q->arena, row) ? rc : SQLITE_NOMEM;
+            int found = read_task(r, b.st, q);
+            rc = found == SQLITE_DONE ? rc : found;
         }
     }
     return list_slice_end(rc, looked_at, q->task_count >= q->limit);

@@ -10,11 +10,15 @@
 #include <assert.h>
 #include <stdlib.h>
 
+/* What is being deleted in pieces is no longer there. */
+#define WHOLE "NOT EXISTS (SELECT 1 FROM leftovers WHERE task = ?1)"
+
 static const char *const read_sql[READ_COUNT] = {
     [READ_BEGIN] = "BEGIN",
     [READ_COMMIT] = "COMMIT",
     [READ_SESSION] = "SELECT " SESSION_COLUMNS " FROM sessions WHERE id = ?",
-    [READ_SESSION_TASKS] = "SELECT " TASK_COLUMNS " FROM tasks WHERE session = ? ORDER BY version, id",
+    [READ_SESSION_TASKS] = "SELECT " TASK_COLUMNS " FROM tasks WHERE session = ?",
+    [READ_PROGRESS] = "SELECT " PROGRESS_COLUMNS " FROM progress WHERE slot = ? AND task = ?",
     [READ_SESSION_GONE] = "SELECT session, seq, task, reason, at FROM gone WHERE session = ? ORDER BY seq",
     [READ_TASK_SESSION] = "SELECT session FROM tasks WHERE id = ?",
     [READ_TOMBSTONE] = "SELECT task, session, watch_gen, attempt, kind, state, ended_at, gone_at FROM tombstones WHERE task = ?",
@@ -24,11 +28,11 @@ static const char *const read_sql[READ_COUNT] = {
                   " FROM sessions WHERE user = ? AND (state = 0 OR EXISTS (SELECT 1 FROM tasks WHERE session = sessions.id)) ORDER BY id DESC",
     [READ_IDEMPOTENCY] = "SELECT scope, request, status, location, cookie, answer, expires_at FROM idempotency"
                          " WHERE scope = ? AND (expires_at = 0 OR expires_at > ?)",
-    [READ_INPUT] = "SELECT data FROM inputs WHERE task = ?",
-    [READ_RESULT] = "SELECT data FROM results WHERE task = ?",
-    [READ_OUTPUT] = "SELECT task, offset, seq, data FROM output WHERE task = ?1"
+    [READ_INPUT] = "SELECT data FROM inputs WHERE task = ?1 AND " WHOLE,
+    [READ_RESULT] = "SELECT data FROM results WHERE task = ?1 AND " WHOLE,
+    [READ_OUTPUT] = "SELECT task, offset, seq, data FROM output WHERE task = ?1 AND " WHOLE
                     " AND offset >= coalesce((SELECT max(offset) FROM output WHERE task = ?1 AND offset <= ?2), 0) ORDER BY offset",
-    [READ_OUTPUT_AFTER] = "SELECT rowid, seq, offset, length(data) FROM output WHERE task = ? AND seq > ? ORDER BY seq, offset",
+    [READ_OUTPUT_AFTER] = "SELECT rowid, seq, offset, length(data) FROM output WHERE task = ?1 AND " WHOLE " AND seq > ?2 ORDER BY seq, offset",
     [READ_OUTPUT_ROW] = "SELECT task, offset, seq, data FROM output WHERE rowid = ?",
     [READ_DUE_SESSIONS] = "SELECT id FROM sessions WHERE due_at > 0 AND due_at <= ? ORDER BY due_at, id LIMIT ?",
     [READ_DUE_TASKS] = "SELECT id, session FROM tasks WHERE due_at > 0 AND due_at <= ? ORDER BY due_at, id LIMIT ?",
@@ -69,7 +73,7 @@ bool column_session(sqlite3_stmt *st, struct arena *a, struct session_row *ret_r
     return !c.failed;
 }
 
-bool column_task(sqlite3_stmt *st, struct arena *a, struct task_row *ret_row) {
+static bool column_task(sqlite3_stmt *st, struct arena *a, struct task_row *ret_row) {
     struct columns c = {.st = st, .arena = a};
     ret_row->id = column_id(&c);
     ret_row->session = column_id(&c);
@@ -79,6 +83,26 @@ bool column_task(sqlite3_stmt *st, struct arena *a, struct task_row *ret_row) {
     ret_row->kind = column_str(&c);
     ret_row->queue = column_str(&c);
     ret_row->body = column_str(&c);
+    ret_row->slot = column_u64(&c);
+    return !c.failed;
+}
+
+static bool column_progress(sqlite3_stmt *st, struct arena *a, struct progress_row *ret_row) {
+    struct columns c = {.st = st, .arena = a};
+    ret_row->slot = column_u64(&c);
+    ret_row->task = column_id(&c);
+    ret_row->version = column_u64(&c);
+    ret_row->updated_at = column_i64(&c);
+    ret_row->heard = column_i64(&c) != 0;
+    ret_row->stalled = column_i64(&c) != 0;
+    ret_row->has_current = sqlite3_column_type(st, c.at) != SQLITE_NULL;
+    ret_row->current = column_num(&c, 0);
+    ret_row->has_total = sqlite3_column_type(st, c.at) != SQLITE_NULL;
+    ret_row->total = column_num(&c, 0);
+    ret_row->unit = column_str(&c);
+    ret_row->message = column_str(&c);
+    ret_row->rate = column_num(&c, 0);
+    ret_row->eta = column_num(&c, -1);
     return !c.failed;
 }
 
@@ -106,15 +130,36 @@ static int read_first_blob(struct reader *r, enum read_statement which, struct s
     return b.rc == SQLITE_OK ? sqlite3_step(b.st) : b.rc;
 }
 
+static int read_progress(struct reader *r, struct arena *a, struct task_row *row) {
+    struct binder b = bind_start(r->st[READ_PROGRESS]);
+    bind_u64(&b, row->slot);
+    bind_id(&b, &row->id);
+    int rc = b.rc == SQLITE_OK ? sqlite3_step(b.st) : b.rc;
+    if (rc == SQLITE_ROW) {
+        row->progress = arena_alloc(a, sizeof(*row->progress));
+        rc = row->progress && column_progress(r->st[READ_PROGRESS], a, row->progress) ? SQLITE_DONE : SQLITE_NOMEM;
+    }
+    return rc;
+}
+
+int read_task(struct reader *r, sqlite3_stmt *st, struct store_query *q) {
+    struct task_row *row = rows_push(&q->arena, q->tasks, q->task_count);
+    if (!row || !column_task(st, &q->arena, row)) {
+        return SQLITE_NOMEM;
+    }
+    return row->slot && row->state < ROWS_TASK_ENDED ? read_progress(r, &q->arena, row) : SQLITE_DONE;
+}
+
 static int read_session_tasks(struct reader *r, struct store_query *q) {
     sqlite3_stmt *st = r->st[READ_SESSION_TASKS];
     int rc = read_first(r, READ_SESSION_TASKS, &q->id);
     for (; rc == SQLITE_ROW; rc = sqlite3_step(st)) {
-        struct task_row *row = rows_push(&q->arena, q->tasks, q->task_count);
-        if (!row || !column_task(st, &q->arena, row)) {
-            return SQLITE_NOMEM;
+        rc = read_task(r, st, q);
+        if (rc != SQLITE_DONE) {
+            return rc;
         }
     }
+    rows_sort_tasks(q);
     return rc;
 }
 
@@ -335,7 +380,10 @@ static int read_start(struct reader *r, struct store_query *q) {
     if (rc == SQLITE_DONE) {
         rc = read_meta(r, q, STR("clean"), &q->clean);
     }
-    return rc == SQLITE_DONE ? read_meta(r, q, STR("epoch"), &q->epoch) : rc;
+    if (rc == SQLITE_DONE) {
+        rc = read_meta(r, q, STR("epoch"), &q->epoch);
+    }
+    return rc == SQLITE_DONE ? read_meta(r, q, STR("slots"), &q->slots) : rc;
 }
 
 /* ---- input, result, output ---- */

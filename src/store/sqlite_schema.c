@@ -65,6 +65,28 @@ static const char *const schema_steps[] = {
     "CREATE INDEX old_keys_expires ON old_keys(expires_at, key_hash) WHERE expires_at > 0;"
 
     "CREATE TABLE kinds(kind TEXT NOT NULL PRIMARY KEY, body TEXT) STRICT;",
+
+    /* tasks that are gone, whose input, result and output are yet to be deleted */
+    "CREATE TABLE leftovers(task BLOB NOT NULL PRIMARY KEY) STRICT, WITHOUT ROWID;",
+
+    /* Progress apart from the row of its task, which is several times as wide; and for people both as one. */
+    "ALTER TABLE tasks ADD COLUMN slot INTEGER NOT NULL DEFAULT 0;"
+    "CREATE TABLE progress("
+    "  slot INTEGER PRIMARY KEY, task BLOB NOT NULL, version INTEGER NOT NULL, updated_at INTEGER NOT NULL, heard INTEGER NOT NULL,"
+    "  stalled INTEGER NOT NULL, current REAL, total REAL, unit TEXT, message TEXT, rate REAL, eta REAL"
+    ") STRICT;"
+
+    "CREATE VIEW tasks_now AS SELECT t.id, t.session, t.state, iif(p.task IS NULL, t.version, p.version) AS version, t.kind, t.queue,"
+    "  json_extract(t.body, '$.title') AS title,"
+    "  iif(p.task IS NULL, json_extract(t.body, '$.current'), p.current) AS current,"
+    "  iif(p.task IS NULL, json_extract(t.body, '$.total'), p.total) AS total,"
+    "  iif(p.task IS NULL, json_extract(t.body, '$.\"progress.unit\"'), p.unit) AS unit,"
+    "  iif(p.task IS NULL, json_extract(t.body, '$.\"progress.message\"'), p.message) AS message,"
+    "  iif(p.task IS NULL, json_extract(t.body, '$.rate'), p.rate) AS rate,"
+    "  iif(p.task IS NULL, json_extract(t.body, '$.eta'), p.eta) AS eta,"
+    "  iif(p.task IS NULL, coalesce(json_extract(t.body, '$.stalled'), 0), p.stalled) AS stalled,"
+    "  iif(p.task IS NULL, json_extract(t.body, '$.updated_at'), p.updated_at) AS updated_at"
+    "  FROM tasks AS t LEFT JOIN progress AS p ON p.slot = t.slot AND p.task = t.id AND p.version > t.version;",
 };
 
 #define SCHEMA_VERSION ((int) (sizeof(schema_steps) / sizeof(schema_steps[0])))

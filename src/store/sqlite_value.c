@@ -19,6 +19,10 @@ void bind_u64(struct binder *b, uint64_t v) {
     bind_i64(b, v > INT64_MAX ? INT64_MAX : (int64_t) v);
 }
 
+void bind_optional_num(struct binder *b, bool has, double v) {
+    bind_result(b, has ? sqlite3_bind_double(b->st, ++b->at, v) : sqlite3_bind_null(b->st, ++b->at));
+}
+
 void bind_id(struct binder *b, const struct id *id) {
     bind_result(b, sqlite3_bind_blob(b->st, ++b->at, id->b, sizeof(id->b), SQLITE_STATIC));
 }
@@ -56,6 +60,11 @@ int64_t column_i64(struct columns *c) {
 
 uint64_t column_u64(struct columns *c) {
     return (uint64_t) column_i64(c);
+}
+
+double column_num(struct columns *c, double none) {
+    int at = c->at++;
+    return sqlite3_column_type(c->st, at) == SQLITE_NULL ? none : sqlite3_column_double(c->st, at);
 }
 
 struct id column_id(struct columns *c) {

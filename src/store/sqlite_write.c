@@ -5,6 +5,7 @@
  */
 #include "store/sqlite_db.h"
 
+#include "base/clock.h"
 #include "base/log.h"
 #include "store/rows.h"
 
@@ -19,6 +20,8 @@ enum write_statement {
     WRITE_TASK_CHANGE,
     WRITE_TASK,
     WRITE_TASK_DELETE,
+    WRITE_PROGRESS,
+    WRITE_PROGRESS_DELETE,
     WRITE_INPUT,
     WRITE_INPUT_DELETE,
     WRITE_RESULT,
@@ -36,9 +39,16 @@ enum write_statement {
     WRITE_FORGET_IDEMPOTENCY,
     WRITE_FORGET_OLD_KEYS,
     WRITE_FORGET_TOMBSTONES,
+    WRITE_LEFTOVER,
+    WRITE_LEFTOVER_OUTPUT,
+    WRITE_LEFTOVER_RESULT,
+    WRITE_LEFTOVER_INPUT,
+    WRITE_LEFTOVER_DELETE,
     WRITE_COUNT
 };
 _Static_assert(WRITE_COUNT <= WRITER_STATEMENTS, "room for every statement");
+
+#define FIRST_LEFTOVER "(SELECT task FROM leftovers ORDER BY task LIMIT 1)"
 
 static const char *const write_sql[WRITE_COUNT] = {
     [WRITE_BEGIN] = "BEGIN IMMEDIATE",
@@ -52,12 +62,16 @@ static const char *const write_sql[WRITE_COUNT] = {
                       " jwt_from=excluded.jwt_from, jwt_old_session=excluded.jwt_old_session",
     [WRITE_SESSION_DELETE] = "DELETE FROM sessions WHERE id = ?",
     /* Most changes of a task leave alone what is indexed; then no index is touched. Parameters as in WRITE_TASK. */
-    [WRITE_TASK_CHANGE] =
-        "UPDATE tasks SET version = ?4, body = ?8 WHERE id = ?1 AND session = ?2 AND state = ?3 AND due_at = ?5 AND kind IS ?6 AND queue IS ?7",
+    [WRITE_TASK_CHANGE] = "UPDATE tasks SET version = ?4, body = ?8, slot = ?9 WHERE id = ?1 AND session = ?2 AND state = ?3 AND due_at = ?5 AND "
+                          "kind IS ?6 AND queue IS ?7",
     [WRITE_TASK] =
-        ("INSERT INTO tasks(" TASK_COLUMNS ") VALUES(?,?,?,?,?,?,?,?) ON CONFLICT(id) DO UPDATE SET session=excluded.session,"
-         " state=excluded.state, version=excluded.version, due_at=excluded.due_at, kind=excluded.kind, queue=excluded.queue, body=excluded.body"),
+        ("INSERT INTO tasks(" TASK_COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?) ON CONFLICT(id) DO UPDATE SET session=excluded.session,"
+         " state=excluded.state, version=excluded.version, due_at=excluded.due_at, kind=excluded.kind, queue=excluded.queue, body=excluded.body,"
+         " slot=excluded.slot"),
     [WRITE_TASK_DELETE] = "DELETE FROM tasks WHERE id = ?",
+    /* Its key is a number and it has no index: nothing is cheaper to replace. */
+    [WRITE_PROGRESS] = "INSERT OR REPLACE INTO progress(" PROGRESS_COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?)",
+    [WRITE_PROGRESS_DELETE] = "DELETE FROM progress WHERE slot = ?",
     [WRITE_INPUT] = "INSERT INTO inputs(task, data) VALUES(?,?) ON CONFLICT(task) DO UPDATE SET data=excluded.data",
     [WRITE_INPUT_DELETE] = "DELETE FROM inputs WHERE task = ?",
     [WRITE_RESULT] = "INSERT INTO results(task, data) VALUES(?,?) ON CONFLICT(task) DO UPDATE SET data=excluded.data",
@@ -74,12 +88,16 @@ static const char *const write_sql[WRITE_COUNT] = {
     [WRITE_OLD_KEY] = "INSERT OR REPLACE INTO old_keys(key_hash, session, at, kept, expires_at) VALUES(?,?,?,?,?)",
     [WRITE_KIND] = "INSERT OR REPLACE INTO kinds(kind, body) VALUES(?,?)",
     [WRITE_META] = "INSERT OR REPLACE INTO meta(name, value) VALUES(?,?)",
-    [WRITE_FORGET_IDEMPOTENCY] = ("DELETE FROM idempotency WHERE scope IN"
-                                  " (SELECT scope FROM idempotency WHERE expires_at > 0 AND expires_at <= ? ORDER BY expires_at, scope LIMIT ?)"),
-    [WRITE_FORGET_OLD_KEYS] = ("DELETE FROM old_keys WHERE key_hash IN"
-                               " (SELECT key_hash FROM old_keys WHERE expires_at > 0 AND expires_at <= ? ORDER BY expires_at, key_hash LIMIT ?)"),
-    [WRITE_FORGET_TOMBSTONES] =
-        "DELETE FROM tombstones WHERE task IN (SELECT task FROM tombstones WHERE gone_at <= ? ORDER BY gone_at, task LIMIT ?)",
+    [WRITE_FORGET_IDEMPOTENCY] = ("DELETE FROM idempotency WHERE scope ="
+                                  " (SELECT scope FROM idempotency WHERE expires_at > 0 AND expires_at <= ? ORDER BY expires_at, scope LIMIT 1)"),
+    [WRITE_FORGET_OLD_KEYS] = ("DELETE FROM old_keys WHERE key_hash ="
+                               " (SELECT key_hash FROM old_keys WHERE expires_at > 0 AND expires_at <= ? ORDER BY expires_at, key_hash LIMIT 1)"),
+    [WRITE_FORGET_TOMBSTONES] = "DELETE FROM tombstones WHERE task = (SELECT task FROM tombstones WHERE gone_at <= ? ORDER BY gone_at, task LIMIT 1)",
+    [WRITE_LEFTOVER] = "INSERT OR IGNORE INTO leftovers(task) VALUES(?)",
+    [WRITE_LEFTOVER_OUTPUT] = "DELETE FROM output WHERE rowid IN (SELECT rowid FROM output WHERE task = " FIRST_LEFTOVER " ORDER BY offset LIMIT ?)",
+    [WRITE_LEFTOVER_RESULT] = "DELETE FROM results WHERE task = " FIRST_LEFTOVER,
+    [WRITE_LEFTOVER_INPUT] = "DELETE FROM inputs WHERE task = " FIRST_LEFTOVER,
+    [WRITE_LEFTOVER_DELETE] = "DELETE FROM leftovers WHERE task = " FIRST_LEFTOVER,
 };
 
 static int write_id(struct writer *w, enum write_statement which, const struct id *id) {
@@ -141,6 +159,7 @@ static int write_task_with(struct writer *w, enum write_statement which, const s
     bind_text(&b, r->kind);
     bind_text(&b, r->queue);
     bind_text(&b, r->body);
+    bind_u64(&b, r->slot);
     return bind_run(&b);
 }
 
@@ -152,13 +171,40 @@ static int write_task(struct writer *w, const struct task_row *r) {
     return rc;
 }
 
-static int write_task_delete(struct writer *w, const struct id *id) {
+static int write_task_delete(struct writer *w, const struct id *id, bool large) {
+    if (large) {
+        int rc = write_id(w, WRITE_TASK_DELETE, id);
+        return rc == SQLITE_OK ? write_id(w, WRITE_LEFTOVER, id) : rc;
+    }
     static const enum write_statement each[] = {WRITE_TASK_DELETE, WRITE_INPUT_DELETE, WRITE_RESULT_DELETE, WRITE_OUTPUT_DELETE};
     int rc = SQLITE_OK;
     for (size_t i = 0; i < sizeof(each) / sizeof(each[0]) && rc == SQLITE_OK; i++) {
         rc = write_id(w, each[i], id);
     }
     return rc;
+}
+
+static int write_progress(struct writer *w, const struct progress_row *r) {
+    struct binder b = bind_start(w->st[WRITE_PROGRESS]);
+    bind_u64(&b, r->slot);
+    bind_id(&b, &r->task);
+    bind_u64(&b, r->version);
+    bind_i64(&b, r->updated_at);
+    bind_i64(&b, r->heard);
+    bind_i64(&b, r->stalled);
+    bind_optional_num(&b, r->has_current, r->current);
+    bind_optional_num(&b, r->has_total, r->total);
+    bind_text(&b, r->unit);
+    bind_text(&b, r->message);
+    bind_optional_num(&b, r->rate > 0, r->rate);
+    bind_optional_num(&b, r->eta >= 0, r->eta);
+    return bind_run(&b);
+}
+
+static int write_progress_delete(struct writer *w, uint64_t slot) {
+    struct binder b = bind_start(w->st[WRITE_PROGRESS_DELETE]);
+    bind_u64(&b, slot);
+    return bind_run(&b);
 }
 
 static int write_output(struct writer *w, const struct output_row *r) {
@@ -229,27 +275,67 @@ static int write_meta(struct writer *w, struct str name, struct str value) {
     return bind_run(&b);
 }
 
-static int write_forget_one(struct writer *w, enum write_statement which, int64_t until) {
+/* ---- what is over, a row at a time until the time is up ---- */
+
+static int forget_row(struct writer *w, enum write_statement which, int64_t until) {
     struct binder b = bind_start(w->st[which]);
     bind_i64(&b, until);
-    bind_i64(&b, ROWS_FORGET_MOST);
     return bind_run(&b);
 }
 
-static int write_forget(struct writer *w, int64_t now, int64_t tombstone_ttl) {
-    int rc = write_forget_one(w, WRITE_FORGET_IDEMPOTENCY, now);
-    if (rc == SQLITE_OK) {
-        rc = write_forget_one(w, WRITE_FORGET_OLD_KEYS, now);
+/* Something of the first leftover; with the last of it, itself. */
+static int forget_leftover(struct writer *w, enum write_statement which, int64_t until) {
+    (void) until;
+    int rc = SQLITE_OK;
+    for (; which <= WRITE_LEFTOVER_DELETE && rc == SQLITE_OK; which++) {
+        struct binder b = bind_start(w->st[which]);
+        if (which == WRITE_LEFTOVER_OUTPUT) {
+            bind_i64(&b, ROWS_FORGET_OUTPUT);
+        }
+        rc = bind_run(&b);
+        if (sqlite3_changes(w->db)) {
+            break;
+        }
     }
-    return rc == SQLITE_OK ? write_forget_one(w, WRITE_FORGET_TOMBSTONES, now - tombstone_ttl) : rc;
+    return rc;
 }
 
-static int write_op(struct writer *w, const struct store_op *op) {
+static int write_forget(struct writer *w, const struct store_op *op, bool *ret_more) {
+    int64_t now = (int64_t) op->number, begin = clock_us();
+    const struct {
+        int (*piece)(struct writer *w, enum write_statement which, int64_t until);
+        enum write_statement which;
+        int64_t until;
+    } sorts[] = {
+        {forget_leftover, WRITE_LEFTOVER_OUTPUT, 0},
+        {forget_row, WRITE_FORGET_IDEMPOTENCY, now},
+        {forget_row, WRITE_FORGET_OLD_KEYS, now},
+        {forget_row, WRITE_FORGET_TOMBSTONES, now - (int64_t) op->number2},
+    };
+    const unsigned count = sizeof(sorts) / sizeof(sorts[0]);
+    unsigned left = (1u << count) - 1; /* those of which there is more */
+    int rc = SQLITE_OK;
+    for (unsigned n = 0; n < ROWS_FORGET_MOST * count && left && rc == SQLITE_OK; n++) { /* in turn, so that none waits for another to be through */
+        if (op->budget_us && n >= count && clock_us() - begin >= op->budget_us) {
+            break;
+        }
+        if (left & 1u << n % count) {
+            rc = sorts[n % count].piece(w, sorts[n % count].which, sorts[n % count].until);
+            left &= sqlite3_changes(w->db) ? ~0u : ~(1u << n % count);
+        }
+    }
+    *ret_more = left != 0;
+    return rc;
+}
+
+static int write_op(struct writer *w, const struct store_op *op, bool *ret_more) {
     switch (op->type) {
     case STORE_PUT_SESSION: return write_session(w, &op->row.session);
     case STORE_DELETE_SESSION: return write_session_delete(w, &op->id);
     case STORE_PUT_TASK: return write_task(w, &op->row.task);
-    case STORE_DELETE_TASK: return write_task_delete(w, &op->id);
+    case STORE_DELETE_TASK: return write_task_delete(w, &op->id, op->number != 0);
+    case STORE_PUT_PROGRESS: return write_progress(w, &op->row.progress);
+    case STORE_DELETE_PROGRESS: return write_progress_delete(w, op->number);
     case STORE_PUT_INPUT: return write_id_text(w, WRITE_INPUT, &op->id, op->data);
     case STORE_PUT_RESULT: return write_id_text(w, WRITE_RESULT, &op->id, op->data);
     case STORE_ADD_OUTPUT: return write_output(w, &op->row.output);
@@ -261,7 +347,7 @@ static int write_op(struct writer *w, const struct store_op *op) {
     case STORE_PUT_OLD_KEY: return write_old_key(w, &op->row.old_key);
     case STORE_PUT_KIND: return write_kind(w, &op->row.kind);
     case STORE_PUT_META: return write_meta(w, op->name, op->data);
-    case STORE_FORGET: return write_forget(w, (int64_t) op->number, (int64_t) op->number2);
+    case STORE_FORGET: return write_forget(w, op, ret_more);
     }
     assert(!"an op of a known type");
     return SQLITE_MISUSE;
@@ -272,10 +358,14 @@ static int write_simple(struct writer *w, enum write_statement which) {
     return bind_run(&b);
 }
 
-static int write_batch(struct writer *w, const struct store_batch *b) {
+static int write_batch(struct writer *w, struct store_batch *b) {
     int rc = write_simple(w, WRITE_BEGIN);
     for (size_t i = 0; i < b->count && rc == SQLITE_OK; i++) {
-        rc = write_op(w, &b->ops[i]);
+        int64_t begin = b->ops[i].sweep ? clock_us() : 0;
+        rc = write_op(w, &b->ops[i], &b->more);
+        int64_t took = b->ops[i].sweep ? clock_us() - begin : 0;
+        b->sweep_us += took;
+        b->forget_us += b->ops[i].type == STORE_FORGET ? took : 0;
     }
     return rc == SQLITE_OK ? write_simple(w, WRITE_COMMIT) : rc;
 }
@@ -295,7 +385,7 @@ static void writer_note_success(struct writer *w, const struct store_batch *b) {
     w->failing = false;
 }
 
-enum store_result writer_apply(struct writer *w, const struct store_batch *b) {
+enum store_result writer_apply(struct writer *w, struct store_batch *b) {
     if (w->dead) {
         return STORE_DEAD;
     }
@@ -319,6 +409,8 @@ enum store_result writer_apply(struct writer *w, const struct store_batch *b) {
 
 #define PAGE_BYTES 4096
 #define CHECKPOINT_PAGES (4 * 1024 * 1024 / PAGE_BYTES)
+#define REST_PAGES (16 * 1024 * 1024 / PAGE_BYTES) /* from here on it is to begin anew as soon as that is cheap: */
+#define REST_MOST 64                               /* so many pages are left to copy */
 #define RESTART_PAGES (64 * 1024 * 1024 / PAGE_BYTES)
 #define RESTART_WAIT_MS 100 /* for readers that still look into the log */
 
@@ -326,25 +418,41 @@ static int writer_committed(void *arg, sqlite3 *db, const char *name, int pages)
     struct writer *w = arg;
     (void) db;
     (void) name;
-    if (pages < w->wal_pages) {
-        w->tried_pages = 0; /* the log began anew */
+    if (pages < w->wal_pages) { /* the log began anew */
+        w->tried_pages = w->rest_pages = 0;
+        w->copied = 0;
     }
     w->wal_pages = pages;
     return SQLITE_OK;
 }
 
-enum writer_wish writer_wish(struct writer *w) {
-    if (w->wal_pages - w->tried_pages < CHECKPOINT_PAGES) {
-        return WRITER_WANTS_NOTHING;
+enum writer_wish writer_wish(struct writer *w, bool copying) {
+    int grown = w->wal_pages - w->tried_pages, left = w->wal_pages - w->copied;
+    bool anew = w->wal_pages >= REST_PAGES && (!w->rest_pages || w->wal_pages - w->rest_pages >= CHECKPOINT_PAGES);
+    enum writer_wish wish = WRITER_WANTS_NOTHING;
+    if (grown >= CHECKPOINT_PAGES && w->wal_pages >= RESTART_PAGES) {
+        wish = WRITER_WANTS_RESTART;
+    } else if (!copying && anew && left >= 0 && left <= REST_MOST) {
+        w->rest_pages = w->wal_pages;
+        wish = WRITER_WANTS_REST;
+    } else if (!copying && grown >= (anew ? REST_MOST : CHECKPOINT_PAGES)) {
+        wish = WRITER_WANTS_CHECKPOINT;
     }
-    w->tried_pages = w->wal_pages;
-    return w->wal_pages < RESTART_PAGES ? WRITER_WANTS_CHECKPOINT : WRITER_WANTS_RESTART;
+    if (wish != WRITER_WANTS_NOTHING) {
+        w->tried_pages = w->wal_pages;
+    }
+    return wish;
+}
+
+void writer_copy_rest(struct writer *w) {
+    sqlite_checkpoint_beside(w->db, &w->copied, &w->checkpoint_failing, &w->dead);
 }
 
 void writer_restart_log(struct writer *w) {
     sqlite3_busy_timeout(w->db, RESTART_WAIT_MS);
     if (sqlite_checkpoint(w->db, SQLITE_CHECKPOINT_TRUNCATE, &w->checkpoint_failing, &w->dead)) {
-        w->wal_pages = w->tried_pages = 0;
+        w->wal_pages = w->tried_pages = w->rest_pages = 0;
+        w->copied = 0;
     }
     sqlite3_busy_timeout(w->db, SQLITE_BUSY_MS);
 }

@@ -49,10 +49,28 @@ struct task_row {
     struct id session;
     uint8_t state; /* enum task_state */
     uint64_t version;
-    int64_t due_at;   /* as above; for ended tasks their expiry */
-    struct str kind;  /* these three for lists; their truth is in body as well */
-    struct str queue; /* or none */
-    struct str body;  /* everything else about it, in the engine's own encoding (docs/storage.md) */
+    int64_t due_at;                /* as above; for ended tasks their expiry */
+    uint64_t slot;                 /* of its progress; 0 none */
+    struct str kind;               /* these three for lists; their truth is in body as well */
+    struct str queue;              /* or none */
+    struct str body;               /* everything else about it, in the engine's own encoding (docs/storage.md) */
+    struct progress_row *progress; /* in answers: what its slot holds if it is unfinished, or NULL; not looked at when it is put */
+};
+
+/*
+ * What a task's progress alters, apart from its row, which is several times as wide. It counts if its version is higher than that of the row. Its key is a number, since that
+ * is what a row is found by most cheaply; each is given to one task only.
+ */
+struct progress_row {
+    uint64_t slot;
+    struct id task;   /* whose it is: a slot with another's is nothing */
+    uint64_t version; /* also the number of the last change other than output */
+    int64_t updated_at;
+    bool heard, stalled, has_current, has_total;
+    double current, total; /* 0 where there is none */
+    double rate;           /* 0: none */
+    double eta;            /* negative: none */
+    struct str unit, message;
 };
 
 struct output_row {
@@ -108,7 +126,9 @@ enum store_op_type {
     STORE_PUT_SESSION,     /* row.session; fails the batch if at that op another active session has its key_hash */
     STORE_DELETE_SESSION,  /* id */
     STORE_PUT_TASK,        /* row.task */
-    STORE_DELETE_TASK,     /* id: the task, its input, result and output */
+    STORE_DELETE_TASK,     /* id: the task, its input, result and output; number not 0: these three are large, and STORE_FORGET may take them later */
+    STORE_PUT_PROGRESS,    /* row.progress */
+    STORE_DELETE_PROGRESS, /* number: the slot; with the end of each task that had one, or with its row */
     STORE_PUT_INPUT,       /* id, data */
     STORE_PUT_RESULT,      /* id, data */
     STORE_ADD_OUTPUT,      /* row.output */
@@ -120,17 +140,20 @@ enum store_op_type {
     STORE_PUT_OLD_KEY,     /* row.old_key; replaces the one with the same key_hash */
     STORE_PUT_KIND,        /* row.kind */
     STORE_PUT_META,        /* name, data */
-    STORE_FORGET, /* number: now in ms; deletes expired idempotency rows and old keys (expires_at 0 never is) and (by gone_at + number2 ms) tombstones, at most 500 of each, oldest first */
+    STORE_FORGET, /* number: now in ms; deletes what large tasks left, expired idempotency rows and old keys (expires_at 0 never is) and (by gone_at + number2 ms) tombstones, at most 500 rows of each, oldest first, within budget_us */
 };
 
 struct store_op {
     enum store_op_type type;
+    bool sweep; /* it takes away what is over: timed */
     struct id id;
     uint64_t number, number2;
+    int64_t budget_us; /* STORE_FORGET: it stops with the row that passes it; 0: no such bound */
     struct str name, data;
     union {
         struct session_row session;
         struct task_row task;
+        struct progress_row progress;
         struct output_row output;
         struct gone_row gone;
         struct tombstone_row tombstone;
@@ -146,12 +169,16 @@ struct store_batch {
     size_t count, cap;
     struct arena arena; /* texts of the ops */
     enum store_result result;
+    /* Of a batch that was committed; 0 from a store without a clock. */
+    int64_t sweep_us, forget_us; /* what its ops with `sweep` took, and STORE_FORGET among them */
+    int64_t took_us;             /* from submit until it was durable */
+    bool more;                   /* its STORE_FORGET has left something */
 };
 
 /* ---- queries ---- */
 
 enum store_query_type {
-    /* The whole of one session: session (found), tasks in order of version, gone in order of seq. */
+    /* The whole of one session: session (found), tasks in order of version (of their progress, where that counts), gone in order of seq. */
     STORE_LOAD_SESSION, /* by id */
     STORE_FIND_TASK,    /* by id: ret session id, or tombstone */
     STORE_FIND_KEY, /* by data = key hash: the active session with it (found, ret_id; a batch in which two would have it fails, so the old owner's row comes first), and old_key if there is one */
@@ -164,7 +191,7 @@ enum store_query_type {
     STORE_LIST_SESSIONS, /* newest first, after = id or none, limit, filters user, state */
     STORE_LIST_TASKS,    /* newest first, after, limit, filters session, user, state, kind, queue */
     STORE_DUE, /* by time: ids of sessions (ret_ids) and of tasks with their sessions (tasks: id and session only) with 0 < due_at <= time, earliest first, at most limit each */
-    STORE_START, /* ids of sessions that have unfinished tasks (ret_ids), all kind rows, and the meta values "clean", "epoch", "schema" */
+    STORE_START, /* ids of sessions that have unfinished tasks (ret_ids), all kind rows, and the meta values "clean", "epoch", "slots" */
 };
 
 struct store_query {
@@ -203,13 +230,14 @@ struct store_query {
     size_t blob_count;
     struct kind_row *kinds;
     size_t kind_count;
-    struct str clean, epoch;
+    struct str clean, epoch, slots;
     /* with LIST_SESSIONS: unfinished and ended tasks of each */
     uint32_t (*task_counts)[2];
 
     struct arena arena;
-    void *owner; /* the engine's affair */
-    int purpose; /* the engine's affair */
+    bool patient; /* it may be answered after all that are not */
+    void *owner;  /* the engine's affair */
+    int purpose;  /* the engine's affair */
 };
 
 struct store;

@@ -125,11 +125,52 @@ describe('kill -9', () => {
     test('progress reaches storage by itself', async () => {
         const s = await fresh();
         const t = await s.api().task(await s.api().session());
-        await s.api().reported(t, { type: 'progress', current: 41, total: 50, unit: 'pages', message: 'nearly' });
-        await pause(1500);
-        await crash(s);
-        const { current, total, unit, message } = (await s.api().look(t)).progress;
+        let wait = 1500;
+        const { current, total, unit, message } = await until(async () => { // after a second, and later where the disk is slow
+            await s.api().reported(t, { type: 'progress', current: 41, total: 50, unit: 'pages', message: 'nearly' });
+            await pause(wait);
+            wait *= 2;
+            await crash(s);
+            const { progress } = await s.api().look(t);
+            return progress.current !== null && progress;
+        }, 'the progress to be stored');
         assert.deepEqual([current, total, unit, message], [41, 50, 'pages', 'nearly']);
+    });
+
+    test('of many steps the last is there, and the end of its task', async () => {
+        const s = await fresh();
+        const session = await s.api().session();
+        const t = await s.api().task(session, { lease: 3600 }), u = await s.api().task(session, { lease: 3600 });
+        const shown = async (task) => {
+            const { current, total, unit, message } = (await s.api().look(task)).progress;
+            return [current, total, unit, message];
+        };
+        await s.api().reported(t, { type: 'output', data: 'some' });
+        let wait = 500;
+        await until(async () => {
+            await s.api().reported(t, { type: 'progress', current: 1, total: 50, unit: 'pages', message: 'first' });
+            await pause(wait);
+            await s.api().reported(t, { type: 'progress', current: 2, total: null, message: null });
+            await s.api().reported(u, { type: 'progress', current: 7, message: 'another' });
+            await pause(wait);
+            wait *= 2;
+            await crash(s);
+            return (await shown(t))[0] === 2 && (await shown(u))[0] === 7;
+        }, 'the progress to be stored');
+        assert.deepEqual(await shown(t), [2, null, 'pages', null]);
+        assert.deepEqual(await shown(u), [7, null, null, 'another']);
+        await s.api().reported(t, { type: 'output', data: ' more', offset: 4 }); // stores the task as a whole
+        await crash(s);
+        assert.deepEqual(await shown(t), [2, null, 'pages', null]);
+        const { version } = await s.api().reported(t, { type: 'progress', current: 3, unit: null });
+        await s.stop();
+        await s.restart();
+        assert.deepEqual(await shown(t), [3, null, null, null], 'after a clean stop the very last');
+        assert.equal((await s.api().look(t)).version, version);
+        await s.api().reported(t, { type: 'succeed' });
+        const ended = await s.api().look(t);
+        await crash(s);
+        assert.deepEqual(await s.api().look(t), ended);
     });
 
     test('idempotency keys', async () => {
@@ -235,11 +276,11 @@ describe('kill -9', () => {
     test('while a worker waits, runs and is silent: leases start anew once', async () => {
         const s = await fresh();
         const a = await s.api().session();
-        const t = await s.api().task(a, { queue: 'lease', lease: 1.5, max_attempts: 1 });
+        const t = await s.api().task(a, { queue: 'lease', lease: 3, max_attempts: 1 });
         const [c] = await s.api().claimed('lease');
         await s.api().reported(c, { type: 'progress', current: 1 });
         await s.kill();
-        await pause(2000);
+        await pause(3500);
         await s.restart();
         ok(await s.api().report(c, { type: 'progress', current: 2 }), 200);
         await until(async () => (await s.api().look(t)).error?.type === 'worker-lost', 'the lease to end');
@@ -247,12 +288,12 @@ describe('kill -9', () => {
 
     test('deadlines, ends of sessions and ttls that passed while it was down are kept', async () => {
         const s = await fresh();
-        const a = await s.api().session({ max_age: 1 });
+        const a = await s.api().session({ max_age: 3 });
         const b = await s.api().session();
-        const [t, u, v] = [await s.api().task(b, { deadline: 1, queue: 'dl' }), await s.api().task(b, { ttl: 1 }), await s.api().task(a, { on_session_end: 'cancel', queue: 'dl' })];
+        const [t, u, v] = [await s.api().task(b, { deadline: 3, queue: 'dl' }), await s.api().task(b, { ttl: 3 }), await s.api().task(a, { on_session_end: 'cancel', queue: 'dl' })];
         await s.api().reported(u, { type: 'succeed' });
         await s.kill();
-        await pause(1500);
+        await pause(3500);
         await s.restart();
         await until(async () => (await s.api().look(t)).error?.type === 'deadline', 'the deadline');
         await until(async () => (await s.api().get(`/v1/tasks/${u.id}`)).status === 410, 'the ttl');
@@ -262,12 +303,13 @@ describe('kill -9', () => {
 
     test('many sessions whose time came while it was down end, each with what it asked for', async () => {
         const s = await fresh();
-        const made = await Promise.all(Array.from({ length: 600 }, () => s.api().session({ max_age: 2 })));
+        const made = await Promise.all(Array.from({ length: 600 }, () => s.api().session({ max_age: 8 })));
+        const last = Date.now();
         const tasks = await Promise.all(made.map((a) => s.api().task(a, { on_session_end: 'cancel', queue: 'down' })));
         await s.kill();
-        await pause(2200);
+        await pause(8200 - (Date.now() - last));
         await s.restart();
-        await until(async () => ok(await s.api().get('/v1/sessions?state=active'), 200).json.items.length === 0, 'the end of all sessions', 10000);
+        await until(async () => ok(await s.api().get('/v1/sessions?state=active'), 200).json.items.length === 0, 'the end of all sessions');
         for (const t of tasks) {
             assert.equal((await s.api().ended(t)).cancel_reason, 'session-ended');
         }

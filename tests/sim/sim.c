@@ -257,6 +257,9 @@ void engine_round(unsigned letters, unsigned store_steps) {
     }
     engine_run(sim.engine, sim.now_ms);
     engine_check(sim.engine);
+    if (!memory_store_is_tidy(sim.store)) {
+        broken("progress is stored of a task that has ended or is gone, or a slot was given to two");
+    }
 }
 
 bool all_is_quiet(void) {

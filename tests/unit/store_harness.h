@@ -174,6 +174,29 @@ static inline struct store_op op_task(uint64_t n, uint64_t session, uint8_t stat
                                           .body = STR("body")}};
 }
 
+static inline struct store_op op_task_slot(uint64_t n, uint64_t session, uint8_t state, uint64_t version, uint64_t slot) {
+    struct store_op op = op_task(n, session, state, version);
+    op.row.task.slot = slot;
+    return op;
+}
+
+static inline struct store_op op_progress(uint64_t slot, uint64_t task, uint64_t version) {
+    return (struct store_op){.type = STORE_PUT_PROGRESS,
+                             .row.progress = {.slot = slot,
+                                              .task = nth_id(task),
+                                              .version = version,
+                                              .updated_at = 1234567890123,
+                                              .heard = true,
+                                              .has_current = true,
+                                              .current = 0.1,
+                                              .has_total = true,
+                                              .total = 1e15,
+                                              .rate = 2.5,
+                                              .eta = 0,
+                                              .unit = STR("pages"),
+                                              .message = STR("")}};
+}
+
 static inline struct store_op op_data(enum store_op_type type, uint64_t n, struct str data) {
     return (struct store_op){.type = type, .id = nth_id(n), .data = data};
 }
@@ -218,6 +241,16 @@ static inline void render_session(struct buf *out, const struct session_row *r) 
     render_id(out, r->merged_into);
 }
 
+static inline void render_progress(struct buf *out, const struct progress_row *r) {
+    buf_printf(out, "\n  progress slot=%llu ", (unsigned long long) r->slot);
+    render_id(out, r->task);
+    buf_printf(out, "version=%llu at=%lld %d%d%d%d ", (unsigned long long) r->version, (long long) r->updated_at, r->heard, r->stalled,
+               r->has_current, r->has_total);
+    buf_printf(out, "%a %a %a %a ", r->current, r->total, r->rate, r->eta);
+    render_str(out, r->unit);
+    render_str(out, r->message);
+}
+
 static inline void render_task(struct buf *out, const struct task_row *r) {
     buf_puts(out, "\ntask ");
     render_id(out, r->id);
@@ -226,6 +259,10 @@ static inline void render_task(struct buf *out, const struct task_row *r) {
     render_str(out, r->kind);
     render_str(out, r->queue);
     render_str(out, r->body);
+    buf_printf(out, "slot=%llu ", (unsigned long long) r->slot);
+    if (r->progress) {
+        render_progress(out, r->progress);
+    }
 }
 
 static inline void render_rare(struct buf *out, const struct store_query *q) {
@@ -294,6 +331,7 @@ static inline void render_answer(struct buf *out, const struct store_query *q) {
     buf_puts(out, "\nmeta ");
     render_str(out, q->clean);
     render_str(out, q->epoch);
+    render_str(out, q->slots);
 }
 
 #endif

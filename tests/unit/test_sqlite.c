@@ -47,6 +47,18 @@ static void sql(const char *path, const char *text) {
     assert_int_equal(sqlite3_close(db), SQLITE_OK);
 }
 
+static int64_t number_in(const char *path, const char *query) {
+    sqlite3 *db = NULL;
+    sqlite3_stmt *st = NULL;
+    assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(db, query, -1, &st, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(st), SQLITE_ROW);
+    int64_t n = sqlite3_column_int64(st, 0);
+    sqlite3_finalize(st);
+    sqlite3_close(db);
+    return n;
+}
+
 static int64_t file_bytes(const struct harness *h, const char *suffix) {
     char path[160];
     struct stat st;
@@ -133,6 +145,133 @@ static void test_a_newer_version_is_refused(void **state) {
     close_store(&h);
     sql(h.path, "PRAGMA user_version = 1000");
     assert_int_equal(harness_open(&h), SQLITE_OPEN_NEWER);
+    harness_stop(&h);
+}
+
+/* As the first version made it. */
+static const char version_1[] =
+    "CREATE TABLE meta(  name TEXT NOT NULL PRIMARY KEY, value TEXT) STRICT, WITHOUT ROWID;"
+    "CREATE TABLE sessions("
+    "  id BLOB NOT NULL PRIMARY KEY, state INTEGER NOT NULL, reason INTEGER NOT NULL, gen INTEGER NOT NULL, seq INTEGER NOT NULL,"
+    "  gone_floor INTEGER NOT NULL, user TEXT, key_hash BLOB, metadata TEXT, created_at INTEGER NOT NULL, ended_at INTEGER NOT NULL,"
+    "  active_at INTEGER NOT NULL, idle_timeout INTEGER NOT NULL, max_age INTEGER NOT NULL, rotated_at INTEGER NOT NULL, merged_into BLOB,"
+    "  due_at INTEGER NOT NULL, jwt_from INTEGER NOT NULL, jwt_old_session BLOB) STRICT;"
+    "CREATE UNIQUE INDEX sessions_key ON sessions(key_hash) WHERE state = 0 AND key_hash IS NOT NULL;"
+    "CREATE INDEX sessions_user ON sessions(user, id) WHERE user IS NOT NULL;"
+    "CREATE INDEX sessions_due ON sessions(due_at, id) WHERE due_at > 0;"
+    "CREATE TABLE tasks("
+    "  id BLOB NOT NULL PRIMARY KEY, session BLOB NOT NULL, state INTEGER NOT NULL, version INTEGER NOT NULL, due_at INTEGER NOT NULL,"
+    "  kind TEXT, queue TEXT, body TEXT) STRICT;"
+    "CREATE INDEX tasks_session ON tasks(session, id, state);"
+    "CREATE INDEX tasks_unfinished ON tasks(session) WHERE state < 3;"
+    "CREATE INDEX tasks_due ON tasks(due_at, id) WHERE due_at > 0;"
+    "CREATE TABLE inputs(task BLOB NOT NULL PRIMARY KEY, data TEXT) STRICT;"
+    "CREATE TABLE results(task BLOB NOT NULL PRIMARY KEY, data TEXT) STRICT;"
+    "CREATE TABLE output(  task BLOB NOT NULL, offset INTEGER NOT NULL, seq INTEGER NOT NULL, data BLOB,  PRIMARY KEY(task, offset)) STRICT;"
+    "CREATE INDEX output_seq ON output(task, seq, offset);"
+    "CREATE TABLE gone("
+    "  session BLOB NOT NULL, seq INTEGER NOT NULL, task BLOB NOT NULL, reason INTEGER NOT NULL, at INTEGER NOT NULL,"
+    "  PRIMARY KEY(session, seq)) STRICT, WITHOUT ROWID;"
+    "CREATE TABLE tombstones("
+    "  task BLOB NOT NULL PRIMARY KEY, session BLOB NOT NULL, watch_gen INTEGER NOT NULL, attempt INTEGER NOT NULL, kind TEXT, state INTEGER NOT "
+    "NULL,"
+    "  ended_at INTEGER NOT NULL, gone_at INTEGER NOT NULL) STRICT, WITHOUT ROWID;"
+    "CREATE INDEX tombstones_gone ON tombstones(gone_at, task);"
+    "CREATE TABLE idempotency("
+    "  scope BLOB NOT NULL PRIMARY KEY, request BLOB, status INTEGER NOT NULL, location TEXT, cookie TEXT, answer BLOB, expires_at INTEGER NOT NULL"
+    ") STRICT;"
+    "CREATE INDEX idempotency_expires ON idempotency(expires_at, scope) WHERE expires_at > 0;"
+    "CREATE TABLE old_keys("
+    "  key_hash BLOB NOT NULL PRIMARY KEY, session BLOB NOT NULL, at INTEGER NOT NULL, kept INTEGER NOT NULL, expires_at INTEGER NOT NULL"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX old_keys_expires ON old_keys(expires_at, key_hash) WHERE expires_at > 0;"
+    "CREATE TABLE kinds(kind TEXT NOT NULL PRIMARY KEY, body TEXT) STRICT;"
+    "PRAGMA application_id = 1651472236; PRAGMA user_version = 1; PRAGMA journal_mode = WAL;"
+    "INSERT INTO meta VALUES('schema', '1'), ('epoch', 'abcd'), ('clean', '1');"
+    "INSERT INTO sessions VALUES(x'01000000000000000000000000000001', 0, 0, 1, 99, 0, 'u', NULL, '{}', 1, 0, 2, 0, 0, 0, NULL, 0, 0, NULL);"
+    "INSERT INTO tasks VALUES(x'0100000000000000000000000000000a', x'01000000000000000000000000000001', 1, 7, 0, 'report', 'q',"
+    "  '{\"v\":1,\"title\":\"T\",\"current\":3,\"total\":4,\"progress.unit\":\"pages\",\"updated_at\":5}');"
+    "INSERT INTO tasks VALUES(x'0100000000000000000000000000000b', x'01000000000000000000000000000001', 3, 8, 50, 'report', NULL, '{\"v\":1}');"
+    "INSERT INTO inputs VALUES(x'0100000000000000000000000000000a', '[1]');";
+
+static void assert_sound(const char *path) {
+    sqlite3 *db;
+    sqlite3_stmt *st;
+    assert_int_equal(sqlite3_open(path, &db), SQLITE_OK);
+    assert_int_equal(sqlite3_prepare_v2(db, "PRAGMA integrity_check", -1, &st, NULL), SQLITE_OK);
+    assert_int_equal(sqlite3_step(st), SQLITE_ROW);
+    assert_string_equal((const char *) sqlite3_column_text(st, 0), "ok");
+    sqlite3_finalize(st);
+    assert_int_equal(sqlite3_close(db), SQLITE_OK);
+}
+
+/* What people see of the two tasks, with or without progress apart from the row. */
+static void assert_tasks_now(const char *path, const char *where) {
+    char text[400];
+    snprintf(text, sizeof(text),
+             "SELECT count(*) FROM tasks_now WHERE hex(id) = '0100000000000000000000000000000A' AND kind = 'report' AND title = 'T' AND %s", where);
+    assert_int_equal(number_in(path, text), 1);
+    assert_int_equal(number_in(path, "SELECT count(*) FROM tasks_now WHERE state = 3 AND version = 8 AND current IS NULL AND stalled = 0"), 1);
+}
+
+static void test_an_older_version_is_brought_up_to_date(void **state) {
+    (void) state;
+    struct harness h, made;
+    harness_start(&made, false);
+    close_store(&made);
+    begin(&h);
+    sql(h.path, version_1);
+    assert_int_equal(harness_open(&h), SQLITE_OPEN_OK);
+    struct store_query q = {.type = STORE_LOAD_SESSION, .id = nth_id(1)};
+    harness_ask(&h, &q);
+    assert_true(q.found && q.task_count == 2 && q.sessions[0].seq == 99);
+    assert_true(id_eq(q.tasks[0].id, nth_id(10)) && q.tasks[0].version == 7 && q.tasks[0].slot == 0 && !q.tasks[0].progress);
+    assert_true(id_eq(q.tasks[1].id, nth_id(11)) && q.tasks[1].due_at == 50 && !q.tasks[1].queue.p);
+    struct store_op op = op_task_slot(10, 1, 1, 9, 1);
+    op.row.task.body = q.tasks[0].body;
+    struct store_op ops[] = {op, op_progress(1, 10, 12)};
+    assert_int_equal(harness_apply(&h, ops, 2), STORE_OK);
+    arena_fini(&q.arena);
+    q = (struct store_query){.type = STORE_START};
+    harness_ask(&h, &q);
+    assert_true(q.ret_id_count == 1 && str_eqz(q.epoch, "abcd") && str_eqz(q.clean, "1"));
+    arena_fini(&q.arena);
+    struct id ids[] = {nth_id(10)};
+    q = (struct store_query){.type = STORE_GET_INPUT, .ids = ids, .id_count = 1};
+    harness_ask(&h, &q);
+    assert_true(str_eqz(q.blobs[0], "[1]"));
+    arena_fini(&q.arena);
+    close_store(&h);
+    assert_sound(h.path);
+    assert_int_equal(number_in(h.path, "PRAGMA user_version"), number_in(made.path, "PRAGMA user_version"));
+    assert_int_equal(
+        number_in(h.path, "SELECT CAST(value AS INTEGER) = (SELECT user_version FROM pragma_user_version) FROM meta WHERE name = 'schema'"), 1);
+    assert_int_equal(harness_open(&h), SQLITE_OPEN_OK); /* and once more, as it is now */
+    q = (struct store_query){.type = STORE_LOAD_SESSION, .id = nth_id(1)};
+    harness_ask(&h, &q);
+    assert_true(q.task_count == 2 && q.tasks[1].progress && q.tasks[1].progress->version == 12);
+    arena_fini(&q.arena);
+    harness_stop(&h);
+    harness_stop(&made);
+}
+
+static void test_people_see_the_newest_progress(void **state) {
+    (void) state;
+    struct harness h;
+    begin(&h);
+    sql(h.path, version_1);
+    assert_int_equal(harness_open(&h), SQLITE_OPEN_OK);
+    close_store(&h);
+    assert_tasks_now(h.path, "version = 7 AND current = 3 AND total = 4 AND unit = 'pages' AND message IS NULL AND updated_at = 5");
+    sql(h.path, "UPDATE tasks SET slot = 3 WHERE state = 1; INSERT INTO progress VALUES(3, x'0100000000000000000000000000000a', 6, 9, 1, 1, 1, 1, "
+                "'x', 'y', 1, 1)");
+    assert_tasks_now(h.path, "version = 7 AND current = 3 AND total = 4 AND unit = 'pages' AND message IS NULL AND stalled = 0 AND updated_at = 5");
+    sql(h.path, "UPDATE progress SET version = 8, total = NULL");
+    assert_tasks_now(
+        h.path,
+        "version = 8 AND current = 1 AND total IS NULL AND unit = 'x' AND message = 'y' AND rate = 1 AND eta = 1 AND stalled = 1 AND updated_at = 9");
+    sql(h.path, "UPDATE progress SET task = x'00'");
+    assert_tasks_now(h.path, "version = 7 AND current = 3");
     harness_stop(&h);
 }
 
@@ -318,9 +457,10 @@ static void test_a_batch_without_memory_is_not_kept(void **state) {
     bool refused = true;
     for (int i = 0; refused; i++) {
         uint64_t n = (uint64_t) i + 1;
-        struct store_op ops[] = {op_session(n, "u", NULL, 0), op_task(n, n, 1, 1), op_output(n, 0, 1, "out"), {.type = STORE_FORGET, .number = 1}};
+        struct store_op ops[] = {
+            op_session(n, "u", NULL, 0), op_task(n, n, 1, 1), op_output(n, 0, 1, "out"), {.type = STORE_FORGET, .number = 1}, op_progress(n, n, 2)};
         ops[1].row.task.body = str_n(body, sizeof(body));
-        struct store_batch b = {.number = n, .ops = ops, .count = 4};
+        struct store_batch b = {.number = n, .ops = ops, .count = 5};
         nasty_malloc_left = i;
         enum store_result result = writer_apply(&p.writer, &b);
         refused = nasty_malloc_left < 0;
@@ -359,12 +499,13 @@ static void test_a_query_without_memory_fails_cleanly(void **state) {
     struct harness h;
     struct parts p;
     harness_start(&h, false);
-    struct store_op ops[40];
+    struct store_op ops[60];
     for (uint64_t i = 0; i < 20; i++) {
-        ops[2 * i] = op_task(i + 1, 1, 1, i);
-        ops[2 * i + 1] = op_output(1, i * 3, i, "out");
+        ops[3 * i] = op_task_slot(i + 1, 1, 1, i, i + 1);
+        ops[3 * i + 1] = op_output(1, i * 3, i, "out");
+        ops[3 * i + 2] = op_progress(i + 1, i + 1, i * 2);
     }
-    assert_int_equal(harness_apply(&h, ops, 40), STORE_OK);
+    assert_int_equal(harness_apply(&h, ops, 60), STORE_OK);
     assert_int_equal(put_session(&h, 1), STORE_OK);
     close_store(&h);
     parts_open(&p, &h);
@@ -394,7 +535,7 @@ static void test_the_log_is_copied_into_the_database_in_a_pause(void **state) {
     struct harness h;
     harness_start(&h, false);
     assert_int_equal(put_result(&h, 1, 5 << 20), STORE_OK);
-    for (int i = 0; i < 200 && file_bytes(&h, "") < 5 << 20; i++) {
+    for (int i = 0; i < 1000 && file_bytes(&h, "") < 5 << 20; i++) {
         usleep(20000);
     }
     assert_true(file_bytes(&h, "") >= 5 << 20);
@@ -412,6 +553,114 @@ static void test_the_log_stays_bounded_without_a_pause(void **state) {
         most = now > most ? now : most;
     }
     assert_true(most < 80 << 20);
+    harness_stop(&h);
+}
+
+static void test_the_log_begins_anew_when_that_is_cheap(void **state) {
+    (void) state;
+    const int mib = 256; /* pages */
+    struct writer w = {.wal_pages = 3 * mib};
+    assert_int_equal(writer_wish(&w, false), WRITER_WANTS_NOTHING);
+    w.wal_pages = 4 * mib;
+    assert_int_equal(writer_wish(&w, true), WRITER_WANTS_NOTHING); /* one is under way */
+    assert_int_equal(writer_wish(&w, false), WRITER_WANTS_CHECKPOINT);
+    assert_int_equal(writer_wish(&w, false), WRITER_WANTS_NOTHING); /* once */
+    w.wal_pages = 16 * mib;
+    w.copied = 12 * mib;
+    assert_int_equal(writer_wish(&w, false), WRITER_WANTS_CHECKPOINT); /* too much is left */
+    w.wal_pages += 100;
+    w.copied = 16 * mib;
+    assert_int_equal(writer_wish(&w, true), WRITER_WANTS_NOTHING);
+    assert_int_equal(writer_wish(&w, false), WRITER_WANTS_CHECKPOINT); /* closer */
+    w.wal_pages += 10;
+    w.copied = 16 * mib + 100;
+    assert_int_equal(writer_wish(&w, false), WRITER_WANTS_REST);
+    w.wal_pages += 10;
+    assert_int_equal(writer_wish(&w, false), WRITER_WANTS_NOTHING); /* a reader was in the way: not again at once */
+    w.wal_pages = 64 * mib;
+    assert_int_equal(writer_wish(&w, true), WRITER_WANTS_RESTART); /* whatever it costs */
+    assert_int_equal(writer_wish(&w, true), WRITER_WANTS_NOTHING);
+}
+
+/* ---- what is over ---- */
+
+static bool forget_some(struct harness *h, int64_t budget_us) {
+    struct store_op op = {.type = STORE_FORGET, .sweep = true, .number = 100, .budget_us = budget_us};
+    struct store_batch b = {.number = 1, .ops = &op, .count = 1};
+    pthread_mutex_lock(&h->mutex);
+    h->batch_back = NULL;
+    pthread_mutex_unlock(&h->mutex);
+    store_submit(h->store, &b);
+    pthread_mutex_lock(&h->mutex);
+    while (!h->batch_back) {
+        pthread_cond_wait(&h->came, &h->mutex);
+    }
+    pthread_mutex_unlock(&h->mutex);
+    assert_int_equal(b.result, STORE_OK);
+    assert_true(b.sweep_us == b.forget_us && b.took_us >= b.sweep_us);
+    return b.more;
+}
+
+/* What is being deleted is no longer to be had, not even the part that is still there. */
+static void assert_nothing_of(struct harness *h, struct id id) {
+    static const enum store_query_type types[] = {STORE_GET_INPUT, STORE_GET_RESULT, STORE_GET_OUTPUT, STORE_GET_OUTPUT_AFTER};
+    for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
+        struct store_query q = {.type = types[i], .id = id, .ids = &id, .id_count = 1, .limit = 1000};
+        harness_ask(h, &q);
+        assert_int_equal(q.result, STORE_OK);
+        assert_true(q.output_count == 0 && (!q.blob_count || !q.blobs[0].p));
+        arena_fini(&q.arena);
+    }
+}
+
+static void test_what_a_large_task_leaves_goes_in_pieces(void **state) {
+    (void) state;
+    struct harness h;
+    harness_start(&h, false);
+    struct store_op ops[104] = {op_task(1, 1, 3, 1),
+                                {.type = STORE_PUT_RESULT, .id = nth_id(1), .data = STR("1")},
+                                {.type = STORE_PUT_INPUT, .id = nth_id(1), .data = STR("2")}};
+    for (uint64_t i = 0; i < 100; i++) {
+        ops[3 + i] = op_output(1, i * 3, i, "out");
+    }
+    ops[103] = op_output(2, 0, 1, "not its own");
+    assert_int_equal(harness_apply(&h, ops, 104), STORE_OK);
+    struct store_op gone = {.type = STORE_DELETE_TASK, .id = nth_id(1), .number = 1};
+    assert_int_equal(harness_apply(&h, &gone, 1), STORE_OK);
+    assert_int_equal(number_in(h.path, "SELECT count(*) FROM tasks"), 0);
+    assert_int_equal(number_in(h.path, "SELECT count(*) FROM output"), 101);
+    assert_nothing_of(&h, nth_id(1));
+    assert_true(forget_some(&h, 1)); /* a piece at least, however little time there is */
+    assert_int_equal(number_in(h.path, "SELECT count(*) FROM output"), 93);
+    assert_nothing_of(&h, nth_id(1));
+    close_store(&h); /* it goes on after a restart */
+    assert_int_equal(harness_open(&h), SQLITE_OPEN_OK);
+    for (int i = 0; i < 15; i++) {
+        assert_true(forget_some(&h, 1));
+    }
+    assert_false(forget_some(&h, 1));
+    assert_int_equal(number_in(h.path, "SELECT count(*) FROM output"), 1);
+    assert_int_equal(number_in(h.path, "SELECT (SELECT count(*) FROM results) + (SELECT count(*) FROM inputs) + (SELECT count(*) FROM leftovers)"),
+                     0);
+    harness_stop(&h);
+}
+
+static void test_no_sort_of_what_is_over_waits_for_another(void **state) {
+    (void) state;
+    struct harness h;
+    static struct store_op ops[200];
+    harness_start(&h, false);
+    for (uint64_t i = 0; i < 100; i++) {
+        ops[i] = (struct store_op){.type = STORE_PUT_TOMBSTONE, .row.tombstone = {.task = nth_id(i + 1), .gone_at = 100, .kind = STR("k")}};
+        ops[100 + i] = (struct store_op){.type = STORE_PUT_OLD_KEY, .id = nth_id(i + 1), .row.old_key = {.expires_at = 100}};
+        ops[100 + i].row.old_key.key_hash = str_n((const char *) &ops[100 + i].id, sizeof(struct id));
+    }
+    assert_int_equal(harness_apply(&h, ops, 200), STORE_OK);
+    assert_true(forget_some(&h, 1));
+    assert_int_equal(number_in(h.path, "SELECT count(*) FROM tombstones"), 99);
+    assert_int_equal(number_in(h.path, "SELECT count(*) FROM old_keys"), 99);
+    assert_false(forget_some(&h, 0));
+    assert_int_equal(number_in(h.path, "SELECT (SELECT count(*) FROM tombstones) + (SELECT count(*) FROM old_keys)"), 0);
     harness_stop(&h);
 }
 
@@ -677,18 +926,6 @@ static void backup_of_one_session(struct harness *h, char to[160]) {
     buf_fini(&err);
 }
 
-static int64_t number_in(const char *path, const char *query) {
-    sqlite3 *db = NULL;
-    sqlite3_stmt *st = NULL;
-    assert_int_equal(sqlite3_open_v2(path, &db, SQLITE_OPEN_READONLY, NULL), SQLITE_OK);
-    assert_int_equal(sqlite3_prepare_v2(db, query, -1, &st, NULL), SQLITE_OK);
-    assert_int_equal(sqlite3_step(st), SQLITE_ROW);
-    int64_t n = sqlite3_column_int64(st, 0);
-    sqlite3_finalize(st);
-    sqlite3_close(db);
-    return n;
-}
-
 static void test_a_restored_store_is_the_same_with_every_generation_raised(void **state) {
     (void) state;
     struct harness h, again;
@@ -802,6 +1039,8 @@ int main(void) {
         cmocka_unit_test(test_a_foreign_database_is_left_alone),
         cmocka_unit_test(test_an_empty_file_is_taken),
         cmocka_unit_test(test_a_newer_version_is_refused),
+        cmocka_unit_test(test_an_older_version_is_brought_up_to_date),
+        cmocka_unit_test(test_people_see_the_newest_progress),
         cmocka_unit_test(test_a_second_server_is_refused),
         cmocka_unit_test(test_a_missing_directory_is_an_error),
         cmocka_unit_test(test_what_cannot_be_written_is_refused),
@@ -813,6 +1052,9 @@ int main(void) {
         cmocka_unit_test(test_a_query_without_memory_fails_cleanly),
         cmocka_unit_test(test_the_log_is_copied_into_the_database_in_a_pause),
         cmocka_unit_test(test_the_log_stays_bounded_without_a_pause),
+        cmocka_unit_test(test_the_log_begins_anew_when_that_is_cheap),
+        cmocka_unit_test(test_what_a_large_task_leaves_goes_in_pieces),
+        cmocka_unit_test(test_no_sort_of_what_is_over_waits_for_another),
         cmocka_unit_test(test_closing_hands_back_everything),
         cmocka_unit_test(test_queries_beside_batches_see_whole_batches),
         cmocka_unit_test(test_a_long_list_lets_others_go_first),

@@ -171,6 +171,91 @@ static void deleted_task_takes_everything_with_it(struct harness *h) {
     arena_fini(&q.arena);
 }
 
+/* ---- progress ---- */
+
+static struct store_query load_first(struct harness *h) {
+    struct store_query q = {.type = STORE_LOAD_SESSION, .id = nth_id(1)};
+    ask(h, &q);
+    assert_true(q.found);
+    return q;
+}
+
+static void assert_progress(const struct progress_row *got, const struct progress_row *put) {
+    struct buf a = {0}, b = {0};
+    assert_non_null(got);
+    render_progress(&a, put);
+    render_progress(&b, got);
+    assert_string_equal(buf_z(&a), buf_z(&b));
+    buf_fini(&a);
+    buf_fini(&b);
+}
+
+static void progress_comes_with_its_task(struct harness *h) {
+    struct store_op full = op_progress(4, 10, 9), none = {.type = STORE_PUT_PROGRESS};
+    none.row.progress = (struct progress_row){.slot = 5, .task = nth_id(11), .version = 1, .stalled = true, .eta = -1};
+    assert_int_equal(APPLY(h, op_session(1, NULL, NULL, 0), op_task_slot(10, 1, 1, 7, 4), op_task_slot(11, 1, 2, 8, 5), op_task(12, 1, 1, 9)),
+                     STORE_OK);
+    assert_int_equal(APPLY(h, full, none), STORE_OK);
+    struct store_query q = load_first(h);
+    assert_int_equal(q.task_count, 3);
+    assert_id(q.tasks[0].id, 11);
+    assert_progress(q.tasks[0].progress, &none.row.progress); /* also one that does not count: whoever reads decides */
+    assert_id(q.tasks[1].id, 10);
+    assert_progress(q.tasks[1].progress, &full.row.progress);
+    arena_fini(&q.arena);
+    full.row.progress.version = 12;
+    full.row.progress.has_total = false;
+    full.row.progress.total = full.row.progress.rate = 0;
+    full.row.progress.message = STR("\xc3\xa9\0x");
+    assert_int_equal(APPLY(h, full), STORE_OK);
+    q = (struct store_query){.type = STORE_LIST_TASKS, .limit = 10, .filter = {.state = 1}};
+    ask(h, &q);
+    assert_int_equal(q.task_count, 2);
+    assert_id(q.tasks[1].id, 10);
+    assert_int_equal(q.tasks[1].version, 7);
+    assert_int_equal(q.tasks[1].slot, 4);
+    assert_progress(q.tasks[1].progress, &full.row.progress);
+    assert_null(q.tasks[0].progress);
+    arena_fini(&q.arena);
+}
+
+static void progress_that_is_newer_counts_for_the_order(struct harness *h) {
+    assert_int_equal(APPLY(h, op_session(1, NULL, NULL, 0), op_task(10, 1, 1, 30), op_task_slot(11, 1, 1, 20, 1), op_progress(1, 11, 40),
+                           op_task_slot(12, 1, 1, 32, 2), op_progress(2, 12, 5), op_task(13, 1, 3, 35)),
+                     STORE_OK);
+    static const uint64_t order[] = {10, 12, 13, 11};
+    struct store_query q = load_first(h);
+    assert_int_equal(q.task_count, 4);
+    for (int i = 0; i < 4; i++) {
+        assert_id(q.tasks[i].id, order[i]);
+    }
+    arena_fini(&q.arena);
+}
+
+static void assert_no_progress(struct harness *h) {
+    struct store_query q = load_first(h);
+    assert_int_equal(q.task_count, 1);
+    assert_null(q.tasks[0].progress);
+    arena_fini(&q.arena);
+}
+
+static void progress_is_its_tasks_alone_and_goes(struct harness *h) {
+    assert_int_equal(APPLY(h, op_session(1, NULL, NULL, 0), op_task_slot(10, 1, 1, 1, 4), op_progress(4, 11, 9)), STORE_OK);
+    assert_no_progress(h); /* the slot holds another task's */
+    assert_int_equal(APPLY(h, op_progress(4, 10, 9), op_task_slot(10, 1, 1, 2, 0)), STORE_OK);
+    assert_no_progress(h); /* it has no slot */
+    assert_int_equal(APPLY(h, op_task_slot(10, 1, 3, 3, 4)), STORE_OK);
+    assert_no_progress(h); /* it has ended */
+    assert_int_equal(APPLY(h, op_task_slot(10, 1, 0, 3, 4)), STORE_OK);
+    struct store_query q = load_first(h);
+    assert_non_null(q.tasks[0].progress);
+    arena_fini(&q.arena);
+    assert_int_equal(APPLY(h, op_number(STORE_DELETE_PROGRESS, 0, 3), op_number(STORE_DELETE_PROGRESS, 0, 4)), STORE_OK);
+    assert_no_progress(h);
+    assert_int_equal(APPLY(h, op_session(2, NULL, KEY_A, 0), op_progress(4, 10, 9), op_session(3, NULL, KEY_A, 0)), STORE_FAILED);
+    assert_no_progress(h); /* of a batch that failed */
+}
+
 static struct store_query find_key(struct harness *h, const char *key) {
     struct store_query q = {.type = STORE_FIND_KEY, .data = str_of(key)};
     ask(h, &q);
@@ -329,7 +414,8 @@ static struct store_op op_named(enum store_op_type type, struct str name, struct
 static void start_names_sessions_with_unfinished_tasks(struct harness *h) {
     assert_int_equal(APPLY(h, op_task(10, 3, 0, 1), op_task(11, 2, 3, 1), op_task(12, 1, 2, 1), op_task(13, 3, 1, 1), op_task(14, 4, 4, 1),
                            op_named(STORE_PUT_KIND, STR("b"), STR("2")), op_named(STORE_PUT_KIND, STR("a"), STR("1")),
-                           op_named(STORE_PUT_META, STR("epoch"), STR("5f2c")), op_named(STORE_PUT_META, STR("clean"), STR("0"))),
+                           op_named(STORE_PUT_META, STR("epoch"), STR("5f2c")), op_named(STORE_PUT_META, STR("clean"), STR("0")),
+                           op_named(STORE_PUT_META, STR("slots"), STR("65536"))),
                      STORE_OK);
     assert_int_equal(APPLY(h, op_named(STORE_PUT_META, STR("clean"), STR("1"))), STORE_OK);
     struct store_query q = {.type = STORE_START};
@@ -341,6 +427,7 @@ static void start_names_sessions_with_unfinished_tasks(struct harness *h) {
     assert_text(q.kinds[0].kind, "a");
     assert_text(q.epoch, "5f2c");
     assert_text(q.clean, "1");
+    assert_text(q.slots, "65536");
     arena_fini(&q.arena);
 }
 
@@ -350,6 +437,7 @@ static void first_start_finds_nothing(struct harness *h) {
     assert_int_equal(q.ret_id_count, 0);
     assert_null(q.epoch.p);
     assert_null(q.clean.p);
+    assert_null(q.slots.p);
     arena_fini(&q.arena);
 }
 
@@ -512,16 +600,32 @@ static void on_both(behaviour *b) {
     }
 }
 
-#define BEHAVIOURS(X)                                                                                                                         \
-    X(session_comes_back_as_it_was_put)                                                                                                       \
-    X(none_and_empty_are_different)                                                                                                           \
-    X(session_comes_with_tasks_by_version_and_gone_by_seq)                                                                                    \
-    X(later_put_replaces) X(deleted_task_takes_everything_with_it) X(key_belongs_to_one_active_session) X(old_key_is_remembered_and_replaced) \
-        X(user_has_active_sessions_and_ended_ones_with_tasks) X(idempotency_answer_is_kept_until_it_expires)                                  \
-            X(output_is_read_from_the_row_that_holds_the_offset) X(output_of_several_tasks_comes_in_order_of_seq)                             \
-                X(what_is_due_comes_earliest_first) X(start_names_sessions_with_unfinished_tasks) X(first_start_finds_nothing)                \
-                    X(lists_are_newest_first_in_pages) X(session_list_counts_tasks) X(gone_is_forgotten_up_to_a_seq_and_with_its_session)     \
-                        X(forgetting_takes_what_is_over_a_piece_at_a_time) X(large_and_binary_texts_come_back_whole) X(empty_batch_succeeds)
+/* clang-format off */
+#define BEHAVIOURS(X) \
+    X(session_comes_back_as_it_was_put) \
+    X(none_and_empty_are_different) \
+    X(session_comes_with_tasks_by_version_and_gone_by_seq) \
+    X(later_put_replaces) \
+    X(deleted_task_takes_everything_with_it) \
+    X(key_belongs_to_one_active_session) \
+    X(old_key_is_remembered_and_replaced) \
+    X(user_has_active_sessions_and_ended_ones_with_tasks) \
+    X(idempotency_answer_is_kept_until_it_expires) \
+    X(output_is_read_from_the_row_that_holds_the_offset) \
+    X(output_of_several_tasks_comes_in_order_of_seq) \
+    X(what_is_due_comes_earliest_first) \
+    X(start_names_sessions_with_unfinished_tasks) \
+    X(first_start_finds_nothing) \
+    X(lists_are_newest_first_in_pages) \
+    X(session_list_counts_tasks) \
+    X(gone_is_forgotten_up_to_a_seq_and_with_its_session) \
+    X(progress_comes_with_its_task) \
+    X(progress_that_is_newer_counts_for_the_order) \
+    X(progress_is_its_tasks_alone_and_goes) \
+    X(forgetting_takes_what_is_over_a_piece_at_a_time) \
+    X(large_and_binary_texts_come_back_whole) \
+    X(empty_batch_succeeds)
+/* clang-format on */
 
 #define X(name)                             \
     static void test_##name(void **state) { \
@@ -576,7 +680,7 @@ static struct store_op some_session(void) {
 }
 
 static struct store_op some_rare_op(void) {
-    switch (dice(7)) {
+    switch (dice(8)) {
     case 0:
         return (struct store_op){.type = STORE_PUT_TOMBSTONE,
                                  .row.tombstone = {.task = nth_id(1 + dice(40)),
@@ -602,15 +706,30 @@ static struct store_op some_rare_op(void) {
             .row.old_key = {
                 .key_hash = some_hash(), .session = nth_id(dice(12)), .at = (int64_t) dice(90), .kept = dice(2), .expires_at = (int64_t) dice(90)}};
     case 3: return (struct store_op){.type = STORE_PUT_KIND, .row.kind = {.kind = str_n("kindkind", 1 + dice(7)), .body = some_text(20)}};
-    case 4: return op_named(STORE_PUT_META, dice(2) ? STR("clean") : STR("epoch"), some_text(9));
+    case 4: return op_named(STORE_PUT_META, dice(2) ? STR("clean") : dice(2) ? STR("slots") : STR("epoch"), some_text(9));
     case 5: return (struct store_op){.type = STORE_FORGET, .number = dice(100), .number2 = dice(20)};
+    case 6: return (struct store_op){.type = STORE_DELETE_PROGRESS, .number = dice(12)};
     default: return (struct store_op){.type = STORE_DELETE_SESSION, .id = nth_id(1 + dice(12))};
     }
 }
 
+static struct store_op some_progress(void) {
+    struct progress_row r = {.slot = dice(12), .task = nth_id(1 + dice(40)), .version = dice(70), .updated_at = (int64_t) dice(90), .heard = dice(2)};
+    r.stalled = dice(2);
+    r.has_current = dice(2);
+    r.current = r.has_current ? (double) dice(1000) / 7 : 0;
+    r.has_total = dice(2);
+    r.total = r.has_total ? (double) dice(1000) : 0;
+    r.rate = dice(2) ? (double) dice(10) / 3 : 0;
+    r.eta = dice(2) ? (double) dice(10) / 3 : -1;
+    r.unit = some_text(3);
+    r.message = some_text(9);
+    return (struct store_op){.type = STORE_PUT_PROGRESS, .row.progress = r};
+}
+
 static struct store_op some_op(void) {
     struct id task = nth_id(1 + dice(40)), session = nth_id(1 + dice(12));
-    switch (dice(12)) {
+    switch (dice(14)) {
     case 0:
     case 1: return some_session();
     case 2:
@@ -621,6 +740,7 @@ static struct store_op some_op(void) {
                                               .session = session,
                                               .state = (uint8_t) dice(6),
                                               .version = dice(60),
+                                              .slot = dice(12),
                                               .due_at = (int64_t) dice(50),
                                               .kind = some_text(4),
                                               .queue = some_text(3),
@@ -640,6 +760,8 @@ static struct store_op some_op(void) {
                                        .row.gone =
                                            {.session = session, .seq = dice(30), .task = task, .reason = (uint8_t) dice(3), .at = (int64_t) dice(9)}}
                    : (struct store_op){.type = STORE_DELETE_GONE, .id = session, .number = dice(15)};
+    case 11:
+    case 12: return some_progress();
     default: return some_rare_op();
     }
 }
