@@ -45,7 +45,7 @@ start_server() { # measurement
     local options=()
     [ "$1" != sweep ] || options=(--tombstone-ttl 2 --idempotency-ttl 12)
     rm -rf "$folder/data" "$folder/server.log" && mkdir -m 700 "$folder/data"
-    "$build/bowline" serve --data "$folder/data" --listen 127.0.0.1:0 --max-watchers-per-session 100000 --max-stream-age 3600 "${options[@]}" ${SERVE:-} \
+    "$build/bowline" serve --data "$folder/data" --listen 127.0.0.1:0 --max-watchers-per-session 100000 --max-stream-age 3600 "${options[@]}" "${serve[@]}" \
         > "$folder/server.log" 2>&1 &
     server=$!
     wait_line "$folder/server.log" ' listening on ' "$server"
