@@ -57,6 +57,7 @@ static bool writer_write(const char *piece, size_t len) {
 
 static void *writer_main(void *arg) {
     (void) arg;
+    pthread_setname_np(pthread_self(), "log");
     const char *piece;
     pthread_mutex_lock(&writer.lock);
     for (;;) {

@@ -153,6 +153,46 @@ void session_dirty(struct engine *e, struct session_entry *s) {
     session_pend(e, s);
 }
 
+void soft_becomes_dirty(struct engine *e) {
+    while (!TAILQ_EMPTY(&e->soft_tasks)) {
+        struct task_entry *te = TAILQ_FIRST(&e->soft_tasks);
+        TAILQ_REMOVE(&e->soft_tasks, te, of_dirty);
+        te->dirt = DIRTY;
+        TAILQ_INSERT_TAIL(&e->dirty_tasks, te, of_dirty);
+    }
+    while (!TAILQ_EMPTY(&e->soft_sessions)) {
+        struct session_entry *s = TAILQ_FIRST(&e->soft_sessions);
+        TAILQ_REMOVE(&e->soft_sessions, s, of_dirty);
+        s->dirt = DIRTY;
+        TAILQ_INSERT_TAIL(&e->dirty_sessions, s, of_dirty);
+    }
+}
+
+static void soft_is_due(struct timer *t, int64_t now_ms, void *arg) {
+    (void) t, (void) now_ms;
+    soft_becomes_dirty(arg);
+}
+
+void task_soft(struct engine *e, struct task_entry *t) {
+    if (t->dirt == CLEAN) {
+        t->dirt = SOFT;
+        TAILQ_INSERT_TAIL(&e->soft_tasks, t, of_dirty);
+        if (!e->soft_timer.at_ms) {
+            wheel_set(&e->wheel, &e->soft_timer, e->now + ENGINE_SOFT_MS, soft_is_due);
+        }
+    }
+}
+
+void session_soft(struct engine *e, struct session_entry *s) {
+    if (s->dirt == CLEAN) {
+        s->dirt = SOFT;
+        TAILQ_INSERT_TAIL(&e->soft_sessions, s, of_dirty);
+        if (!e->soft_timer.at_ms) {
+            wheel_set(&e->wheel, &e->soft_timer, e->now + ENGINE_SOFT_MS, soft_is_due);
+        }
+    }
+}
+
 void entry_clean_task(struct engine *e, struct task_entry *t) {
     if (t->dirt == SOFT) {
         TAILQ_REMOVE(&e->soft_tasks, t, of_dirty);

@@ -284,48 +284,15 @@ static void run_behind(struct engine *e) {
     }
 }
 
-static void put_meta(struct engine *e, const char *name, const char *value) {
-    struct store_op *op = batch_op(e, STORE_PUT_META);
-    op->name = str_of(name);
-    op->data = batch_text(e, str_of(value));
-}
-
-/* Is everything that changed on its way into storage, also what a failed batch has thrown away? */
-static bool all_is_written(const struct engine *e) {
-    bool lists = TAILQ_EMPTY(&e->dirty_sessions) && TAILQ_EMPTY(&e->dirty_tasks) && TAILQ_EMPTY(&e->soft_sessions) && TAILQ_EMPTY(&e->soft_tasks);
-    for (const struct load *l = e->loads; l; l = l->hh.next) {
-        if (l->reload) {
-            return false;
-        }
-    }
-    return lists && !e->inflight && e->open->b.count == 0;
-}
-
-/* That the stop was clean is said last, in a batch of its own. */
-static void engine_check_stopped(struct engine *e) {
-    if (e->state != ENGINE_STOPPING) {
-        return;
-    }
-    if (e->dead || (all_is_written(e) && (e->stop_said || !e->stop_clean))) {
-        e->state = ENGINE_STOPPED;
-    } else if (all_is_written(e)) {
-        e->stop_said = true;
-        put_meta(e, "clean", "1");
-        engine_flush(e);
-    }
-}
-
 void engine_at(struct engine *e, int64_t now_ms) {
     e->now = now_ms > e->now ? now_ms : e->now;
 }
-
-static void start_go_on(struct engine *e);
 
 void engine_run(struct engine *e, int64_t now_ms) {
     engine_at(e, now_ms);
     wheel_run(&e->wheel, e->now, 256, e);
     if (engine_load_piece(e)) {
-        start_go_on(e);
+        engine_loaded_one(e);
     }
     run_ready(e);
     run_behind(e);
@@ -337,175 +304,19 @@ int64_t engine_next(const struct engine *e) {
     return TAILQ_EMPTY(&e->behind) && TAILQ_EMPTY(&e->ready) && TAILQ_EMPTY(&e->pieces) ? wheel_next(&e->wheel) : e->now;
 }
 
-/* ---- timers of the whole ---- */
-
-static void soft_is_due(struct timer *t, int64_t now_ms, void *arg) {
-    struct engine *e = arg;
-    (void) t, (void) now_ms;
-    while (!TAILQ_EMPTY(&e->soft_tasks)) {
-        struct task_entry *te = TAILQ_FIRST(&e->soft_tasks);
-        TAILQ_REMOVE(&e->soft_tasks, te, of_dirty);
-        te->dirt = DIRTY;
-        TAILQ_INSERT_TAIL(&e->dirty_tasks, te, of_dirty);
-    }
-    while (!TAILQ_EMPTY(&e->soft_sessions)) {
-        struct session_entry *s = TAILQ_FIRST(&e->soft_sessions);
-        TAILQ_REMOVE(&e->soft_sessions, s, of_dirty);
-        s->dirt = DIRTY;
-        TAILQ_INSERT_TAIL(&e->dirty_sessions, s, of_dirty);
-    }
-}
-
-static void due_is_due(struct timer *t, int64_t now_ms, void *arg) {
-    struct engine *e = arg;
-    sessions_load_due(e);
-    if (!e->due_under_way && e->due_at == e->due_count && e->state == ENGINE_SERVING && !e->dead) {
-        struct store_query *q = query_create(STORE_DUE, QUERY_DUE, NULL);
-        q->time = now_ms;
-        q->limit = ENGINE_DUE_LIMIT;
-        e->due_under_way = true;
-        query_send(e, q);
-    }
-    wheel_set(&e->wheel, t, now_ms + ENGINE_DUE_MS, due_is_due);
-}
-
-void task_soft(struct engine *e, struct task_entry *t) {
-    if (t->dirt == CLEAN) {
-        t->dirt = SOFT;
-        TAILQ_INSERT_TAIL(&e->soft_tasks, t, of_dirty);
-        if (!e->soft_timer.at_ms) {
-            wheel_set(&e->wheel, &e->soft_timer, e->now + ENGINE_SOFT_MS, soft_is_due);
-        }
-    }
-}
-
-void session_soft(struct engine *e, struct session_entry *s) {
-    if (s->dirt == CLEAN) {
-        s->dirt = SOFT;
-        TAILQ_INSERT_TAIL(&e->soft_sessions, s, of_dirty);
-        if (!e->soft_timer.at_ms) {
-            wheel_set(&e->wheel, &e->soft_timer, e->now + ENGINE_SOFT_MS, soft_is_due);
-        }
-    }
-}
-
-/* ---- life ---- */
-
-struct engine *engine_create(const struct engine_config *config, int64_t now_ms) {
-    struct engine *e = mem_alloc(sizeof(*e));
-    e->config = *config;
-    e->o = config->options;
-    e->now = now_ms;
-    e->waits_end = INT64_MAX;
-    wheel_init(&e->wheel, now_ms);
-    e->ids.random = config->random;
-    e->ids.random_arg = config->random_arg;
-    e->open = batch_create(1);
-    TAILQ_INIT(&e->behind);
-    TAILQ_INIT(&e->pieces);
-    TAILQ_INIT(&e->recent_order);
-    TAILQ_INIT(&e->dirty_tasks);
-    TAILQ_INIT(&e->soft_tasks);
-    TAILQ_INIT(&e->dirty_sessions);
-    TAILQ_INIT(&e->soft_sessions);
-    TAILQ_INIT(&e->ready);
-    TAILQ_INIT(&e->held);
-    return e;
-}
-
-void engine_start(struct engine *e, struct store *store) {
-    e->store = store;
-    e->state = ENGINE_LOADING;
-    query_send(e, query_create(STORE_START, QUERY_START, NULL));
-}
-
-bool engine_ready(const struct engine *e) {
-    return e->state == ENGINE_SERVING && !e->dead;
-}
-
-void engine_mark(struct engine *e) {
-    e->marked = e->open->b.number;
-    put_meta(e, "epoch", e->epoch);
-    put_meta(e, "clean", "0");
-}
-
-static void engine_serve(struct engine *e) {
-    e->state = ENGINE_SERVING;
-    wheel_set(&e->wheel, &e->due_timer, e->now + ENGINE_DUE_MS, due_is_due);
-    wheel_set(&e->wheel, &e->forget_timer, e->now + ENGINE_FORGET_MS / 60, sweep_forget);
-    cmd_wake(e, &e->held);
-}
-
-/* A session was loaded. */
-static void start_go_on(struct engine *e) {
-    if (e->state == ENGINE_LOADING && e->loads_left == 0) {
-        engine_serve(e);
-    }
-}
-
-static void started(struct engine *e, struct store_query *q) {
-    if (e->state != ENGINE_LOADING) {
-        return; /* it was stopped before it began */
-    }
-    if (q->result != STORE_OK) {
-        log_error("start_failed", "reason=\"the store cannot be read\"");
-        e->state = ENGINE_STOPPED;
-        return;
-    }
-    e->unclean = q->clean.p && !str_eqz(q->clean, "1");
-    if (q->epoch.p && q->epoch.len < sizeof(e->epoch)) {
-        memcpy(e->epoch, q->epoch.p, q->epoch.len);
-    } else {
-        static const char digits[] = "0123456789abcdefghjkmnpqrstvwxyz";
-        uint8_t random[8];
-        e->config.random(e->config.random_arg, random, sizeof(random));
-        for (int i = 0; i < 8; i++) {
-            e->epoch[i] = digits[random[i] & 31];
-        }
-    }
-    engine_mark(e);
-    slots_from_row(e, q->slots);
-    for (size_t i = 0; i < q->kind_count; i++) {
-        kind_from_row(e, &q->kinds[i]);
-    }
-    e->loads_left = q->ret_id_count;
-    for (size_t i = 0; i < q->ret_id_count; i++) {
-        session_load(e, q->ret_ids[i], e->unclean);
-    }
-    if (e->loads_left == 0) {
-        engine_serve(e);
-    }
-}
-
-static void due_found(struct engine *e, struct store_query *q) {
-    e->due_under_way = false;
-    if (q->ret_id_count == ENGINE_DUE_LIMIT || q->task_count == ENGINE_DUE_LIMIT) {
-        wheel_set(&e->wheel, &e->due_timer, e->now + ENGINE_DUE_MORE_MS, due_is_due); /* there is more */
-    }
-    e->due_at = e->due_count = 0;
-    for (size_t i = 0; q->result == STORE_OK && i < q->ret_id_count + q->task_count; i++) {
-        struct id id = i < q->ret_id_count ? q->ret_ids[i] : q->tasks[i - q->ret_id_count].session;
-        struct session_entry *s = session_resident(e, id);
-        if (!s) {
-            e->due[e->due_count++] = id;
-        } else if (i < q->ret_id_count && s->due_written && s->due_written <= q->time) {
-            session_soft(e, s);
-        }
-    }
-    sessions_load_due(e);
-}
+/* ---- what the store found ---- */
 
 void engine_query_done(struct engine *e, struct store_query *q) {
     struct cmd *c = q->owner;
     e->queries--;
     switch ((enum query_purpose) q->purpose) {
-    case QUERY_START: started(e, q); break;
+    case QUERY_START: engine_started(e, q); break;
     case QUERY_DUE: due_found(e, q); break;
     case QUERY_LOAD:
         if (!engine_loaded(e, q)) {
             return;
         }
-        start_go_on(e);
+        engine_loaded_one(e);
         break;
     case QUERY_CMD:
         if (c) {
@@ -527,89 +338,4 @@ enum found cmd_query(struct engine *e, struct cmd *c, struct store_query *q) {
     c->e.asking = q;
     query_send(e, q);
     return PARKED;
-}
-
-void engine_stop(struct engine *e) {
-    if (e->state >= ENGINE_STOPPING) {
-        return;
-    }
-    e->stop_clean = e->state == ENGINE_SERVING;
-    e->state = ENGINE_STOPPING;
-    for (struct session_entry *s = e->sessions; s; s = s->hh.next) {
-        if (s->seq != s->reserved_pending) {
-            s->reserved_pending = s->seq; /* exact numbers: the next start goes on without a gap */
-            session_dirty(e, s);
-        }
-    }
-    soft_is_due(&e->soft_timer, e->now, e);
-}
-
-bool engine_stopped(const struct engine *e) {
-    return e->state == ENGINE_STOPPED;
-}
-
-static void free_list(struct engine *e, struct cmd_list *list) {
-    while (!TAILQ_EMPTY(list)) {
-        struct cmd *c = TAILQ_FIRST(list);
-        cmd_unpark(c);
-        wheel_cancel(&e->wheel, &c->e.timer);
-        query_free(c->e.query);
-        cmd_free(c);
-    }
-}
-
-void engine_destroy(struct engine *e) {
-    if (!e) {
-        return;
-    }
-    free_list(e, &e->ready);
-    free_list(e, &e->held);
-    struct load *l, *l2;
-    HASH_ITER (hh, e->loads, l, l2) {
-        free_list(e, &l->waiters);
-        HASH_DELETE(hh, e->loads, l);
-        load_free(l);
-    }
-    struct idempotency *i, *i2;
-    HASH_ITER (hh, e->idempotency, i, i2) {
-        free_list(e, &i->waiters);
-    }
-    struct session_entry *s, *s2;
-    HASH_ITER (hh, e->sessions, s, s2) {
-        struct task_entry *t;
-        TAILQ_FOREACH (t, &s->by_version, by_version) {
-            free_list(e, &t->waiters);
-        }
-        session_drop(e, s);
-    }
-    struct channel *ch, *ch2;
-    HASH_ITER (hh, e->channels, ch, ch2) {
-        HASH_DELETE(hh, e->channels, ch);
-        mem_free(ch);
-    }
-    struct queue *q, *q2;
-    HASH_ITER (hh, e->queues, q, q2) {
-        free_list(e, &q->waiters);
-        wheel_cancel(&e->wheel, &q->timer);
-        HASH_DELETE(hh, e->queues, q);
-        mem_free(q->heap);
-        mem_free(q->name);
-        mem_free(q);
-    }
-    struct kind *k, *k2;
-    HASH_ITER (hh, e->kinds, k, k2) {
-        HASH_DELETE(hh, e->kinds, k);
-        mem_free(k->name);
-        mem_free(k);
-    }
-    idempotency_drop_all(e);
-    tombstones_drop_pending(e);
-    old_keys_durable(e, UINT64_MAX);
-    users_drop(e);
-    look_ups_drop(e);
-    batch_destroy(e->open);
-    batch_destroy(e->inflight);
-    batch_destroy(e->spare);
-    buf_fini(&e->scratch);
-    mem_free(e);
 }

@@ -1,7 +1,8 @@
 /*
  * internal.h: what the files of the engine share. One thread; nothing here is seen outside of src/engine/.
  *
- *   engine.c     life of the engine, its pass, timers
+ *   engine.c     commands, their waits and answers; the pass
+ *   start.c      begins, serves, stops and ends
  *   batch.c      what must be durable before what may leave; failure
  *   residence.c  which sessions are in memory, loading and letting go
  *   rows.c       rows to entries and back
@@ -338,11 +339,16 @@ struct engine {
 
 /* engine.c */
 void engine_command(struct engine *e, struct cmd *c); /* runs it until it is answered or parked */
-void engine_mark(struct engine *e);                   /* puts both into the open batch */
 void cmd_park(struct cmd *c, struct cmd_list *list);
 void cmd_unpark(struct cmd *c);
 void cmd_wake(struct engine *e, struct cmd_list *list);                      /* all of them run again in this pass */
 enum found cmd_wait(struct engine *e, struct cmd *c, struct cmd_list *list); /* parks for Prefer: wait; PARKED, or ABSENT when time is up */
+
+/* start.c */
+void engine_mark(struct engine *e); /* the open batch says which history this is, and that it has not stopped cleanly */
+void engine_started(struct engine *e, struct store_query *q);
+void engine_loaded_one(struct engine *e); /* a session is there: perhaps the last that was waited for */
+void engine_check_stopped(struct engine *e);
 
 /* batch.c */
 struct batch *batch_create(uint64_t number);
@@ -354,6 +360,7 @@ void task_dirty(struct engine *e, struct task_entry *t);
 void task_soft(struct engine *e, struct task_entry *t);
 void session_dirty(struct engine *e, struct session_entry *s);
 void session_soft(struct engine *e, struct session_entry *s);
+void soft_becomes_dirty(struct engine *e);                     /* all of it is written with the next batch */
 void session_pend(struct engine *e, struct session_entry *s);  /* the open batch holds a durable change of it */
 void entry_clean_task(struct engine *e, struct task_entry *t); /* takes it off the lists of what must be written */
 void entry_clean_session(struct engine *e, struct session_entry *s);
@@ -380,6 +387,8 @@ enum found look_up(struct engine *e, struct cmd *c, enum look_up what, const voi
 struct session_entry *session_resident(struct engine *e, struct id id);
 struct task_entry *task_resident(struct engine *e, struct id id);
 void session_load(struct engine *e, struct id id, bool reload);
+void due_look(struct timer *t, int64_t now_ms, void *arg); /* asks the store */
+void due_found(struct engine *e, struct store_query *q);
 void sessions_load_due(struct engine *e);                              /* the next of engine.due */
 bool session_reloading(struct engine *e, struct cmd *c, struct id id); /* it was thrown away and is not back yet: the command waits for it */
 bool engine_loaded(struct engine *e, struct store_query *q);           /* false: it keeps the query and goes on with it in the next passes */

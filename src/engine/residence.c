@@ -415,6 +415,39 @@ bool engine_load_piece(struct engine *e) {
     return done;
 }
 
+/* ---- what is due among what is not in memory ---- */
+
+void due_look(struct timer *t, int64_t now_ms, void *arg) {
+    struct engine *e = arg;
+    sessions_load_due(e);
+    if (!e->due_under_way && e->due_at == e->due_count && e->state == ENGINE_SERVING && !e->dead) {
+        struct store_query *q = query_create(STORE_DUE, QUERY_DUE, NULL);
+        q->time = now_ms;
+        q->limit = ENGINE_DUE_LIMIT;
+        e->due_under_way = true;
+        query_send(e, q);
+    }
+    wheel_set(&e->wheel, t, now_ms + ENGINE_DUE_MS, due_look);
+}
+
+void due_found(struct engine *e, struct store_query *q) {
+    e->due_under_way = false;
+    if (q->ret_id_count == ENGINE_DUE_LIMIT || q->task_count == ENGINE_DUE_LIMIT) {
+        wheel_set(&e->wheel, &e->due_timer, e->now + ENGINE_DUE_MORE_MS, due_look); /* there is more */
+    }
+    e->due_at = e->due_count = 0;
+    for (size_t i = 0; q->result == STORE_OK && i < q->ret_id_count + q->task_count; i++) {
+        struct id id = i < q->ret_id_count ? q->ret_ids[i] : q->tasks[i - q->ret_id_count].session;
+        struct session_entry *s = session_resident(e, id);
+        if (!s) {
+            e->due[e->due_count++] = id;
+        } else if (i < q->ret_id_count && s->due_written && s->due_written <= q->time) {
+            session_soft(e, s);
+        }
+    }
+    sessions_load_due(e);
+}
+
 /* ---- letting go ---- */
 
 void session_drop(struct engine *e, struct session_entry *s) {

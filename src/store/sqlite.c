@@ -64,6 +64,7 @@ static void writer_look_after_log(struct sqlite_store *s) {
 
 static void *writer_main(void *arg) {
     struct sqlite_store *s = arg;
+    pthread_setname_np(pthread_self(), "store writer");
     struct store_batch *b;
     while ((b = writer_wait(s))) {
         b->result = writer_apply(&s->writer, b);
@@ -92,6 +93,7 @@ static struct asked *reader_wait(struct sqlite_store *s) {
 
 static void *reader_main(void *arg) {
     struct sqlite_store *s = arg;
+    pthread_setname_np(pthread_self(), "store reader");
     struct asked *a;
     while ((a = reader_wait(s))) {
         if (reader_answer(&s->reader, a->query, &a->at)) {

@@ -64,6 +64,7 @@ static bool checkpointer_wait(struct checkpointer *c) {
 
 static void *checkpointer_main(void *arg) {
     struct checkpointer *c = arg;
+    pthread_setname_np(pthread_self(), "store copier");
     while (checkpointer_wait(c)) {
         sqlite_checkpoint_beside(c->db, c->copied, &c->failing, c->dead);
         c->busy = false;
