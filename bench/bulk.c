@@ -1,6 +1,6 @@
 /*
- * bulk.c: reports for a second of the server's CPU time, nobody watching: each a request of its own, many lines for many tasks in one request, and a stream of lines
- * per task.
+ * bulk.c: reports for a second of the server's CPU time, nobody watching: each a request of its own that waits for its answer, or with others under way on its
+ * connection; many lines for many tasks in one request; and a stream of lines per task.
  */
 #include "base/mem.h"
 #include "measure.h"
@@ -12,6 +12,7 @@
 #define TASKS_PER_SESSION 16
 #define TASKS (SESSIONS * TASKS_PER_SESSION)
 #define SINGLE_REPORTS 40000
+#define KINDS 4
 #define LANES 4
 #define LANE_REQUESTS 50
 #define LINES 1000 /* in one request */
@@ -47,6 +48,11 @@ static void single_take(struct job *j, size_t index, const struct answer *a) {
 }
 
 static void single_run(struct bulk *b) {
+    struct job j = {.total = SINGLE_REPORTS, .put = single_put, .done = single_take, .arg = &b->world};
+    pool_run(&b->world.pool, &j, 1);
+}
+
+static void pipelined_run(struct bulk *b) {
     struct job j = {.total = SINGLE_REPORTS, .put = single_put, .done = single_take, .arg = &b->world};
     pool_run(&b->world.pool, &j, 8);
 }
@@ -180,7 +186,7 @@ static void streams_run(struct bulk *b) {
     lanes_wait(b);
 }
 
-/* ---- all three ---- */
+/* ---- all of them ---- */
 
 static double run_rate(struct bulk *b, pid_t pid, unsigned reports, void (*run)(struct bulk *b), double *ret_wall_rate) {
     double cpu = -cpu_seconds(pid), begin = (double) now_ns();
@@ -190,29 +196,39 @@ static double run_rate(struct bulk *b, pid_t pid, unsigned reports, void (*run)(
     return reports / (cpu + cpu_seconds(pid));
 }
 
+static const struct {
+    const char *what, *remark;
+    unsigned reports;
+    void (*run)(struct bulk *b);
+} kinds[KINDS] = {
+    {"bulk, a request each", "32 connections, one request under way on each, worker tokens", SINGLE_REPORTS, single_run},
+    {"bulk, a request each, pipelined", "the same, 8 under way on each", SINGLE_REPORTS, pipelined_run},
+    {"bulk, POST /v1/reports", "1,000 lines in a request, 4 connections", LANES *LANE_REQUESTS *LINES, requests_run},
+    {"bulk, a stream of lines per task", "32 streams, 100 lines at a time", STREAMS *PIECES *PIECE_LINES, streams_run},
+};
+
+static void row_against(unsigned k, double rate[KINDS]) {
+    char what[80];
+    snprintf(what, sizeof what, "%s: against a request each", kinds[k].what);
+    row(what, rate[k] / rate[0], "x", "target 5; against pipelined ones %.2f", rate[k] / rate[1]);
+}
+
 void measure_bulk(const struct plan *p) {
-    static const struct {
-        const char *what, *remark;
-        unsigned reports;
-        void (*run)(struct bulk *b);
-    } kinds[] = {
-        {"bulk, a request each", "32 x 8 requests under way, worker tokens", SINGLE_REPORTS, single_run},
-        {"bulk, POST /v1/reports", "1,000 lines in a request, 4 connections", LANES * LANE_REQUESTS * LINES, requests_run},
-        {"bulk, a stream of lines per task", "32 streams, 100 lines at a time", STREAMS * PIECES * PIECE_LINES, streams_run},
-    };
     static struct bulk b;
-    double rate[3][RUNS_MAX], wall[3][RUNS_MAX];
+    double rates[KINDS][RUNS_MAX], wall[KINDS][RUNS_MAX], rate[KINDS];
     world_init(&b.world, &p->server, STREAMS);
     b.world.pool.striped = true; /* a task's reports all on one connection, so that their order is known */
     world_fill(&b.world, SESSIONS, TASKS_PER_SESSION);
     for (unsigned run = 0; run < p->runs; run++) {
-        for (unsigned k = 0; k < 3; k++) {
-            rate[k][run] = run_rate(&b, p->server.pid, kinds[k].reports, kinds[k].run, &wall[k][run]);
+        for (unsigned k = 0; k < KINDS; k++) {
+            rates[k][run] = run_rate(&b, p->server.pid, kinds[k].reports, kinds[k].run, &wall[k][run]);
         }
     }
-    for (unsigned k = 0; k < 3; k++) {
-        double r = median(rate[k], p->runs);
-        row(kinds[k].what, r, "reports/CPU s", "%.2f us each; %s; %.0f/s", 1e6 / r, kinds[k].remark, median(wall[k], p->runs));
+    for (unsigned k = 0; k < KINDS; k++) {
+        rate[k] = median(rates[k], p->runs);
+        row(kinds[k].what, rate[k], "reports/CPU s", "%.2f us each; %s; %.0f/s", 1e6 / rate[k], kinds[k].remark, median(wall[k], p->runs));
     }
+    row_against(2, rate);
+    row_against(3, rate);
     world_fini(&b.world);
 }

@@ -53,15 +53,6 @@ void decode_refuse(struct decode *d, enum err err, const char *name, const char 
     problem_place(d->problem, err, name ? decode_pointer(d, name) : d->at, detail.p ? detail : STR("is not valid"));
 }
 
-static bool name_among(struct str name, const char *const *names, unsigned count) {
-    for (unsigned i = 0; i < count; i++) {
-        if (str_eqz(name, names[i])) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static void refuse_unknown(struct decode *d, struct str name, const char *const *names, unsigned count) {
     if (d->problem->places == PROBLEM_PLACES) {
         return;
@@ -85,8 +76,14 @@ bool decode_members(struct decode *d, const char *const *names, unsigned count) 
         decode_refuse(d, ERR_INVALID_REQUEST, NULL, "must be an object");
         return false;
     }
+    unsigned next = 0; /* most members come in the order of the names */
     for (const struct json *m = d->obj->child; m; m = m->next) {
-        if (!name_among(m->name, names, count)) {
+        unsigned tried = 0;
+        while (tried < count && !str_eqz(m->name, names[next])) {
+            next = next + 1 < count ? next + 1 : 0;
+            tried++;
+        }
+        if (tried == count) {
             refuse_unknown(d, m->name, names, count);
         }
     }

@@ -32,27 +32,32 @@ static void members_check(struct decode *d, enum report_type type, bool line) {
     (void) decode_members(d, names, count);
 }
 
-static enum report_field field_of(const struct decode *d, const char *name, bool good) {
+static enum report_field number_of(struct decode *d, const char *name, double *ret) {
     const struct json *v = json_get(d->obj, name);
-    return !v ? REPORT_KEEP : v->type == JSON_NULL ? REPORT_CLEAR : good ? REPORT_SET : REPORT_KEEP;
+    if (!v || v->type == JSON_NULL) {
+        return v ? REPORT_CLEAR : REPORT_KEEP;
+    }
+    if (v->type != JSON_NUMBER || !(v->num >= 0 && v->num <= NUMBER_MAX)) {
+        decode_refuse(d, ERR_INVALID_REQUEST, name, "must be a number from 0 to 1e15");
+        return REPORT_KEEP;
+    }
+    *ret = v->num == 0 ? 0 : v->num; /* no -0 */
+    return REPORT_SET;
 }
 
-static enum report_field number_of(struct decode *d, const char *name, double *ret) {
-    const struct json *v = decode_get(d, name);
-    bool good = v && v->type == JSON_NUMBER && v->num >= 0 && v->num <= NUMBER_MAX;
-    if (v && !good) {
-        decode_refuse(d, ERR_INVALID_REQUEST, name, "must be a number from 0 to 1e15");
-    } else if (v) {
-        *ret = v->num == 0 ? 0 : v->num; /* no -0 */
+static enum report_field chars_of(struct decode *d, const char *name, size_t most, struct str *ret) {
+    const struct json *v = json_get(d->obj, name);
+    if (!v || v->type == JSON_NULL) {
+        return v ? REPORT_CLEAR : REPORT_KEEP;
     }
-    return field_of(d, name, good);
+    return decode_chars(d, name, 0, most, ret) ? REPORT_SET : REPORT_KEEP;
 }
 
 static void report_progress(struct decode *d, struct report *r) {
     r->has_current = number_of(d, "current", &r->current);
     r->has_total = number_of(d, "total", &r->total);
-    r->has_unit = field_of(d, "unit", decode_chars(d, "unit", 0, 32, &r->unit));
-    r->has_message = field_of(d, "message", decode_chars(d, "message", 0, 500, &r->message));
+    r->has_unit = chars_of(d, "unit", 32, &r->unit);
+    r->has_message = chars_of(d, "message", 500, &r->message);
 }
 
 static void report_base64(struct decode *d, struct report *r) {

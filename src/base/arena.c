@@ -12,7 +12,7 @@ struct arena_block {
 #define ARENA_FIRST 1008u
 #define ARENA_BLOCK_MAX 65536u
 
-void *arena_alloc(struct arena *a, size_t bytes) {
+void *arena_take(struct arena *a, size_t bytes) {
     size_t need = (bytes + 15u) & ~(size_t) 15u;
     if (need < bytes) {
         return NULL;
@@ -42,21 +42,26 @@ void *arena_alloc(struct arena *a, size_t bytes) {
     }
     void *p = b->data + b->used;
     b->used += need;
-    memset(p, 0, need);
     return p;
+}
+
+void *arena_alloc(struct arena *a, size_t bytes) {
+    void *p = arena_take(a, bytes);
+    return p ? memset(p, 0, bytes) : NULL;
 }
 
 struct str arena_str(struct arena *a, struct str s) {
     if (!s.p) {
         return STR_NONE;
     }
-    char *p = arena_alloc(a, s.len + 1);
+    char *p = arena_take(a, s.len + 1);
     if (!p) {
         return STR_NONE;
     }
     if (s.len) {
         memcpy(p, s.p, s.len);
     }
+    p[s.len] = '\0';
     return str_n(p, s.len);
 }
 

@@ -11,6 +11,8 @@ struct arena {
 
 /* Aligned to 16, zeroed. NULL when there is no memory. */
 void *arena_alloc(struct arena *a, size_t bytes) MUST_CHECK;
+/* The same, but not zeroed. */
+void *arena_take(struct arena *a, size_t bytes) MUST_CHECK;
 /* Copy of s with a NUL behind it; p == NULL when there is no memory or s is STR_NONE. */
 struct str arena_str(struct arena *a, struct str s) MUST_CHECK;
 void arena_reset(struct arena *a);               /* as arena_fini, but some of the memory is kept for what comes next */

@@ -242,6 +242,9 @@ static bool line_run(struct engine *e, struct cmd *c, const struct report_line *
 
 void cmd_report_lines(struct engine *e, struct cmd *c) {
     (void) buf_reserve(&c->e.lines_text, c->line_count * LINE_ANSWER);
+    for (size_t i = c->e.line_at; i < c->line_count; i++) { /* what they need comes into the cache together */
+        __builtin_prefetch(task_resident(e, c->lines[i].task));
+    }
     while (c->e.line_at < c->line_count && !c->answer.ends_stream) {
         if (!line_run(e, c, &c->lines[c->e.line_at])) {
             return;
