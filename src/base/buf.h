@@ -26,7 +26,7 @@ void buf_drop_front(struct buf *b, size_t n); /* n <= len */
 
 /* Inline, so that the length of a literal is known when it is compiled. A buffer that has failed has no room. */
 static inline void buf_put(struct buf *b, const void *p, size_t len) {
-    if (len && (b->cap - b->len >= len || buf_reserve(b, len))) {
+    if (len && ((b->data && b->cap - b->len >= len) || buf_reserve(b, len))) {
         memcpy(b->data + b->len, p, len);
         b->len += len;
     }

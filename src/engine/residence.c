@@ -95,6 +95,7 @@ static struct load *load_begin(struct engine *e, enum look_up what, const void *
 }
 
 static void recent_free(struct engine *e, struct recent *r) {
+    assert(e->recent); /* what is in the order is in the table */
     TAILQ_REMOVE(&e->recent_order, r, link);
     HASH_DELETE(hh, e->recent, r);
     mem_free(r);
