@@ -239,6 +239,7 @@ struct cmd {
         size_t line_at; /* how many of its lines are answered */
         bool in_line;   /* what is answered now is one of them */
         uint64_t lines_need;
+        uint64_t lines_failures; /* while it is parked and lines_need is not durable: batches that had failed until then, plus 1 */
         struct buf lines_text;
     } e;
 

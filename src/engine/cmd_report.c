@@ -118,6 +118,10 @@ static void apply(struct engine *e, struct task_entry *t, const struct report *r
         task_start(&t->t, -1, e->now);
         a->lasting = true;
     }
+    if (!t->t.heard) { /* once in an attempt: kept also where it changes nothing that is shown */
+        t->row_stale = true;
+        task_soft(e, t);
+    }
     a->passing |= task_heard(&t->t, e->now);
     switch (r->type) {
     case REPORT_PROGRESS: a->passing |= task_progress(&t->t, r, e->now); break;
@@ -232,7 +236,9 @@ static bool line_run(struct engine *e, struct cmd *c, const struct report_line *
     c->reports = line->report;
     c->report_count = 1;
     c->e.in_line = true;
-    if (authenticate(e, c) == FOUND) {
+    if (e->dead) {
+        cmd_refuse(e, c, 0, ERR_UNAVAILABLE, "The store cannot be written any more; the server must be restarted");
+    } else if (authenticate(e, c) == FOUND) {
         cmd_task_report(e, c);
     }
     bool answered = !c->e.in_line;
@@ -240,13 +246,24 @@ static bool line_run(struct engine *e, struct cmd *c, const struct report_line *
     return answered;
 }
 
+void line_unread(struct engine *e, struct cmd *c, const char *detail) {
+    c->e.in_line = true;
+    cmd_refuse(e, c, 0, ERR_UNAVAILABLE, detail);
+    cmd_park(c, &e->ready);
+}
+
 void cmd_report_lines(struct engine *e, struct cmd *c) {
-    (void) buf_reserve(&c->e.lines_text, c->line_count * LINE_ANSWER);
+    if (c->e.lines_failures && c->e.lines_failures != e->counts.batch_failures + 1) { /* while it was parked: what its first lines changed may be no more */
+        cmd_refuse(e, c, 0, ERR_UNAVAILABLE, "The store could not be written; the outcome is unknown, ask again");
+        return;
+    }
+    (void) buf_reserve(&c->e.lines_text, (c->line_count - c->e.line_at) * LINE_ANSWER);
     for (size_t i = c->e.line_at; i < c->line_count; i++) { /* what they need comes into the cache together */
         __builtin_prefetch(task_resident(e, c->lines[i].task));
     }
     while (c->e.line_at < c->line_count && !c->answer.ends_stream) {
         if (!line_run(e, c, &c->lines[c->e.line_at])) {
+            c->e.lines_failures = c->e.lines_need > e->durable ? e->counts.batch_failures + 1 : 0;
             return;
         }
     }

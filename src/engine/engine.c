@@ -183,7 +183,7 @@ void engine_command(struct engine *e, struct cmd *c) {
         cmd_answer(e, c, 0);
         return;
     }
-    if (e->dead && (cmd_table[c->type].changes || c->idempotency_key.p)) { /* nor can a first answer be kept */
+    if (e->dead && c->type != CMD_REPORT_LINES && (cmd_table[c->type].changes || c->idempotency_key.p)) { /* nor can a first answer be kept */
         cmd_refuse(e, c, 0, ERR_UNAVAILABLE, "The store cannot be written any more; the server must be restarted");
         return;
     }

@@ -512,6 +512,7 @@ bool cred_is_person(const struct cmd *c);
 
 /* cmd_report.c */
 void line_answered(struct cmd *c, uint64_t needs);
+void line_unread(struct engine *e, struct cmd *c, const char *detail); /* refuses the line that it was parked for, and goes on with the next */
 
 /* idempotency.c */
 enum found idempotency_begin(struct engine *e, struct cmd *c);

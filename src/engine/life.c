@@ -399,6 +399,9 @@ void session_rearm(struct engine *e, struct session_entry *s) {
         at = look;
     }
     if (session_is_crowded(e, s)) {
+        if (s->timer.at_ms && s->timer.at_ms <= e->now + ENGINE_SWEEP_MS) {
+            return; /* soon anyway: what ends in it again and again does not put that off */
+        }
         at = e->now + ENGINE_SWEEP_MS;
     }
     wheel_set(&e->wheel, &s->timer, at, session_timer);

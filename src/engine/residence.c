@@ -344,7 +344,11 @@ static void load_failed(struct engine *e, struct load *l) {
     while (!TAILQ_EMPTY(&l->waiters)) {
         struct cmd *c = TAILQ_FIRST(&l->waiters);
         cmd_unpark(c);
-        cmd_refuse(e, c, 0, ERR_UNAVAILABLE, "The store cannot be read");
+        if (c->type == CMD_REPORT_LINES) {
+            line_unread(e, c, "The store cannot be read"); /* the lines before it stand */
+        } else {
+            cmd_refuse(e, c, 0, ERR_UNAVAILABLE, "The store cannot be read");
+        }
     }
     log_error("store_read_failed", "what=%d", l->key.what);
 }

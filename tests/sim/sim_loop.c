@@ -207,7 +207,7 @@ static void worker_answered(struct call *c) {
     const struct answer *a = &c->cmd->answer;
     w->busy = false;
     if (a->type == ANSWER_PROBLEM) {
-        w->certain &= a->problem.err != ERR_UNAVAILABLE;
+        w->certain &= a->problem.err != ERR_UNAVAILABLE && !c->r.lines; /* the lines before it may have counted */
         if (a->problem.err != ERR_UNAVAILABLE && a->problem.err != ERR_OUTPUT_GAP && !chance(4)) {
             w->used = false;
         }

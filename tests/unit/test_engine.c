@@ -1,0 +1,280 @@
+/* The engine with the store in memory, step by step: what has to happen in just this order. */
+#include "unit.h"
+
+#include "base/mem.h"
+#include "engine/internal.h"
+#include "store/memory.h"
+
+#define LOOPS 1
+#define BEGIN_MS 1900000000000
+
+static struct world {
+    struct options options;
+    struct keyring keys;
+    struct store *store;
+    struct engine *engine;
+    int64_t now_ms;
+    uint64_t random;
+    unsigned batches, queries; /* handed back */
+    bool unreadable;           /* look-ups fail */
+    struct cmd *answered;      /* the last that came back */
+} w;
+
+static void on_mail(void *arg, unsigned loop, struct mail m) {
+    (void) arg, (void) loop;
+    frame_unref(m.frame);
+    mem_free((void *) m.data.p);
+    if (m.type == MAIL_ANSWER) {
+        cmd_free(w.answered);
+        w.answered = m.cmd;
+    } else if (m.type == MAIL_ABANDONED) {
+        cmd_free(m.cmd);
+    }
+}
+
+static void random_bytes(void *arg, void *out, size_t len) {
+    (void) arg;
+    for (size_t i = 0; i < len; i++) {
+        ((unsigned char *) out)[i] = (unsigned char) (unit_random(&w.random) >> 32);
+    }
+}
+
+static void batch_done(void *arg, struct store_batch *b) {
+    (void) arg;
+    w.batches++;
+    engine_batch_done(w.engine, b);
+}
+
+static void query_done(void *arg, struct store_query *q) {
+    (void) arg;
+    w.queries++;
+    q->result = w.unreadable ? STORE_FAILED : q->result;
+    engine_query_done(w.engine, q);
+}
+
+static void run(void) {
+    engine_at(w.engine, w.now_ms);
+    engine_run(w.engine, w.now_ms);
+}
+
+static void settle(void) {
+    run();
+    for (uint32_t dice = 1; memory_store_step(w.store, dice); dice = dice * 1664525 + 1013904223) {
+        run();
+    }
+}
+
+static void engine_begin(void) {
+    static struct engine_config config;
+    config = (struct engine_config){&w.options, &w.keys, LOOPS, on_mail, NULL, random_bytes, NULL};
+    w.engine = engine_create(&config, w.now_ms);
+    engine_start(w.engine, w.store);
+    settle();
+    assert_true(engine_ready(w.engine));
+}
+
+static int setup(void **state) {
+    (void) state;
+    struct options_sources from;
+    struct buf err = {0};
+    char *none[] = {NULL}, why[160];
+    memset(&w, 0, sizeof(w));
+    w.random = 88172645463325252u;
+    w.now_ms = BEGIN_MS;
+    assert_int_equal(options_load(&w.options, &from, 0, none, none, &err), 0);
+    assert_int_equal(keyring_read(&w.keys, STR("a secret of the tests that is long enough\n"), why), 0);
+    w.store = memory_store_create((struct store_sink){batch_done, query_done, NULL});
+    engine_begin();
+    return 0;
+}
+
+static int teardown(void **state) {
+    (void) state;
+    settle();
+    engine_destroy(w.engine);
+    store_destroy(w.store);
+    cmd_free(w.answered);
+    options_fini(&w.options);
+    return 0;
+}
+
+static struct cmd *by_key(enum cmd_type type) {
+    struct cmd *c = cmd_create(type, 0);
+    c->cred.kind = CRED_KEY;
+    c->cred.roles = ~0u;
+    c->cred.name = STR("key");
+    return c;
+}
+
+static void submit(struct cmd *c) {
+    engine_at(w.engine, w.now_ms);
+    engine_submit(w.engine, c);
+}
+
+static struct id task_made(const char *session_key, struct str queue) {
+    struct cmd *c = by_key(CMD_TASK_CREATE);
+    c->ref.key = str_of(session_key);
+    c->task_new = (struct task_new){.kind = STR("k"), .queue = queue, .metadata = STR("{}"), .lease_ms = 60000, .deadline_ms = 86400000, .ttl_ms = 3600000, .cancel_unwatched_ms = -1, .max_attempts = 1};
+    submit(c);
+    settle();
+    assert_ptr_equal(w.answered, c);
+    assert_int_equal(c->answer.status, 202);
+    struct id newest = {0};
+    for (struct task_entry *t = w.engine->tasks; t; t = t->hh.next) {
+        newest = id_cmp(t->t.id, newest) > 0 ? t->t.id : newest;
+    }
+    return newest;
+}
+
+static struct report *succeed(struct cmd *c) {
+    struct report *r = arena_alloc(&c->arena, sizeof(*r));
+    *r = (struct report){.type = REPORT_SUCCEED, .result = STR("1")};
+    return r;
+}
+
+static struct cmd *two_lines(struct id task) {
+    struct cmd *c = by_key(CMD_REPORT_LINES);
+    c->line_cred = c->cred;
+    c->lines_of_many = true;
+    c->lines = arena_alloc(&c->arena, 2 * sizeof(*c->lines));
+    c->line_count = 2;
+    c->lines[0] = (struct report_line){.task = task, .report = succeed(c)};
+    c->lines[1] = (struct report_line){.task = {{9, 9}}, .report = succeed(c)};
+    return c;
+}
+
+/* A line is applied, the next has to wait for the store, and meanwhile the batch with the first one fails: nobody may be told that it counts. */
+static void test_line_lost_while_next_is_parked(void **state) {
+    (void) state;
+    struct id task = task_made("a", STR_NONE);
+    struct cmd *c = two_lines(task);
+    memory_store_fail_next(w.store, STORE_FAILED);
+    submit(c);
+    run();
+    unsigned batches = w.batches, queries = w.queries;
+    while (w.batches == batches) { /* the batch comes back before the look-up of the second line's task */
+        assert_true(memory_store_step(w.store, 1));
+        assert_int_equal(w.queries, queries);
+    }
+    settle();
+    assert_ptr_equal(w.answered, c);
+    struct task_entry *t = task_resident(w.engine, task);
+    assert_non_null(t);
+    assert_false(task_is_ended(&t->t));
+    assert_int_equal(c->answer.type, ANSWER_PROBLEM);
+    assert_int_equal(c->answer.problem.err, ERR_UNAVAILABLE);
+}
+
+/* What a line has done is durable, the next cannot be looked up: that refuses the next one only. */
+static void check_first_counts(struct cmd *c, struct id task) {
+    assert_ptr_equal(w.answered, c);
+    assert_true(task_is_ended(&task_resident(w.engine, task)->t));
+    assert_int_equal(c->answer.type, ANSWER_JSON);
+    assert_int_equal(c->line_count, 2);
+    assert_non_null(strstr(buf_z(&c->answer.body), "\"succeeded\""));
+    assert_non_null(strstr(buf_z(&c->answer.body), "unavailable"));
+}
+
+static void test_line_cannot_be_looked_up(void **state) {
+    (void) state;
+    struct id task = task_made("a", STR_NONE);
+    struct cmd *c = two_lines(task);
+    submit(c);
+    run();
+    w.unreadable = true;
+    settle();
+    w.unreadable = false;
+    check_first_counts(c, task);
+}
+
+static void test_line_waits_when_the_store_dies(void **state) {
+    (void) state;
+    struct id task = task_made("a", STR_NONE), other = task_made("b", STR_NONE);
+    struct cmd *c = two_lines(task), *d;
+    submit(c);
+    run();
+    unsigned batches = w.batches;
+    assert_true(memory_store_step(w.store, 1)); /* the first line is durable */
+    assert_int_equal(w.batches, batches + 1);
+    memory_store_fail_next(w.store, STORE_DEAD);
+    d = by_key(CMD_TASK_REPORT);
+    d->task = other;
+    d->reports = succeed(d);
+    d->report_count = 1;
+    submit(d);
+    run();
+    assert_true(memory_store_step(w.store, 1));
+    assert_int_equal(w.batches, batches + 2);
+    assert_ptr_equal(w.answered, d);
+    assert_int_equal(d->answer.problem.err, ERR_UNAVAILABLE);
+    settle();
+    assert_ptr_equal(w.answered, c);
+    assert_int_equal(c->answer.type, ANSWER_PROBLEM); /* which batch failed is not known any more: the first line counts, and may be said again */
+    assert_non_null(strstr(c->answer.problem.detail.p, "the outcome is unknown"));
+}
+
+/* Tasks end in it again and again, faster than the sweep's turns come. */
+static void test_crowded_while_tasks_end(void **state) {
+    (void) state;
+    w.options.max_tasks_per_session = 20;
+    unsigned most = 0;
+    for (unsigned i = 0; i < 500; i++) {
+        struct id task = task_made("a", STR_NONE);
+        struct cmd *c = by_key(CMD_TASK_REPORT);
+        c->task = task;
+        c->reports = succeed(c);
+        c->report_count = 1;
+        submit(c);
+        settle();
+        assert_int_equal(c->answer.status, 200);
+        w.now_ms += 3;
+        struct session_entry *s = w.engine->sessions;
+        most = s->ended > most ? s->ended : most;
+    }
+    assert_in_range(most, 20, 40);
+}
+
+/* A worker that has only sent a heartbeat has been heard of, also after a restart: its attempt counts. */
+static void test_heartbeat_counts_after_restart(void **state) {
+    (void) state;
+    struct id task = task_made("a", STR("q"));
+    struct cmd *c = by_key(CMD_QUEUE_CLAIM);
+    c->queue = STR("q");
+    c->max = 1;
+    submit(c);
+    settle();
+    assert_int_equal(c->answer.status, 200);
+    w.now_ms += 1000;
+    c = by_key(CMD_TASK_REPORT);
+    c->cred = (struct cred){.kind = CRED_WORKER, .id = task, .gen = 1};
+    c->task = task;
+    c->reports = arena_alloc(&c->arena, sizeof(*c->reports));
+    *c->reports = (struct report){.type = REPORT_HEARTBEAT};
+    c->report_count = 1;
+    submit(c);
+    settle();
+    assert_int_equal(c->answer.status, 200);
+    w.now_ms += 1000;
+    settle();
+    engine_stop(w.engine);
+    settle();
+    assert_true(engine_stopped(w.engine));
+    engine_destroy(w.engine);
+    engine_begin();
+    w.now_ms += 61000; /* longer than its lease */
+    settle();
+    struct task_entry *t = task_resident(w.engine, task);
+    assert_non_null(t);
+    assert_int_equal(t->t.state, TASK_FAILED);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(test_line_lost_while_next_is_parked, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_line_cannot_be_looked_up, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_line_waits_when_the_store_dies, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_crowded_while_tasks_end, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_heartbeat_counts_after_restart, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
