@@ -129,6 +129,7 @@ static struct lines *lines_create(struct report_stream *s) {
         c->owner = &lines->owner;
         c->line_cred = c->cred;
         c->lines_of_many = s->many;
+        c->stream = s;
         c->lines = arena_alloc(&c->arena, LINES_TOGETHER * sizeof *c->lines);
     }
     if (c && !c->lines) {
@@ -149,9 +150,12 @@ static void lines_count(struct lines *lines, size_t bytes) {
 static struct str refusal(struct cmd *c, const struct problem *p) {
     struct buf text = {0};
     problem_render(p, &text);
-    struct str kept = arena_str(&c->arena, buf_view(&text));
+    struct str kept = text.failed ? STR_NONE : arena_str(&c->arena, buf_view(&text));
     buf_fini(&text);
-    return kept.p ? kept : STR("{}");
+    return kept.p ? kept
+                  : STR("{\"type\":\"urn:bowline:problem:unavailable\",\"title\":\"The server cannot do this now\",\"status\":503,\"detail\":\"There "
+                        "is no "
+                        "memory for this answer\",\"code\":\"unavailable\"}");
 }
 
 /* Texts that lie in the line itself, or are literals, live long enough. */

@@ -1,4 +1,7 @@
-/* hash.h: uthash, with a quicker hash for the keys that are ids or numbers: those are ours, nobody chooses them, and they differ in their last bytes. */
+/*
+ * hash.h: uthash, with a quicker hash for keys as long as ids or numbers: those are ours, and nobody chooses them. Names of users, queues and kinds may be as
+ * long and differ in any byte, so that all of them count.
+ */
 #ifndef BOWLINE_BASE_HASH_H
 #define BOWLINE_BASE_HASH_H
 
@@ -21,8 +24,10 @@
 #define HASH_BKT_CAPACITY_THRESH 3U
 
 static inline unsigned hash_of_id(const void *key, size_t len) {
-    uint64_t last;
+    uint64_t first = 0, last;
+    memcpy(&first, key, len - sizeof(last));
     memcpy(&last, (const char *) key + len - sizeof(last), sizeof(last));
+    last ^= (first ^ first >> 32) * 0xd6e8feb86659fd93u;
     last *= 0x9e3779b97f4a7c15u; /* twice, so that also the first byte reaches the bits that name a bucket */
     last = (last ^ last >> 32) * 0x9e3779b97f4a7c15u;
     return (unsigned) (last >> 32);

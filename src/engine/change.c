@@ -382,7 +382,8 @@ void task_remove(struct engine *e, struct task_entry *t, enum gone_reason reason
     progress_row_drop(e, t);
     struct store_op *op = batch_op(e, STORE_DELETE_TASK);
     op->id = t->t.id;
-    if (t->t.input_bytes + t->t.result_bytes + t->t.output_bytes - t->t.output_first > ENGINE_SWEEP_LARGE) {
+    uint64_t output = t->t.output_bytes - t->t.output_first; /* perhaps byte by byte: that many rows */
+    if (t->t.input_bytes + t->t.result_bytes + output > ENGINE_SWEEP_LARGE || output > ENGINE_SWEEP_LARGE / 16) {
         op->number = 1;
         sweep_forget_soon(e);
     }

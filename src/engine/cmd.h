@@ -190,6 +190,7 @@ struct cmd {
     size_t line_count;     /* once answered: of those that are */
     struct cred line_cred; /* of lines without a token */
     bool lines_of_many;    /* they name their tasks, and no refusal ends their stream */
+    const void *stream;    /* what the lines came with, only compared: those of one loop's stream are applied in their order */
     int64_t wait_ms;       /* Prefer: wait; CMD_NO_WAIT without */
     uint64_t etag;         /* If-None-Match: a version; 0 none */
     uint64_t after_version;
@@ -241,6 +242,7 @@ struct cmd {
         uint64_t lines_need;
         uint64_t lines_failures; /* while it is parked and lines_need is not durable: batches that had failed until then, plus 1 */
         struct buf lines_text;
+        struct stopped_stream *stopped; /* its line waits for a look-up, and with it all that comes behind it in its stream */
     } e;
 
     struct cmd_pool *pool;

@@ -210,6 +210,11 @@ void line_answered(struct cmd *c, uint64_t needs) {
     struct answer *a = &c->answer;
     c->e.in_line = false;
     c->e.line_at++;
+    if (a->body.failed) {
+        buf_fini(&a->body);
+        a->type = ANSWER_PROBLEM;
+        a->problem = (struct problem){.err = ERR_UNAVAILABLE, .detail = STR("There is no memory for this answer"), .retry_after_s = 1};
+    }
     c->e.lines_need = needs > c->e.lines_need ? needs : c->e.lines_need;
     if (a->type != ANSWER_PROBLEM) {
         buf_str(&c->e.lines_text, buf_view(&a->body));
@@ -252,8 +257,50 @@ void line_unread(struct engine *e, struct cmd *c, const char *detail) {
     cmd_park(c, &e->ready);
 }
 
+static struct stopped_stream *stream_stopped(struct engine *e, const struct cmd *c) {
+    struct stopped_stream *s;
+    LIST_FOREACH (s, &e->stopped, link) {
+        if (c->stream && s->stream == c->stream && s->loop == c->loop) {
+            return s;
+        }
+    }
+    return NULL;
+}
+
+/* A line is parked: what its stream brings meanwhile waits behind it. */
+static void stream_stop(struct engine *e, struct cmd *c) {
+    if (!c->e.stopped) {
+        struct stopped_stream *s = mem_alloc(sizeof(*s));
+        s->loop = c->loop;
+        s->stream = c->stream;
+        TAILQ_INIT(&s->behind);
+        LIST_INSERT_HEAD(&e->stopped, s, link);
+        c->e.stopped = s;
+    }
+}
+
+void stream_go_on(struct engine *e, struct cmd *c) {
+    struct stopped_stream *s = c->e.stopped;
+    struct cmd *next = TAILQ_FIRST(&s->behind);
+    c->e.stopped = NULL;
+    if (next) {
+        cmd_unpark(next);
+        next->e.stopped = s;
+        cmd_park(next, &e->ready);
+    } else {
+        LIST_REMOVE(s, link);
+        mem_free(s);
+    }
+}
+
 void cmd_report_lines(struct engine *e, struct cmd *c) {
-    if (c->e.lines_failures && c->e.lines_failures != e->counts.batch_failures + 1) { /* while it was parked: what its first lines changed may be no more */
+    struct stopped_stream *stopped = c->e.stopped ? NULL : stream_stopped(e, c);
+    if (stopped) {
+        cmd_park(c, &stopped->behind);
+        return;
+    }
+    if (c->e.lines_failures &&
+        c->e.lines_failures != e->counts.batch_failures + 1) { /* while it was parked: what its first lines changed may be no more */
         cmd_refuse(e, c, 0, ERR_UNAVAILABLE, "The store could not be written; the outcome is unknown, ask again");
         return;
     }
@@ -264,6 +311,7 @@ void cmd_report_lines(struct engine *e, struct cmd *c) {
     while (c->e.line_at < c->line_count && !c->answer.ends_stream) {
         if (!line_run(e, c, &c->lines[c->e.line_at])) {
             c->e.lines_failures = c->e.lines_need > e->durable ? e->counts.batch_failures + 1 : 0;
+            stream_stop(e, c);
             return;
         }
     }

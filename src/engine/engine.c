@@ -115,6 +115,9 @@ void engine_end_waits(struct engine *e, int64_t at_ms) {
 /* ---- answers ---- */
 
 static void cmd_let_go(struct engine *e, struct cmd *c) {
+    if (c->e.stopped) {
+        stream_go_on(e, c);
+    }
     wheel_cancel(&e->wheel, &c->e.timer);
     query_free(c->e.query);
     c->e.query = NULL;
@@ -140,7 +143,7 @@ void cmd_answer(struct engine *e, struct cmd *c, uint64_t needs) {
         cmd_free(c);
         return;
     }
-    engine_post(e, needs, c->loop, (struct mail){.type = MAIL_ANSWER, .cmd = c});
+    engine_post(e, needs, c->loop, (struct mail){.type = c->e.abandoned ? MAIL_ABANDONED : MAIL_ANSWER, .cmd = c});
 }
 
 struct buf *cmd_json(struct cmd *c, int status) {
@@ -169,7 +172,7 @@ void cmd_refuse_at(struct engine *e, struct cmd *c, uint64_t needs, enum err err
 /* ---- commands ---- */
 
 void engine_command(struct engine *e, struct cmd *c) {
-    if (c->e.abandoned && !c->e.claimed_count) {
+    if (c->e.abandoned && !c->e.claimed_count && c->type != CMD_REPORT_LINES) {
         cmd_let_go(e, c);
         engine_post(e, 0, c->loop, (struct mail){.type = MAIL_ABANDONED, .cmd = c});
         return;
@@ -209,6 +212,9 @@ void engine_abandon(struct engine *e, struct cmd *c) {
     c->e.abandoned = true;
     if (c->e.in_effects) {
         return; /* batch.c gives it back when its batch is through */
+    }
+    if (c->type == CMD_REPORT_LINES && c->e.list) {
+        return; /* what has arrived counts: it is given back when its lines are through */
     }
     if (c->e.claimed_count) {
         claims_give_back(e, c);

@@ -41,10 +41,10 @@
 #define ENGINE_RESERVE 4096 /* numbers a session reserves ahead in storage */
 #define ENGINE_SLOTS 65536  /* numbers of slots reserved ahead */
 #define ENGINE_DUE_LIMIT 50
-#define ENGINE_LOAD_PIECE 250      /* tasks of a session that are made of their rows in one pass */
-#define ENGINE_SWEEP_MOST 200      /* rows that the sweep takes away with one batch */
-#define ENGINE_SWEEP_LARGE 65536   /* bytes of a task's input, result and output that are not taken away together with it */
-#define ENGINE_PUMP 64             /* frames per step to a channel that is catching up */
+#define ENGINE_LOAD_PIECE 250    /* tasks of a session that are made of their rows in one pass */
+#define ENGINE_SWEEP_MOST 200    /* rows that the sweep takes away with one batch */
+#define ENGINE_SWEEP_LARGE 65536 /* bytes of a task's input, result and output (or a 16th of that, of output alone) that do not go together with it */
+#define ENGINE_PUMP 64           /* frames per step to a channel that is catching up */
 #define ENGINE_OUTPUT_NUMBER 65536 /* bytes of output that share a number */
 #define ENGINE_REFILL_BYTES 65536
 #define ENGINE_REFILL_EVENTS 256
@@ -150,6 +150,7 @@ struct session_entry {
     bool ending; /* a command that ends it is under way */
     struct timer timer;
     struct user *user;
+    LIST_ENTRY(session_entry) of_user; /* user.here */
     UT_hash_handle hh, hh_key;
 };
 TAILQ_HEAD(session_list, session_entry);
@@ -159,6 +160,7 @@ static inline uint32_t task_watch_gen(const struct task_entry *t) {
     return t->t.watch_base + t->s->s.gen;
 }
 
+LIST_HEAD(user_here, session_entry);
 struct user {
     char *name;
     struct user_session {
@@ -167,8 +169,8 @@ struct user {
         bool ended; /* kept for tasks that wait to be handed over */
     } * sessions;
     size_t count, cap;
-    unsigned resident; /* of its sessions in memory */
-    bool stale;        /* a failed batch may have changed it: ask the store again */
+    struct user_here here; /* its sessions in memory; with the last of them it goes */
+    bool stale;            /* the store has not been asked which others there are, or a failed batch may have changed that */
     UT_hash_handle hh;
 };
 
@@ -238,6 +240,15 @@ struct load {
     UT_hash_handle hh;
 };
 TAILQ_HEAD(load_list, load);
+
+/* A stream of reports of which a line waits for a look-up. */
+struct stopped_stream {
+    unsigned loop;
+    const void *stream;
+    struct cmd_list behind; /* its commands that came later */
+    LIST_ENTRY(stopped_stream) link;
+};
+LIST_HEAD(stopped_list, stopped_stream);
 
 /* A row that became durable and left memory: a look-up for it that was asked before may have missed both. */
 struct recent {
@@ -316,6 +327,7 @@ struct engine {
     struct recent *recent;
     struct recent_list recent_order;
     unsigned queries; /* with the store */
+    struct stopped_list stopped;
     struct task_list dirty_tasks, soft_tasks;
     struct session_list dirty_sessions, soft_sessions;
     struct timer soft_timer, due_timer, forget_timer;
@@ -453,7 +465,9 @@ enum found user_make_room(struct engine *e, struct cmd *c, struct user *u);
 enum found user_waiting_prepare(struct engine *e, struct cmd *c, struct user *u);
 void user_take_waiting(struct engine *e, struct user *u, struct session_entry *into);
 void user_add(struct engine *e, struct session_entry *s);
-void user_forget_session(struct engine *e, struct session_entry *s); /* leaves memory */
+struct user *user_create(struct engine *e, struct str name);                   /* stale */
+void user_learn(struct user *u, const struct session_row *rows, size_t count); /* all of its sessions that the store has */
+void user_forget_session(struct engine *e, struct session_entry *s);           /* leaves memory */
 struct user_session *user_session_of(struct user *u, struct id id);
 void users_drop(struct engine *e); /* the engine is going */
 enum found session_create(struct engine *e, struct cmd *c, const struct session_new *n, struct session_entry **ret);
@@ -512,6 +526,7 @@ bool cred_is_person(const struct cmd *c);
 
 /* cmd_report.c */
 void line_answered(struct cmd *c, uint64_t needs);
+void stream_go_on(struct engine *e, struct cmd *c);                    /* the command for which its stream waits is done */
 void line_unread(struct engine *e, struct cmd *c, const char *detail); /* refuses the line that it was parked for, and goes on with the next */
 
 /* idempotency.c */

@@ -22,19 +22,45 @@ struct user_session *user_session_of(struct user *u, struct id id) {
     return &u->sessions[u->count++];
 }
 
-/* A session of a user that is known is in memory. */
+static void user_note(struct user *u, const struct session_entry *s) {
+    struct user_session *us = user_session_of(u, s->s.id);
+    us->active_at = s->s.active_at;
+    us->ended = s->s.state == SESSION_ENDED;
+}
+
+struct user *user_create(struct engine *e, struct str name) {
+    struct user *u = mem_alloc(sizeof(*u));
+    u->name = mem_strdup(name);
+    u->stale = true;
+    LIST_INIT(&u->here);
+    HASH_ADD_KEYPTR(hh, e->users, u->name, name.len, u);
+    return u;
+}
+
+/* A session of a user is in memory. */
 void user_add(struct engine *e, struct session_entry *s) {
     struct user *u;
     if (!s->s.user || s->user) {
         return;
     }
     HASH_FIND_STR(e->users, s->s.user, u);
-    if (u) {
-        struct user_session *us = user_session_of(u, s->s.id);
-        us->active_at = s->s.active_at;
-        us->ended = s->s.state == SESSION_ENDED;
-        s->user = u;
-        u->resident++;
+    u = u ? u : user_create(e, str_of(s->s.user));
+    user_note(u, s);
+    s->user = u;
+    LIST_INSERT_HEAD(&u->here, s, of_user);
+}
+
+void user_learn(struct user *u, const struct session_row *rows, size_t count) {
+    struct session_entry *s;
+    u->stale = false;
+    u->count = 0;
+    for (size_t i = 0; i < count; i++) {
+        struct user_session *us = user_session_of(u, rows[i].id);
+        us->active_at = rows[i].active_at;
+        us->ended = rows[i].state == SESSION_ENDED;
+    }
+    LIST_FOREACH (s, &u->here, of_user) { /* memory knows better */
+        user_note(u, s);
     }
 }
 
@@ -52,7 +78,8 @@ void user_forget_session(struct engine *e, struct session_entry *s) {
     }
     user_session_of(u, s->s.id)->active_at = s->s.active_at;
     s->user = NULL;
-    if (--u->resident == 0) {
+    LIST_REMOVE(s, of_user);
+    if (LIST_EMPTY(&u->here)) {
         user_free(e, u);
     }
 }

@@ -296,24 +296,7 @@ static void take_user(struct engine *e, struct store_query *q) {
     if (u && !u->stale) {
         return;
     }
-    if (!u) {
-        u = mem_alloc(sizeof(*u));
-        u->name = mem_strdup(q->data);
-        HASH_ADD_KEYPTR(hh, e->users, u->name, q->data.len, u);
-    }
-    u->stale = false;
-    u->count = 0;
-    for (size_t i = 0; i < q->session_count; i++) {
-        struct session_row *row = &q->sessions[i];
-        struct user_session *us = user_session_of(u, row->id);
-        us->active_at = row->active_at;
-        us->ended = row->state == SESSION_ENDED;
-    }
-    for (struct session_entry *s = e->sessions; s; s = s->hh.next) {
-        if (s->s.user && str_eqz(q->data, s->s.user)) {
-            user_add(e, s);
-        }
-    }
+    user_learn(u ? u : user_create(e, q->data), q->sessions, q->session_count);
 }
 
 static void waiters_learn(const struct engine *e, struct load *l, struct store_query *q) {

@@ -24,6 +24,7 @@ struct engine *engine_create(const struct engine_config *config, int64_t now_ms)
     e->open = batch_create(1);
     TAILQ_INIT(&e->behind);
     TAILQ_INIT(&e->pieces);
+    LIST_INIT(&e->stopped);
     TAILQ_INIT(&e->recent_order);
     TAILQ_INIT(&e->dirty_tasks);
     TAILQ_INIT(&e->soft_tasks);
@@ -162,6 +163,12 @@ void engine_destroy(struct engine *e) {
     }
     free_list(e, &e->ready);
     free_list(e, &e->held);
+    while (!LIST_EMPTY(&e->stopped)) {
+        struct stopped_stream *s = LIST_FIRST(&e->stopped);
+        LIST_REMOVE(s, link);
+        free_list(e, &s->behind);
+        mem_free(s);
+    }
     struct load *l, *l2;
     HASH_ITER (hh, e->loads, l, l2) {
         free_list(e, &l->waiters);

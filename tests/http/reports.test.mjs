@@ -212,6 +212,16 @@ describe('NDJSON for one task', () => {
 });
 
 describe('/v1/reports', () => {
+    test('lines keep their order, also when one before them has to be looked for', async () => {
+        const t = await fresh();
+        const all = ['{"type":"heartbeat","task":"tsk_01ARZ3NDEKTSV4RRFFQ69G5FBX"}'];
+        for (let i = 0; i < 400; i++) all.push(JSON.stringify({ type: 'output', task: t.id, data: `${String(i).padStart(5)}\n`, offset: i * 6 }));
+        const r = ok(await app.call('POST', '/v1/reports', { body: all.join('\n'), type: 'application/x-ndjson' }), 200);
+        const answers = r.text.trim().split('\n').map((l) => JSON.parse(l));
+        assert.deepEqual([answers.length, answers[0].code], [401, 'not-found']);
+        assert.deepEqual(answers.slice(1).map((l) => l.code ?? l.output_offset), Array.from({ length: 400 }, (_, i) => (i + 1) * 6));
+    });
+
     test('for many tasks at once, an answer per line, in order; a refusal never ends the stream', async () => {
         const [direct, done] = [await fresh(), await fresh()];
         const queued = await claimed();

@@ -2,6 +2,7 @@
  * The routes end to end, over a real socket: in place of the engine stands one that says back what it was asked. What is checked here is what the api adds:
  * who is refused how and in which order, headers, negotiation, streams of reports, watching.
  */
+#include "alloc_fail.h"
 #include "unit.h"
 
 #include "api/api.h"
@@ -27,6 +28,7 @@ static struct http_loop *loop;
 static pthread_t thread;
 static atomic_bool ready = true, draining;
 static atomic_int watchers, abandoned;
+static atomic_int refuse_after = -1, refused; /* allocations while the lines are read that came before the stream was open; how many were refused */
 
 static struct cmd_list asked = TAILQ_HEAD_INITIALIZER(asked);
 static struct cmd *given_up[64];
@@ -145,7 +147,14 @@ static void on_wake(void *arg) {
         TAILQ_REMOVE(&now, c, e.link);
         bool watch = c->type == CMD_WATCH && !c->early.err;
         fake_answer(c);
+        int skip = c->type == CMD_REPORT_OPEN ? atomic_load(&refuse_after) : -1;
+        if (skip >= 0) {
+            alloc_fail_after((unsigned) skip, 0);
+        }
         api_mail(api, (struct mail){.type = MAIL_ANSWER, .cmd = c});
+        if (skip >= 0) {
+            atomic_store(&refused, (int) alloc_fail_stop());
+        }
         if (watch) {
             struct frame *f = frame_create(FRAME_STATE, 3, NULL, STR("e-f-3"), STR("task"), STR("{\"seq\":3}"));
             api_mail(api, (struct mail){.type = MAIL_FRAME, .channel = 5, .frame = f});
@@ -532,6 +541,22 @@ static void long_streams_of_reports(void **state) {
     buf_fini(&lines);
 }
 
+/* Each line has an answer that is whole, whatever memory there was for it. */
+static void lines_without_memory(void **state) {
+    (void) state;
+    int skip = 2; /* behind the headers of the answer and what ends the process */
+    do {
+        atomic_store(&refuse_after, skip++);
+        const char *got = ask("POST " TASK_PATH "/reports", with(bearer(worker_token), "Content-Type: application/x-ndjson\r\n"),
+                              "{\"type\":\"progress\",\"message\":\"a\\u0062c\"}\n{\"type\":\"nothing\"}\n{\"type\":\"heartbeat\",\"x\":1}\n");
+        atomic_store(&refuse_after, -1);
+        assert_int_equal(count(got, "\n{"), 3);
+        assert_int_equal(count(got, "}\n"), 3);
+        assert_int_equal(count(got, "\"reports\":1") + count(got, "\"code\":"), 3);
+    } while (atomic_load(&refused));
+    assert_true(skip > 4);
+}
+
 static void wait_for_no_watchers(void) {
     for (int i = 0; i < 2000 && atomic_load(&watchers); i++) {
         usleep(10000);
@@ -612,6 +637,7 @@ int main(void) {
         cmocka_unit_test(the_document_is_json),
         cmocka_unit_test(reports_as_a_stream),
         cmocka_unit_test(long_streams_of_reports),
+        cmocka_unit_test(lines_without_memory),
         cmocka_unit_test(watching),
         cmocka_unit_test(websockets_with_the_cookie_need_an_origin),
         cmocka_unit_test(peers_that_leave_are_forgotten),

@@ -1,5 +1,6 @@
 #include "unit.h"
 
+#include "base/hash.h"
 #include "base/id.h"
 
 static void draw(void *arg, void *out, size_t len) {
@@ -93,6 +94,24 @@ static void anything_else_is_refused(void **state) {
     assert_int_equal(id.b[0], 42);
 }
 
+/* Also names can be as long as an id: users of one company, say. */
+static void keys_that_begin_or_end_alike_are_spread(void **state) {
+    (void) state;
+    static const char *const forms[] = {"%08u@acme.io", "acme.io/%08u", "user%08u.org", "%08u", "%07u!", "aaaa%012u"};
+    for (size_t f = 0; f < sizeof(forms) / sizeof(forms[0]); f++) {
+        unsigned chains[256] = {0}, longest = 0;
+        for (unsigned i = 0; i < 1024; i++) {
+            char name[32];
+            int len = snprintf(name, sizeof(name), forms[f], i);
+            unsigned hash;
+            HASH_FUNCTION(name, (unsigned) len, hash);
+            unsigned n = ++chains[hash & 255];
+            longest = n > longest ? n : longest;
+        }
+        assert_in_range(longest, 4, 24);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(ids_rise_also_when_the_clock_steps_back),
@@ -100,6 +119,7 @@ int main(void) {
         cmocka_unit_test(text_is_what_the_specification_says),
         cmocka_unit_test(text_and_bytes_agree),
         cmocka_unit_test(anything_else_is_refused),
+        cmocka_unit_test(keys_that_begin_or_end_alike_are_spread),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
