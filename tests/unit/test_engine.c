@@ -114,7 +114,14 @@ static void submit(struct cmd *c) {
 static struct id task_made(const char *session_key, struct str queue) {
     struct cmd *c = by_key(CMD_TASK_CREATE);
     c->ref.key = str_of(session_key);
-    c->task_new = (struct task_new){.kind = STR("k"), .queue = queue, .metadata = STR("{}"), .lease_ms = 60000, .deadline_ms = 86400000, .ttl_ms = 3600000, .cancel_unwatched_ms = -1, .max_attempts = 1};
+    c->task_new = (struct task_new){.kind = STR("k"),
+                                    .queue = queue,
+                                    .metadata = STR("{}"),
+                                    .lease_ms = 60000,
+                                    .deadline_ms = 86400000,
+                                    .ttl_ms = 3600000,
+                                    .cancel_unwatched_ms = -1,
+                                    .max_attempts = 1};
     submit(c);
     settle();
     assert_ptr_equal(w.answered, c);
