@@ -230,6 +230,7 @@ struct load {
     uint64_t stamp; /* engine.look_clock when it was asked */
     int64_t asked_at;
     bool reload; /* of a session that was thrown away */
+    bool first;  /* the start waits for it: engine.loads_left */
     bool due;    /* counted in engine.due_loads */
     struct {
         struct store_query *query; /* a session of many tasks: they are made of their rows a piece at a time */
@@ -399,6 +400,7 @@ enum found look_up(struct engine *e, struct cmd *c, enum look_up what, const voi
 struct session_entry *session_resident(struct engine *e, struct id id);
 struct task_entry *task_resident(struct engine *e, struct id id);
 void session_load(struct engine *e, struct id id, bool reload);
+void session_load_first(struct engine *e, struct id id);   /* nothing is served before it is there */
 void due_look(struct timer *t, int64_t now_ms, void *arg); /* asks the store */
 void due_found(struct engine *e, struct store_query *q);
 void sessions_load_due(struct engine *e);                              /* the next of engine.due */

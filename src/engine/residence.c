@@ -240,6 +240,13 @@ void session_load(struct engine *e, struct id id, bool reload) {
     l->reload |= reload;
 }
 
+void session_load_first(struct engine *e, struct id id) {
+    struct load *l = load_begin(e, LOOK_SESSION, &id, sizeof(id), false);
+    l->reload |= e->unclean;
+    e->loads_left += !l->first;
+    l->first = true;
+}
+
 void sessions_load_due(struct engine *e) {
     bool now = e->state == ENGINE_SERVING && !e->dead && e->sweep_turn <= e->now + ENGINE_DUE_AHEAD_MS;
     while (now && e->due_at < e->due_count && e->due_loads < ENGINE_DUE_LOADS) {
@@ -353,9 +360,7 @@ static void load_done(struct engine *e, struct load *l, struct store_query *q) {
         waiters_learn(e, l, q);
         cmd_wake(e, &l->waiters);
     }
-    if (l->key.what == LOOK_SESSION && e->state == ENGINE_LOADING && e->loads_left) {
-        e->loads_left--;
-    }
+    e->loads_left -= l->first;
     e->due_loads -= l->due;
     sessions_load_due(e);
     load_free(l);

@@ -90,9 +90,8 @@ void engine_started(struct engine *e, struct store_query *q) {
     for (size_t i = 0; i < q->kind_count; i++) {
         kind_from_row(e, &q->kinds[i]);
     }
-    e->loads_left = q->ret_id_count;
     for (size_t i = 0; i < q->ret_id_count; i++) {
-        session_load(e, q->ret_ids[i], e->unclean);
+        session_load_first(e, q->ret_ids[i]);
     }
     if (e->loads_left == 0) {
         engine_serve(e);
