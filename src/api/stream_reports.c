@@ -7,8 +7,6 @@
 
 #include "base/mem.h"
 
-#include <stdlib.h>
-
 #define LINES_MAX 512 /* under way */
 #define LINES_TOGETHER 128
 #define LINES_BYTES (16 * 1024 * 1024)

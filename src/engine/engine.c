@@ -5,9 +5,6 @@
  */
 #include "engine/internal.h"
 
-#include "base/log.h"
-#include "base/mem.h"
-
 #include <assert.h>
 
 static const struct {
