@@ -9,6 +9,8 @@
 
 #include <stdlib.h>
 
+#define BODY_IN_ARENA 2048 /* a larger one has memory of its own */
+
 /* ---- to the engine ---- */
 
 void api_submit(struct api *a, struct cmd *c) {
@@ -79,6 +81,10 @@ struct cmd *call_command(struct call *call, enum cmd_type type) {
 static bool body_keep(struct cmd *c, struct str body) {
     if (!body.len) {
         return true;
+    }
+    if (body.len <= BODY_IN_ARENA) {
+        c->body = body;
+        return keep(c, &c->body);
     }
     c->body_memory = malloc(body.len + 1);
     if (!c->body_memory) {

@@ -2,10 +2,10 @@
 
 #include <zlib.h>
 
-#define GZIP_LEAST 1024
+#define GZIP_LEAST 1024        /* a body larger than that is compressed; up to it, it is copied behind the header lines */
 #define GZIP_QUICK (64 * 1024) /* past it speed counts for more than size */
 
-#define HEADERS_MOST 480 /* that most answers have room in, with what else they say */
+#define HEADERS_MOST 760 /* that most answers have room in, with what else they say and a small body */
 
 void headers_common(const struct call *call, struct buf *out) {
     (void) buf_reserve(out, HEADERS_MOST);
@@ -159,8 +159,17 @@ static void answer_head_of_events(struct call *call, const struct answer *a) {
     }
 }
 
+/* The command keeps the memory of a small body for its next answer. */
+static void answer_json(struct call *call, int status, struct buf *headers, struct buf *body) {
+    if (headers->failed || body->failed || body->len > GZIP_LEAST) {
+        respond_json(call, status, headers, body);
+        return;
+    }
+    buf_puts(headers, "Content-Type: application/json\r\n");
+    http_respond_copied(call->r, status, headers, buf_view(body), false);
+}
+
 void call_answer(struct call *call, struct answer *a) {
-    struct buf headers = {0};
     if (call->head_of_events) {
         answer_head_of_events(call, a);
         return;
@@ -169,6 +178,7 @@ void call_answer(struct call *call, struct answer *a) {
         call_refuse(call, &a->problem, NULL);
         return;
     }
+    struct buf headers = http_headers(call->r);
     headers_answer(call, a, &headers);
     bool not_modified = a->status == 200 && a->etag && etags_match(&call->etags, a->etag);
     if (a->type == ANSWER_NONE || a->status == 204 || a->status == 304 || not_modified) {
@@ -178,6 +188,6 @@ void call_answer(struct call *call, struct answer *a) {
         buf_puts(&headers, "Content-Type: application/octet-stream\r\n");
         respond(call, a->status, &headers, &a->body);
     } else {
-        respond_json(call, a->status, &headers, &a->body);
+        answer_json(call, a->status, &headers, &a->body);
     }
 }

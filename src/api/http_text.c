@@ -147,8 +147,8 @@ enum media media_of(const struct http_request *r) {
         return MEDIA_OTHER;
     }
     struct str value = http_header(r, "content-type");
-    if (!value.len) {
-        return MEDIA_NONE;
+    if (!value.len || str_eqz(value, "application/json")) {
+        return value.len ? MEDIA_JSON : MEDIA_NONE;
     }
     struct str rest = value, type;
     if (!list_next_by(&rest, ';', &type) || !charset_is_utf8(value)) {

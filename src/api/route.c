@@ -132,33 +132,47 @@ bool path_split(struct str path, struct segments *ret) {
     }
 }
 
-static bool pattern_fits(const struct segments *pattern, const struct segments *path, struct route_match *m) {
-    if (pattern->count != path->count) {
-        return false;
-    }
-    struct route_match seen = {0};
-    for (unsigned i = 0; i < path->count; i++) {
-        struct str want = pattern->at[i];
-        if (want.len && want.p[0] == '{' && path->at[i].len) {
-            struct str *place = str_eqz(want, "{session}") ? &seen.session : str_eqz(want, "{task}") ? &seen.task : &seen.queue;
-            *place = path->at[i];
-        } else if (!str_eq(want, path->at[i])) {
+static bool is_place(struct str segment) {
+    return segment.len && segment.p[0] == '{';
+}
+
+/* From the end: paths differ most in what they end with. */
+static bool pattern_fits(const struct segments *pattern, const struct segments *path) {
+    for (unsigned i = path->count; i-- > 0;) {
+        struct str want = pattern->at[i], have = path->at[i];
+        if (is_place(want) ? !have.len : want.len != have.len || memcmp(want.p, have.p, want.len) != 0) {
             return false;
         }
     }
-    m->session = seen.session;
-    m->task = seen.task;
-    m->queue = seen.queue;
     return true;
 }
 
-static struct segments patterns[sizeof routes / sizeof *routes]; /* of the routes; cut once */
+static void places_take(const struct segments *pattern, const struct segments *path, struct route_match *m) {
+    for (unsigned i = 0; i < path->count; i++) {
+        struct str want = pattern->at[i];
+        if (is_place(want)) {
+            struct str *place = str_eqz(want, "{session}") ? &m->session : str_eqz(want, "{task}") ? &m->task : &m->queue;
+            *place = path->at[i];
+        }
+    }
+}
+
+/* The routes by how many segments they have; cut once. */
+static struct {
+    struct segments patterns[sizeof routes / sizeof *routes];
+    const struct route *routes[sizeof routes / sizeof *routes];
+    unsigned count;
+} by_length[SEGMENTS_MAX + 1];
 
 static void patterns_cut(void) {
     for (unsigned i = 0; i < route_count; i++) {
-        bool good = path_split(str_of(routes[i].pattern), &patterns[i]);
+        struct segments cut;
+        bool good = path_split(str_of(routes[i].pattern), &cut);
         assert(good);
         (void) good;
+        unsigned at = by_length[cut.count].count++;
+        by_length[cut.count].patterns[at] = cut;
+        by_length[cut.count].routes[at] = &routes[i];
     }
 }
 
@@ -170,11 +184,13 @@ void route_find(struct str path, enum http_method method, bool open_sessions, st
     if (!path_split(path, &have)) {
         return;
     }
-    for (unsigned i = 0; i < route_count; i++) {
-        const struct route *r = &routes[i];
-        if (!pattern_fits(&patterns[i], &have, ret)) {
+    for (unsigned i = 0; i < by_length[have.count].count; i++) {
+        const struct route *r = by_length[have.count].routes[i];
+        const struct segments *pattern = &by_length[have.count].patterns[i];
+        if (!pattern_fits(pattern, &have)) {
             continue;
         }
+        places_take(pattern, &have, ret);
         if ((r->flags & ROUTE_OPEN_SESSIONS) && !open_sessions) {
             ret->off |= r->method == method;
             continue;

@@ -2,6 +2,7 @@
 #include "api/internal.h"
 
 #include "base/clock.h"
+#include "base/fetch.h"
 #include "base/hash.h"
 #include "base/mem.h"
 
@@ -111,6 +112,41 @@ void watch_mail(struct api *a, struct mail *m) {
     }
     if (m->type == MAIL_CUT) {
         mem_free((void *) m->data.p);
+    }
+}
+
+static struct UT_hash_bucket *channel_bucket(const struct api *a, uint64_t number) {
+    unsigned hash;
+    HASH_VALUE(&number, sizeof number, hash);
+    return &a->channels->hh.tbl->buckets[hash & (a->channels->hh.tbl->num_buckets - 1)];
+}
+
+/* The first of the bucket: nearly always it is the one. */
+static const struct channel *channel_expected(const struct api *a, uint64_t number) {
+    const struct UT_hash_handle *first = channel_bucket(a, number)->hh_head;
+    return first ? (const struct channel *) (const void *) ((const char *) first - offsetof(struct channel, hh)) : NULL;
+}
+
+static void frame_expect(const struct api *a, const struct mail *m, unsigned steps_left) {
+    const struct channel *ch = steps_left < FEED_EXPECT_STEPS ? channel_expected(a, m->channel) : NULL;
+    if (steps_left == API_EXPECT_STEPS - 1) {
+        fetch_ahead(m->frame, FETCH_LINE);
+        fetch_ahead(channel_bucket(a, m->channel), 1);
+    } else if (steps_left == FEED_EXPECT_STEPS) {
+        fetch_ahead(channel_expected(a, m->channel), sizeof *ch);
+    } else if (ch && ch->feed) {
+        feed_expect(ch->feed, steps_left);
+    }
+}
+
+void api_expect(const struct api *a, const struct mail *m, unsigned steps_left) {
+    if (m->type == MAIL_FRAME && a->channels) {
+        frame_expect(a, m, steps_left);
+    } else if (m->type == MAIL_ANSWER && steps_left == 1) {
+        fetch_ahead(m->cmd, FETCH_LINE);
+        fetch_ahead(&m->cmd->answer, sizeof m->cmd->answer);
+    } else if (m->type == MAIL_ANSWER && steps_left == 0) {
+        fetch_ahead(m->cmd->answer.body.data, m->cmd->answer.body.len);
     }
 }
 

@@ -1,5 +1,6 @@
 #include "base/buf.h"
 
+#include "base/eight.h"
 #include "base/number.h"
 
 #include <math.h>
@@ -47,13 +48,27 @@ bool buf_reserve(struct buf *b, size_t more) {
     return true;
 }
 
+static const char digit_pairs[] =
+    "00010203040506070809101112131415161718192021222324252627282930313233343536373839404142434445464748495051525354555657585960616263646566676869"
+    "707172737475767778798081828384858687888990919293949596979899";
+
+void digits_two(char out[2], unsigned v) {
+    memcpy(out, digit_pairs + 2 * (size_t) v, 2);
+}
+
 void buf_u64(struct buf *b, uint64_t v) {
     char digits[20];
     size_t at = sizeof(digits);
-    do {
-        digits[--at] = (char) ('0' + v % 10);
-        v /= 10;
-    } while (v);
+    for (; v >= 100; v /= 100) {
+        at -= 2;
+        digits_two(digits + at, (unsigned) (v % 100));
+    }
+    if (v >= 10) {
+        at -= 2;
+        digits_two(digits + at, (unsigned) v);
+    } else {
+        digits[--at] = (char) ('0' + v);
+    }
     buf_put(b, digits + at, sizeof(digits) - at);
 }
 
@@ -97,34 +112,58 @@ void buf_drop_front(struct buf *b, size_t n) {
     }
 }
 
-void buf_json_str(struct buf *b, struct str s) {
+/* Whether one of eight bytes is a control character, a quotation mark or a backslash. */
+static bool eight_need_escape(const char *p) {
+    uint64_t v = eight_read(p);
+    return eight_below(v, 0x20) | eight_have(v, '"') | eight_have(v, '\\');
+}
+
+static bool needs_escape(unsigned char c) {
+    return c < 0x20 || c == '"' || c == '\\';
+}
+
+/* How many bytes at the front need none. */
+static size_t plain_run(struct str s) {
+    size_t i = 0;
+    while (s.len - i >= 8 && !eight_need_escape(s.p + i)) {
+        i += 8;
+    }
+    while (i < s.len && !needs_escape((unsigned char) s.p[i])) {
+        i++;
+    }
+    return i;
+}
+
+static void put_escaped(struct buf *b, unsigned char c) {
     static const char hex[] = "0123456789abcdef";
+    switch (c) {
+    case '"': buf_put(b, "\\\"", 2); break;
+    case '\\': buf_put(b, "\\\\", 2); break;
+    case '\n': buf_put(b, "\\n", 2); break;
+    case '\r': buf_put(b, "\\r", 2); break;
+    case '\t': buf_put(b, "\\t", 2); break;
+    default: {
+        char u[6] = {'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]};
+        buf_put(b, u, 6);
+    }
+    }
+}
+
+void buf_json_str(struct buf *b, struct str s) {
     if (!s.p) {
         buf_put(b, "null", 4);
         return;
     }
     buf_char(b, '"');
-    size_t from = 0;
-    for (size_t i = 0; i < s.len; i++) {
-        unsigned char c = (unsigned char) s.p[i];
-        if (c >= 0x20 && c != '"' && c != '\\') {
-            continue;
+    for (;;) {
+        size_t plain = plain_run(s);
+        buf_put(b, s.p, plain);
+        if (plain == s.len) {
+            break;
         }
-        buf_put(b, s.p + from, i - from);
-        from = i + 1;
-        switch (c) {
-        case '"': buf_put(b, "\\\"", 2); break;
-        case '\\': buf_put(b, "\\\\", 2); break;
-        case '\n': buf_put(b, "\\n", 2); break;
-        case '\r': buf_put(b, "\\r", 2); break;
-        case '\t': buf_put(b, "\\t", 2); break;
-        default: {
-            char u[6] = {'\\', 'u', '0', '0', hex[c >> 4], hex[c & 15]};
-            buf_put(b, u, 6);
-        }
-        }
+        put_escaped(b, (unsigned char) s.p[plain]);
+        s = str_from(s, plain + 1);
     }
-    buf_put(b, s.p + from, s.len - from);
     buf_char(b, '"');
 }
 
@@ -145,12 +184,13 @@ void buf_json_num(struct buf *b, double v) {
         buf_put(b, "null", 4);
         return;
     }
-    if (v == floor(v) && fabs(v) < 9007199254740992.0) {
+    if (fabs(v) < 9007199254740992.0 && v == (double) (int64_t) v) {
         buf_i64(b, (int64_t) v);
         return;
     }
-    if (fabs(v) < 1e12 && (double) llround(v * 1000) / 1000 == v) {
-        buf_thousandths(b, llround(v * 1000));
+    long long thousandths = fabs(v) < 1e12 ? (long long) (v * 1000 + (v < 0 ? -0.5 : 0.5)) : 0;
+    if (thousandths && (double) thousandths / 1000 == v) {
+        buf_thousandths(b, thousandths);
         return;
     }
     char text[NUMBER_TEXT_MAX];

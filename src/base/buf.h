@@ -41,6 +41,8 @@ static inline void buf_puts(struct buf *b, const char *z) {
     buf_put(b, z, strlen(z));
 }
 
+void digits_two(char out[2], unsigned v); /* v < 100 */
+
 static inline struct str buf_view(const struct buf *b) {
     return (struct str){b->data ? b->data : "", b->len};
 }

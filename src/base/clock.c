@@ -97,15 +97,19 @@ void time_format(int64_t unix_ms, char out[TIME_TEXT_LEN + 1]) {
         last.day = day;
     }
     memcpy(out, last.text, sizeof(last.text));
-    char *p = put_digits(out + sizeof(last.text), ms / 3600000, 2);
-    *p++ = ':';
-    p = put_digits(p, ms / 60000 % 60, 2);
-    *p++ = ':';
-    p = put_digits(p, ms / 1000 % 60, 2);
-    *p++ = '.';
-    p = put_digits(p, ms % 1000, 3);
-    *p++ = 'Z';
-    *p = '\0';
+    uint32_t second = ms / 1000;
+    char *p = out + sizeof(last.text);
+    ms %= 1000;
+    digits_two(p, second / 3600);
+    p[2] = ':';
+    digits_two(p + 3, second / 60 % 60);
+    p[5] = ':';
+    digits_two(p + 6, second % 60);
+    p[8] = '.';
+    p[9] = (char) ('0' + ms / 100);
+    digits_two(p + 10, ms % 100);
+    p[12] = 'Z';
+    p[13] = '\0';
 }
 
 void buf_json_time(struct buf *b, int64_t unix_ms) {

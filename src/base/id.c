@@ -21,19 +21,32 @@ struct id id_make(struct id_maker *m, int64_t wall_ms) {
     return m->last;
 }
 
+static uint64_t half_read(const uint8_t *b) {
+    uint64_t v = 0;
+    for (int i = 0; i < 8; i++) {
+        v = v << 8 | b[i];
+    }
+    return v;
+}
+
+static void half_write(uint8_t *b, uint64_t v) {
+    for (int i = 0; i < 8; i++) {
+        b[i] = (uint8_t) (v >> (56 - 8 * i));
+    }
+}
+
+/* 128 bits as 26 digits of 5, the first of which holds only 3: 13 digits have the upper half but for its last bit, which the 14th begins with. */
 void id_format(struct id id, enum id_kind kind, char out[ID_TEXT_LEN + 1]) {
+    uint64_t upper = half_read(id.b), lower = half_read(id.b + 8), v = upper >> 1;
+    char *digits = out + 4;
     memcpy(out, id_prefix[kind], 4);
-    /* 128 bits as 26 digits of 5: the first digit holds the top 3 bits */
-    unsigned acc = 0;
-    int bits = 2, at = 4;
-    for (int i = 0; i < 16; i++) {
-        acc = acc << 8 | id.b[i];
-        bits += 8;
-        while (bits >= 5) {
-            bits -= 5;
-            out[at++] = id_digits[acc >> bits & 31];
-        }
-        acc &= (1u << bits) - 1;
+    for (int i = 12; i >= 0; i--, v >>= 5) {
+        digits[i] = id_digits[v & 31];
+    }
+    digits[13] = id_digits[(upper & 1) << 4 | lower >> 60];
+    v = lower;
+    for (int i = 25; i >= 14; i--, v >>= 5) {
+        digits[i] = id_digits[v & 31];
     }
     out[ID_TEXT_LEN] = '\0';
 }
@@ -49,22 +62,25 @@ bool id_parse(struct str text, enum id_kind kind, struct id *ret_id) {
     if (text.len != ID_TEXT_LEN || memcmp(text.p, id_prefix[kind], 4) != 0 || text.p[4] < '0' || text.p[4] > '7') {
         return false;
     }
-    struct id id;
-    unsigned acc = 0;
-    int bits = 0, at = 0;
-    for (int i = 4; i < ID_TEXT_LEN; i++) {
-        unsigned d = id_values[(unsigned char) text.p[i]];
-        if (!d) {
-            return false;
-        }
-        acc = acc << 5 | (d - 1);
-        bits += i == 4 ? 3 : 5;
-        if (bits >= 8) {
-            bits -= 8;
-            id.b[at++] = (uint8_t) (acc >> bits);
-            acc &= (1u << bits) - 1;
-        }
+    const unsigned char *digits = (const unsigned char *) text.p + 4;
+    uint64_t d[26], upper = 0, lower;
+    bool good = true;
+    for (int i = 0; i < 26; i++) {
+        unsigned v = id_values[digits[i]];
+        good &= v != 0;
+        d[i] = v - 1;
     }
-    *ret_id = id;
+    if (!good) {
+        return false;
+    }
+    for (int i = 0; i < 13; i++) {
+        upper = upper << 5 | d[i];
+    }
+    lower = d[13] & 15;
+    for (int i = 14; i < 26; i++) {
+        lower = lower << 5 | d[i];
+    }
+    half_write(ret_id->b, upper << 1 | d[13] >> 4);
+    half_write(ret_id->b + 8, lower);
     return true;
 }

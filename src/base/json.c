@@ -1,5 +1,6 @@
 #include "base/json.h"
 
+#include "base/eight.h"
 #include "base/json_names.h"
 #include "base/json_scan.h"
 #include "base/json_tokens.h"
@@ -180,14 +181,10 @@ static int json_fail_escape(struct reader *r, size_t offset, int why) {
 
 /* Eight characters at a time: most strings are too short for a call to be quick. */
 static bool has_escape(struct str s) {
-    const uint64_t ones = 0x0101010101010101u, tops = 0x8080808080808080u;
     uint64_t found = 0;
     size_t i = 0;
     for (; s.len - i >= 8; i += 8) {
-        uint64_t v;
-        memcpy(&v, s.p + i, 8);
-        v ^= ones * '\\';
-        found |= (v - ones) & ~v & tops;
+        found |= eight_have(eight_read(s.p + i), '\\');
     }
     for (; i < s.len; i++) {
         found |= s.p[i] == '\\';

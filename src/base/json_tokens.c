@@ -1,5 +1,6 @@
 #include "base/json_tokens.h"
 
+#include "base/eight.h"
 #include "base/json.h"
 
 #include <stdlib.h>
@@ -16,13 +17,9 @@ static bool tokens_mark(char c) {
 
 /* Eight characters of a string at a time, as long as none is a quote, a backslash or a control character. */
 static size_t tokens_plain(struct str text, size_t at) {
-    const uint64_t ones = 0x0101010101010101u, tops = 0x8080808080808080u;
     for (; text.len - at >= 8; at += 8) {
-        uint64_t v, quote, escape;
-        memcpy(&v, text.p + at, 8);
-        quote = v ^ (ones * '"');
-        escape = v ^ (ones * '\\');
-        if ((((quote - ones) & ~quote) | ((escape - ones) & ~escape) | ((v - ones * 0x20) & ~v)) & tops) {
+        uint64_t v = eight_read(text.p + at);
+        if (eight_have(v, '"') | eight_have(v, '\\') | eight_below(v, 0x20)) {
             break;
         }
     }

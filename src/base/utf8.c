@@ -1,3 +1,4 @@
+#include "base/eight.h"
 #include "base/json.h"
 
 /* Length of the well-formed sequence at p (n bytes left), or 0. Table 3-7 of the Unicode standard. */
@@ -27,8 +28,7 @@ size_t utf8_valid_length(struct str s) {
     const unsigned char *p = (const unsigned char *) s.p;
     size_t at = 0;
     while (at < s.len) {
-        uint64_t eight;
-        if (s.len - at >= 8 && (memcpy(&eight, p + at, 8), (eight & 0x8080808080808080u) == 0)) {
+        if (s.len - at >= 8 && (eight_read(s.p + at) & EIGHT_TOPS) == 0) {
             at += 8;
             continue;
         }
@@ -46,8 +46,11 @@ bool utf8_valid(struct str s) {
 }
 
 size_t utf8_count(struct str s) {
-    size_t count = 0;
-    for (size_t i = 0; i < s.len; i++) {
+    size_t count = 0, i = 0;
+    for (; s.len - i >= 8 && (eight_read(s.p + i) & EIGHT_TOPS) == 0; i += 8) {
+        count += 8;
+    }
+    for (; i < s.len; i++) {
         count += ((unsigned char) s.p[i] & 0xc0) != 0x80;
     }
     return count;

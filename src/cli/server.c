@@ -76,6 +76,18 @@ static size_t letter_weight(const struct letter *letter) {
     return letter->type == LETTER_SUBMIT ? 1 + letter->u.cmd->line_count : 1;
 }
 
+#define EXPECT_APART 2 /* letters between two steps */
+
+static void letters_expect(const struct engine *e, const struct inbox *in) {
+    for (unsigned step = 0; step < ENGINE_EXPECT_STEPS; step++) {
+        size_t at = in->next + (size_t) (step + 1) * EXPECT_APART;
+        const struct letter *letter = at < in->taken.count ? letters_at(&in->taken, at) : NULL;
+        if (letter && letter->type == LETTER_SUBMIT) {
+            engine_expect(e, letter->u.cmd, step);
+        }
+    }
+}
+
 /* Opens letters of at most this weight, but at least one; true if more are waiting. */
 static bool inbox_serve(struct engine *e, struct inbox *in, unsigned loop, size_t most) {
     if (in->next == in->taken.count) {
@@ -84,6 +96,7 @@ static bool inbox_serve(struct engine *e, struct inbox *in, unsigned loop, size_
         mailbox_take(&in->box, &in->taken);
     }
     for (size_t weight = 0; in->next < in->taken.count && weight < most;) {
+        letters_expect(e, in);
         const struct letter *letter = letters_at(&in->taken, in->next++);
         weight += letter_weight(letter);
         letter_open(e, loop, letter);

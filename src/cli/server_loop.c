@@ -36,11 +36,19 @@ static void loop_flush(void *arg) {
     }
 }
 
+/* What the mail that comes next needs is fetched meanwhile. */
+static void mail_expect(const struct loop *l, size_t at) {
+    for (unsigned step = 0; step < API_EXPECT_STEPS && at + 1 + step < l->mail_taken.count; step++) {
+        api_expect(l->api, letters_at(&l->mail_taken, at + 1 + step), step);
+    }
+}
+
 static void loop_read_mail(struct loop *l) {
     if (!mailbox_take(&l->mail, &l->mail_taken)) {
         return;
     }
     for (size_t i = 0; i < l->mail_taken.count; i++) {
+        mail_expect(l, i);
         api_mail(l->api, *(struct mail *) letters_at(&l->mail_taken, i));
     }
     letters_clear(&l->mail_taken);

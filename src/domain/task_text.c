@@ -5,7 +5,10 @@
 #include "base/json.h"
 #include "base/mem.h"
 
-static void put_num(struct buf *out, const char *name, bool has, double v) {
+/* Inline, so that the lengths of the names are known when they are compiled. */
+#define INLINE static inline __attribute__((always_inline)) void
+
+INLINE put_num(struct buf *out, const char *name, bool has, double v) {
     buf_puts(out, name);
     if (has) {
         buf_json_num(out, v);
@@ -14,17 +17,17 @@ static void put_num(struct buf *out, const char *name, bool has, double v) {
     }
 }
 
-static void put_time(struct buf *out, const char *name, int64_t at_ms) {
+INLINE put_time(struct buf *out, const char *name, int64_t at_ms) {
     buf_puts(out, name);
     buf_json_time(out, at_ms);
 }
 
-static void put_text(struct buf *out, const char *name, const char *text) {
+INLINE put_text(struct buf *out, const char *name, const char *text) {
     buf_puts(out, name);
     buf_json_str(out, str_of(text));
 }
 
-static void put_raw(struct buf *out, const char *name, const char *json) {
+INLINE put_raw(struct buf *out, const char *name, const char *json) {
     buf_puts(out, name);
     buf_puts(out, json ? json : "null");
 }

@@ -8,6 +8,7 @@
  */
 #include "engine/internal.h"
 
+#include "base/fetch.h"
 #include "base/log.h"
 #include "base/mem.h"
 
@@ -359,6 +360,7 @@ static void write_dirty(struct engine *e) {
             t->s->touched = number;
             batch_touch(e, t->s, 0); /* progress: nothing waits for it */
         }
+        fetch_ahead(TAILQ_NEXT(t, of_dirty), sizeof(*t));
         task_row_put(e, t);
         entry_clean_task(e, t);
     }

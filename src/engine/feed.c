@@ -47,17 +47,20 @@ void task_entry_write(struct engine *e, struct task_entry *t, bool open, struct 
     task_write(&t->t, open, out);
 }
 
+static void blank_out(struct buf *b, size_t from, char c) {
+    for (char *at; from < b->len && (at = memchr(b->data + from, c, b->len - from)); from = (size_t) (at - b->data) + 1) {
+        *at = ' ';
+    }
+}
+
 void task_event(struct engine *e, struct task_entry *t, uint64_t seq, struct buf *out) {
     buf_puts(out, "{\"seq\":");
     buf_u64(out, seq);
     buf_puts(out, ",\"task\":");
     size_t from = out->len;
     task_entry_write(e, t, false, out);
-    for (size_t i = from; i < out->len; i++) { /* opaque values may hold line breaks between their tokens: an event is one line */
-        if (out->data[i] == '\n' || out->data[i] == '\r') {
-            out->data[i] = ' ';
-        }
-    }
+    blank_out(out, from, '\n'); /* opaque values may hold line breaks between their tokens: an event is one line */
+    blank_out(out, from, '\r');
     buf_char(out, '}');
 }
 
@@ -84,11 +87,11 @@ void output_event(struct id task, uint64_t seq, uint64_t offset, struct str data
 
 struct frame *feed_frame(struct engine *e, enum frame_kind kind, const struct channel *ch, uint64_t seq, struct id key, const char *event,
                          struct str data) {
-    struct buf id = {0};
-    cursor_prefix(e, ch->kind == CHANNEL_TASK ? ID_TASK : ID_SESSION, ch->id, &id);
-    buf_u64(&id, seq);
-    struct frame *f = id.failed ? NULL : frame_create(kind, seq, key.b, buf_view(&id), str_of(event), data);
-    buf_fini(&id);
+    struct buf *id = &e->cursor_text;
+    buf_clear(id);
+    cursor_prefix(e, ch->kind == CHANNEL_TASK ? ID_TASK : ID_SESSION, ch->id, id);
+    buf_u64(id, seq);
+    struct frame *f = id->failed ? NULL : frame_create(kind, seq, key.b, buf_view(id), str_of(event), data);
     e->counts.frames++;
     return f;
 }

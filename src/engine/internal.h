@@ -339,10 +339,10 @@ struct engine {
     struct id due[2 * ENGINE_DUE_LIMIT];   /* sessions to be loaded since something in them is due */
     unsigned due_at, due_count, due_loads; /* the next of them, and how many are on their way */
 
-    int64_t waits_end;     /* no command waits beyond it */
-    struct cmd_list ready; /* to be run again in this pass */
-    struct cmd_list held;  /* came before the engine was serving */
-    struct buf scratch;
+    int64_t waits_end;               /* no command waits beyond it */
+    struct cmd_list ready;           /* to be run again in this pass */
+    struct cmd_list held;            /* came before the engine was serving */
+    struct buf scratch, cursor_text; /* of a moment */
 
     struct {
         uint64_t commands, changes, reports, batches, batch_ops, batch_failures, frames, loads, evictions, created, swept, ended[TASK_STATES];

@@ -215,5 +215,6 @@ void engine_destroy(struct engine *e) {
     batch_destroy(e->inflight);
     batch_destroy(e->spare);
     buf_fini(&e->scratch);
+    buf_fini(&e->cursor_text);
     mem_free(e);
 }

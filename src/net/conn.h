@@ -43,11 +43,13 @@ struct exchange {
     char pre[228];
     struct buf headers, body;
     size_t sent;
+    struct buf kept; /* empty: memory for header lines, from an exchange before (http_headers) */
 };
 TAILQ_HEAD(exchange_list, exchange);
 
 struct exchange *exchange_create(struct http_conn *c); /* at the tail of the connection's */
 void exchange_destroy(struct exchange *x);             /* calls `gone` if it is still unanswered */
+void exchanges_fini(struct http_loop *l);              /* frees those that wait to be used again */
 /* Tells the handler that the request is over without its answer. At most once, and nothing if it was answered. */
 void exchange_gone(struct exchange *x);
 size_t exchange_pending(const struct exchange *x);

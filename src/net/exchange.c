@@ -2,16 +2,22 @@
 #include "base/mem.h"
 #include "net/conn.h"
 
-#define SPARE_MAX 128
+#define SPARE_MAX 256   /* exchanges that wait to be used again, with some of their memory */
+#define ARENA_KEPT 4096 /* of each */
+#define HEADERS_KEPT (2 * 1024)
 #define CONTINUE "HTTP/1.1 100 Continue\r\n\r\n"
 
 struct exchange *exchange_create(struct http_conn *c) {
     struct http_loop *l = c->loop;
     struct exchange *x = TAILQ_FIRST(&l->spare);
     if (x) {
+        struct arena arena = x->r.arena;
+        struct buf kept = x->kept;
         TAILQ_REMOVE(&l->spare, x, link);
         l->spare_count--;
         memset(x, 0, sizeof(*x));
+        x->r.arena = arena;
+        x->kept = kept;
     } else {
         x = mem_alloc(sizeof(*x));
     }
@@ -20,6 +26,33 @@ struct exchange *exchange_create(struct http_conn *c) {
     TAILQ_INSERT_TAIL(&c->exchanges, x, link);
     c->exchange_count++;
     return x;
+}
+
+static void exchange_free(struct exchange *x) {
+    arena_fini(&x->r.arena);
+    buf_fini(&x->kept);
+    mem_free(x);
+}
+
+void exchanges_fini(struct http_loop *l) {
+    struct exchange *x;
+    while ((x = TAILQ_FIRST(&l->spare))) {
+        TAILQ_REMOVE(&l->spare, x, link);
+        exchange_free(x);
+    }
+}
+
+/* Leaves the memory that is worth keeping. */
+static void exchange_empty(struct exchange *x) {
+    arena_rewind(&x->r.arena, ARENA_KEPT);
+    buf_fini(&x->gathered);
+    buf_fini(&x->body);
+    if (!x->kept.data && x->headers.cap <= HEADERS_KEPT) {
+        x->kept = x->headers;
+        buf_clear(&x->kept);
+    } else {
+        buf_fini(&x->headers);
+    }
 }
 
 void exchange_gone(struct exchange *x) {
@@ -46,15 +79,12 @@ void exchange_destroy(struct exchange *x) {
     if (c->input == x) {
         c->input = NULL;
     }
-    arena_fini(&x->r.arena);
-    buf_fini(&x->gathered);
-    buf_fini(&x->headers);
-    buf_fini(&x->body);
+    exchange_empty(x);
     if (l->spare_count < SPARE_MAX) {
         TAILQ_INSERT_HEAD(&l->spare, x, link);
         l->spare_count++;
     } else {
-        mem_free(x);
+        exchange_free(x);
     }
 }
 

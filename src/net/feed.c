@@ -3,6 +3,7 @@
  * it is holes the array is closed up. So the next frame after a number is found by a search that gallops from the tail, and watchers hold
  * nothing but a number. A hash table knows where the newest frame of each key stands.
  */
+#include "base/fetch.h"
 #include "base/mem.h"
 #include "net/conn.h"
 
@@ -233,6 +234,22 @@ size_t feed_after(const struct feed *f, uint64_t seq) {
         }
     }
     return high;
+}
+
+void feed_expect(const struct feed *f, unsigned steps_left) {
+    const struct watcher *w;
+    switch (steps_left) {
+    case 2: fetch_ahead(f, sizeof(*f)); break;
+    case 1:
+        fetch_ahead(f->entries + f->count, 1);
+        fetch_ahead(f->slots, f->slot_count <= FETCH_LINE ? f->slot_count * sizeof(*f->slots) : 0);
+        fetch_ahead(LIST_FIRST(&f->watchers), sizeof(*w));
+        break;
+    default:
+        w = LIST_FIRST(&f->watchers);
+        fetch_ahead(w ? w->conn : NULL, sizeof(*w->conn));
+        break;
+    }
 }
 
 void feed_flush(struct feed *f) {

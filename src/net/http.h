@@ -86,6 +86,10 @@ struct http_handler {
  * For HEAD the body is left out and its length kept; for 204 and 304 there is none. `close` closes the connection after it.
  */
 void http_respond(struct http_request *r, int status, struct buf *headers, struct buf *body, bool close);
+/* The same with a body that stays the caller's and is copied: for small ones. */
+void http_respond_copied(struct http_request *r, int status, struct buf *headers, struct str body, bool close);
+/* An empty buffer for the header lines of the answer, with memory from an earlier one where there is some. Once for each request. */
+struct buf http_headers(struct http_request *r) MUST_CHECK;
 /* Streamed: chunked on HTTP/1.1, until close on HTTP/1.0. */
 void http_start(struct http_request *r, int status, struct buf *headers);
 void http_write(struct http_request *r, struct str data); /* copied */
@@ -113,6 +117,9 @@ void *feed_user(struct feed *f);
 unsigned feed_watchers(const struct feed *f);
 void feed_publish(struct feed *f, struct frame *frame); /* takes the reference */
 void feed_synced(struct feed *f, uint64_t pos);
+/* A frame will be published soon: steps_left runs from FEED_EXPECT_STEPS - 1 down to 0. May be left out. */
+#define FEED_EXPECT_STEPS 3
+void feed_expect(const struct feed *f, unsigned steps_left);
 
 /* ---- watchers ---- */
 

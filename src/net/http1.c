@@ -7,18 +7,42 @@
 #define SIZE_DIGITS_MAX 15      /* hexadecimal; fits 60 bits */
 #define REQUEST_LINE_BESIDES 64 /* of a request line, what is not the target */
 
-bool http1_is_token(unsigned char c) {
-    static const bool token[256] = {
-        ['!'] = true, ['#'] = true, ['$'] = true, ['%'] = true,         ['&'] = true,         ['\''] = true,
-        ['*'] = true, ['+'] = true, ['-'] = true, ['.'] = true,         ['^'] = true,         ['_'] = true,
-        ['`'] = true, ['|'] = true, ['~'] = true, ['0' ... '9'] = true, ['a' ... 'z'] = true, ['A' ... 'Z'] = true,
-    };
-    return token[c];
-}
+#define VALUE (HTTP1_TEXT | HTTP1_TARGET)
+#define HOST (VALUE | HTTP1_HOST)
+#define TOKEN (VALUE | HTTP1_TOKEN) /* that no host has */
+#define ALL (HOST | HTTP1_TOKEN)
 
-bool http1_is_text(unsigned char c) {
-    return (c >= 0x20 && c != 0x7f) || c == '\t';
-}
+const uint8_t http1_classes[256] = {
+    ['\t'] = HTTP1_TEXT,
+    [' '] = HTTP1_TEXT,
+    ['!'] = ALL,
+    ['"'] = VALUE,
+    ['#'] = HTTP1_TEXT | HTTP1_TOKEN,
+    ['$' ... '\''] = ALL,
+    ['(' ... ')'] = HOST,
+    ['*' ... '+'] = ALL,
+    [','] = HOST,
+    ['-' ... '.'] = ALL,
+    ['/'] = VALUE,
+    ['0' ... '9'] = ALL,
+    [':' ... ';'] = HOST,
+    ['<'] = VALUE,
+    ['='] = HOST,
+    ['>' ... '@'] = VALUE,
+    ['A' ... 'Z'] = ALL,
+    ['['] = HOST,
+    ['\\'] = VALUE,
+    [']'] = HOST,
+    ['^'] = TOKEN,
+    ['_'] = ALL,
+    ['`'] = TOKEN,
+    ['a' ... 'z'] = ALL,
+    ['{'] = VALUE,
+    ['|'] = TOKEN,
+    ['}'] = VALUE,
+    ['~'] = ALL,
+    [0x80 ... 0xff] = HTTP1_TEXT,
+};
 
 bool http1_fail(struct http1 *p, enum err err, const char *detail) {
     p->phase = HTTP1_BROKEN;
@@ -60,7 +84,7 @@ static enum http1_event next_start(struct http1 *p, const char *data, size_t len
     if (*used == len) {
         return HTTP1_MORE;
     }
-    if (!http1_is_token((unsigned char) data[*used])) {
+    if (!http1_is(HTTP1_TOKEN, data[*used])) {
         return fail(p, ERR_INVALID_REQUEST, "The request line does not begin with a method");
     }
     *p = (struct http1){.phase = HTTP1_IN_HEAD};
@@ -160,7 +184,7 @@ static bool extension_byte(struct http1 *p, unsigned char c) {
         p->phase = HTTP1_SIZE_LF;
         return true;
     }
-    return http1_is_text(c) || http1_fail(p, ERR_INVALID_REQUEST, "A chunk's extension has a control character");
+    return http1_is(HTTP1_TEXT, (char) c) || http1_fail(p, ERR_INVALID_REQUEST, "A chunk's extension has a control character");
 }
 
 static bool trailer_byte(struct http1 *p, const struct http1_limits *limits, unsigned char c) {
@@ -174,19 +198,19 @@ static bool trailer_byte(struct http1 *p, const struct http1_limits *limits, uns
             return true;
         }
         p->phase = HTTP1_TRAILER_NAME;
-        return http1_is_token(c) || http1_fail(p, ERR_INVALID_REQUEST, "A trailer does not begin with a name");
+        return http1_is(HTTP1_TOKEN, (char) c) || http1_fail(p, ERR_INVALID_REQUEST, "A trailer does not begin with a name");
     case HTTP1_TRAILER_NAME:
         if (c == ':') {
             p->phase = HTTP1_TRAILER_VALUE;
             return true;
         }
-        return http1_is_token(c) || http1_fail(p, ERR_INVALID_REQUEST, "A trailer's name has an invalid character");
+        return http1_is(HTTP1_TOKEN, (char) c) || http1_fail(p, ERR_INVALID_REQUEST, "A trailer's name has an invalid character");
     default:
         if (c == '\r') {
             p->phase = HTTP1_TRAILER_LF;
             return true;
         }
-        return http1_is_text(c) || http1_fail(p, ERR_INVALID_REQUEST, "A trailer's value has a control character");
+        return http1_is(HTTP1_TEXT, (char) c) || http1_fail(p, ERR_INVALID_REQUEST, "A trailer's value has a control character");
     }
 }
 

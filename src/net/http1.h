@@ -93,7 +93,19 @@ uint64_t http1_body_left(const struct http1 *p);
 
 /* For both halves of the parser. */
 bool http1_fail(struct http1 *p, enum err err, const char *detail); /* false */
-bool http1_is_token(unsigned char c);
-bool http1_is_text(unsigned char c); /* may stand in a field value */
+/* What a byte may be part of (RFC 9110 section 5.6.2, RFC 9112 section 3). */
+enum http1_class { HTTP1_TOKEN = 1, HTTP1_TEXT = 2, HTTP1_TARGET = 4, HTTP1_HOST = 8 }; /* TEXT: of a field's value */
+extern const uint8_t http1_classes[256];
+static inline bool http1_is(enum http1_class class, char c) {
+    return http1_classes[(unsigned char) c] & class;
+}
+/* How many bytes at the front of s are of that class. */
+static inline size_t http1_run(enum http1_class class, struct str s) {
+    size_t n = 0;
+    while (n < s.len && http1_is(class, s.p[n])) {
+        n++;
+    }
+    return n;
+}
 
 #endif

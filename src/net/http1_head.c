@@ -1,4 +1,5 @@
 /* The part of the parser that takes a whole header block apart and decides how the body is delimited (RFC 9112 sections 3, 5 and 6). */
+#include "base/eight.h"
 #include "net/http1.h"
 
 #define LENGTH_DIGITS_MAX 18
@@ -35,13 +36,7 @@ static enum http_method method_of(struct str text) {
 }
 
 static bool host_valid(struct str host) {
-    for (size_t i = 0; i < host.len; i++) {
-        unsigned char c = (unsigned char) host.p[i];
-        if (c <= 0x20 || c >= 0x7f || strchr("\"#/<>?@\\^`{|}", c)) {
-            return false;
-        }
-    }
-    return true;
+    return http1_run(HTTP1_HOST, host) == host.len;
 }
 
 static void split_query(struct str target, struct str *ret_path, struct str *ret_query) {
@@ -70,11 +65,8 @@ static bool target_parse(struct cut *k, struct str target) {
     if (target.len > k->limits->max_target) {
         return http1_fail(k->p, ERR_URI_TOO_LONG, "The request target is too long");
     }
-    for (size_t i = 0; i < target.len; i++) {
-        unsigned char c = (unsigned char) target.p[i];
-        if (c <= 0x20 || c >= 0x7f || c == '#') {
-            return bad(k, "The request target has an invalid character");
-        }
+    if (http1_run(HTTP1_TARGET, target) < target.len) {
+        return bad(k, "The request target has an invalid character");
     }
     if (target.len && target.p[0] == '/') {
         split_query(target, &k->head->path, &k->head->query);
@@ -105,10 +97,7 @@ static bool version_parse(struct cut *k, struct str version) {
 }
 
 static bool request_line(struct cut *k, struct str line) {
-    size_t at = 0;
-    while (at < line.len && http1_is_token((unsigned char) line.p[at])) {
-        at++;
-    }
+    size_t at = http1_run(HTTP1_TOKEN, line);
     if (!at || at == line.len || line.p[at] != ' ') {
         return bad(k, "The request line does not begin with a method and a space");
     }
@@ -191,21 +180,23 @@ static void note_header(struct cut *k, const struct http_header *h) {
     }
 }
 
-static bool header_line(struct cut *k, struct str line, struct http_header *h) {
-    size_t at = 0;
-    while (at < line.len && http1_is_token((unsigned char) line.p[at])) {
-        at++;
+static bool value_valid(struct str value) {
+    while (value.len >= 8 && !eight_below(eight_read(value.p), 0x20) && !eight_have(eight_read(value.p), 0x7f)) {
+        value = str_from(value, 8);
     }
+    return http1_run(HTTP1_TEXT, value) == value.len;
+}
+
+static bool header_line(struct cut *k, struct str line, struct http_header *h) {
+    size_t at = http1_run(HTTP1_TOKEN, line);
     if (line.p[0] == ' ' || line.p[0] == '\t') {
         return bad(k, "A header line may not be folded");
     }
     if (!at || at == line.len || line.p[at] != ':') {
         return bad(k, "A header line has no name with a colon right behind it");
     }
-    for (size_t i = at + 1; i < line.len; i++) {
-        if (!http1_is_text((unsigned char) line.p[i])) {
-            return bad(k, "A header's value has a control character");
-        }
+    if (!value_valid(str_from(line, at + 1))) {
+        return bad(k, "A header's value has a control character");
     }
     h->name = str_n(line.p, at);
     h->value = trim(str_from(line, at + 1));

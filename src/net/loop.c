@@ -364,11 +364,7 @@ void http_loop_destroy(struct http_loop *l) {
     uv_walk(&l->uv, close_rest, NULL);
     uv_run(&l->uv, UV_RUN_DEFAULT);
     uv_loop_close(&l->uv);
-    while (!TAILQ_EMPTY(&l->spare)) {
-        struct exchange *x = TAILQ_FIRST(&l->spare);
-        TAILQ_REMOVE(&l->spare, x, link);
-        mem_free(x);
-    }
+    exchanges_fini(l);
     for (struct feed *f = TAILQ_FIRST(&l->dirty_feeds); f; f = TAILQ_NEXT(f, dirty_link)) {
         f->dirty = false;
     }

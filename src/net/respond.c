@@ -177,22 +177,46 @@ static struct buf take(struct buf *b) {
     return taken;
 }
 
-void http_respond(struct http_request *r, int status, struct buf *headers, struct buf *body, bool close) {
-    struct exchange *x = exchange_of(r);
-    struct http_conn *c = r->conn;
-    bool bodiless = status == 204 || status == 304;
+struct buf http_headers(struct http_request *r) {
+    return take(&exchange_of(r)->kept);
+}
+
+static bool is_bodiless(int status) {
+    return status == 204 || status == 304;
+}
+
+static void respond(struct exchange *x, int status, struct buf *headers, size_t body_len, bool close) {
     begin(x, close);
     x->headers = take(headers);
-    x->body = take(body);
-    write_pre(x, status, !bodiless, x->body.len);
+    write_pre(x, status, !is_bodiless(status), body_len);
     buf_put(&x->headers, "\r\n", 2);
+}
+
+static void responded(struct exchange *x) {
     if (x->headers.failed || x->body.failed) {
         fall_back(x);
-    } else if (bodiless || r->method == HTTP_HEAD) {
+    }
+    x->r.conn->loop->counts.requests++;
+    done(x);
+}
+
+void http_respond(struct http_request *r, int status, struct buf *headers, struct buf *body, bool close) {
+    struct exchange *x = exchange_of(r);
+    x->body = take(body);
+    respond(x, status, headers, x->body.len, close);
+    if (!x->body.failed && (is_bodiless(status) || r->method == HTTP_HEAD)) {
         buf_fini(&x->body);
     }
-    c->loop->counts.requests++;
-    done(x);
+    responded(x);
+}
+
+void http_respond_copied(struct http_request *r, int status, struct buf *headers, struct str body, bool close) {
+    struct exchange *x = exchange_of(r);
+    respond(x, status, headers, body.len, close);
+    if (!is_bodiless(status) && r->method != HTTP_HEAD) {
+        buf_str(&x->headers, body);
+    }
+    responded(x);
 }
 
 void http_start(struct http_request *r, int status, struct buf *headers) {

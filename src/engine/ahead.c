@@ -1,0 +1,51 @@
+/* What commands will need is fetched while those before them are served: step by step, since each step follows a pointer that the one before has fetched. */
+#include "engine/internal.h"
+
+#include "base/fetch.h"
+
+static struct UT_hash_bucket *task_bucket(const struct engine *e, const struct id *id) {
+    unsigned hash;
+    HASH_VALUE(id, sizeof(*id), hash);
+    return &e->tasks->hh.tbl->buckets[hash & (e->tasks->hh.tbl->num_buckets - 1)];
+}
+
+/* The first of the bucket: nearly always it is the one. */
+static const struct task_entry *task_expected(const struct engine *e, const struct id *id) {
+    const struct UT_hash_handle *first = task_bucket(e, id)->hh_head;
+    return first ? (const struct task_entry *) (const void *) ((const char *) first - offsetof(struct task_entry, hh)) : NULL;
+}
+
+static void fetch_texts(const struct task *t) {
+    const char *const texts[] = {t->kind, t->title, t->queue, t->metadata, t->progress.unit, t->progress.message};
+    for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+        fetch_ahead(texts[i], 1);
+    }
+}
+
+void engine_expect(const struct engine *e, const struct cmd *c, unsigned steps_left) {
+    const struct task_entry *t;
+    if (steps_left == ENGINE_EXPECT_STEPS - 1) {
+        fetch_ahead(c, offsetof(struct cmd, session_new));
+        fetch_ahead(&c->reports, FETCH_LINE);
+        fetch_ahead(&c->answer, sizeof(c->answer));
+        return;
+    }
+    if (c->type != CMD_TASK_REPORT || !e->tasks) {
+        return;
+    }
+    switch (steps_left) {
+    case 3: fetch_ahead(task_bucket(e, &c->task), 1); break;
+    case 2: fetch_ahead(task_bucket(e, &c->task)->hh_head, sizeof(UT_hash_handle)); break;
+    case 1:
+        if ((t = task_expected(e, &c->task))) {
+            fetch_ahead(t, sizeof(*t));
+        }
+        break;
+    default:
+        if ((t = task_expected(e, &c->task))) {
+            fetch_ahead(t->s, sizeof(*t->s));
+            fetch_texts(&t->t);
+        }
+        break;
+    }
+}
