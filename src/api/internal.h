@@ -121,7 +121,7 @@ void watch_attach(struct api *a, struct call *call, struct cmd *c); /* ANSWER_WA
 void watch_rotated(struct call *call, struct answer *a);
 void watch_mail(struct api *a, struct mail *m);
 void watch_refilled(struct cmd *c);
-void watch_refill(void *arg, struct feed *f, struct watcher *w, uint64_t cursor, void *user);
+void watch_refill(void *arg, struct feed *f, struct watcher *w, uint64_t cursor, uint64_t gone_from, void *user);
 void watch_unwatched(void *arg, struct feed *f, void *user);
 void watch_destroy(struct api *a);
 

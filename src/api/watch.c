@@ -92,8 +92,11 @@ static void channel_synced(struct channel *ch, uint64_t pos) {
 }
 
 static void channel_cut(struct channel *ch, const struct mail *m) {
-    static const enum cut_how hows[] = {
-        [MAIL_CUT_DRAINED] = CUT_DRAINED, [MAIL_CUT_AT_ONCE] = CUT_AT_ONCE, [MAIL_CUT_DEAD] = CUT_DEAD, [MAIL_CUT_FINISHED] = CUT_FINISHED};
+    static const enum cut_how hows[] = {[MAIL_CUT_DRAINED] = CUT_DRAINED,
+                                        [MAIL_CUT_AT_ONCE] = CUT_AT_ONCE,
+                                        [MAIL_CUT_DEAD] = CUT_DEAD,
+                                        [MAIL_CUT_AWAY] = CUT_AWAY,
+                                        [MAIL_CUT_FINISHED] = CUT_FINISHED};
     if (ch->feed) {
         feed_cut(ch->feed, m->mask, m->below, hows[m->how], str_of(m->event), m->data);
     }
@@ -177,7 +180,7 @@ static void watcher_headers(const struct call *call, struct buf *out) {
     while (rest.len) {
         const char *end = memchr(rest.p, '\n', rest.len);
         struct str line = str_n(rest.p, (size_t) (end - rest.p) + 1);
-        if (!str_starts(line, "Cache-Control:") && !str_starts(line, "X-Content-Type-Options:")) {
+        if (!str_starts(line, "Cache-Control:") && !str_starts(line, "X-Content-Type-Options:") && !str_starts(line, "Referrer-Policy:")) {
             buf_str(out, line);
         }
         rest = str_from(rest, line.len);
@@ -205,7 +208,9 @@ void watch_attach(struct api *a, struct call *call, struct cmd *c) {
                                   : WATCH_SSE,
         .fresh = answer->fresh,
         .reset = answer->reset,
+        .marks = answer->marks,
         .cursor = answer->cursor,
+        .gone_from = answer->gone_from,
         .live_seq = answer->live_seq,
         .until_ms = until_of(call, c),
         .tag = {answer->tag[0], answer->tag[1]},
@@ -234,7 +239,7 @@ void watch_rotated(struct call *call, struct answer *a) {
 
 /* ---- refills ---- */
 
-void watch_refill(void *arg, struct feed *f, struct watcher *watcher, uint64_t cursor, void *user) {
+void watch_refill(void *arg, struct feed *f, struct watcher *watcher, uint64_t cursor, uint64_t gone_from, void *user) {
     struct api *a = arg;
     struct watching *w = user;
     (void) f;
@@ -245,6 +250,7 @@ void watch_refill(void *arg, struct feed *f, struct watcher *watcher, uint64_t c
     }
     c->channel = w->channel;
     c->cursor = cursor;
+    c->gone_from = gone_from;
     c->watcher = w;
     c->method = STR("");
     c->path = c->body = STR("");

@@ -144,7 +144,8 @@ struct answer {
     /* ANSWER_WATCH */
     uint64_t channel; /* name of the feed: made by the first such answer, gone with MAIL_FEED_DROP */
     bool fresh, reset, log;
-    uint64_t cursor, live_seq, log_floor;
+    bool marks; /* something of the feed has gone: cursors on the way from the front say where that began */
+    uint64_t cursor, gone_from, live_seq, log_floor;
     uint32_t tag[2];
     int64_t until_ms;
     struct str cursor_prefix; /* "epoch-feed-" */
@@ -199,11 +200,11 @@ struct cmd {
     struct str reason, request, answer_value; /* cancel's reason; answer's request and value (JSON text) */
     struct str queue, worker;
     unsigned max;
-    int64_t lease_ms;         /* claim: -1 not given */
-    struct cred token;        /* release: the worker token in the body, verified by the loop */
-    uint64_t channel, cursor; /* CMD_WATCH_REFILL */
-    void *watcher;            /* CMD_WATCH_REFILL: the loop's affair */
-    bool expects_session;     /* the route works on the credential's own session */
+    int64_t lease_ms;                    /* claim: -1 not given */
+    struct cred token;                   /* release: the worker token in the body, verified by the loop */
+    uint64_t channel, cursor, gone_from; /* CMD_WATCH_REFILL */
+    void *watcher;                       /* CMD_WATCH_REFILL: the loop's affair */
+    bool expects_session;                /* the route works on the credential's own session */
 
     struct answer answer;
 
@@ -276,6 +277,7 @@ enum mail_cut {
     MAIL_CUT_DRAINED,
     MAIL_CUT_AT_ONCE,
     MAIL_CUT_DEAD,
+    MAIL_CUT_AWAY,     /* to come back with its cursor */
     MAIL_CUT_FINISHED, /* as DRAINED, but however long it takes */
 };
 

@@ -29,7 +29,7 @@ static uint32_t gen_of(const struct cmd *c) {
 }
 
 static void attach(struct engine *e, struct cmd *c, enum channel_kind kind, struct session_entry *s, struct task_entry *t, enum cursor_is is,
-                   uint64_t cursor) {
+                   struct cursor cursor) {
     struct channel *ch = channel_open(e, c->loop, kind, s, t);
     bool person = tag_of(c) != WATCHER_KEY;
     uint64_t live = t ? t->t.version : s->seq;
@@ -46,7 +46,9 @@ static void attach(struct engine *e, struct cmd *c, enum channel_kind kind, stru
     a->fresh = is != CURSOR_GOOD;
     a->reset = is == CURSOR_USELESS;
     a->log = kind != CHANNEL_SESSION;
-    a->cursor = is == CURSOR_GOOD ? cursor : 0;
+    a->cursor = is == CURSOR_GOOD ? cursor.number : 0;
+    a->gone_from = is == CURSOR_GOOD ? cursor.gone_from : 0;
+    a->marks = !t && (s->gone_count || s->gone_floor);
     a->live_seq = live;
     a->log_floor = live; /* counts when this answer makes the feed */
     a->tag[0] = tag_of(c);
@@ -78,16 +80,16 @@ static bool refuse_crowd(struct engine *e, struct cmd *c, struct session_entry *
 
 static void watch_task(struct engine *e, struct cmd *c) {
     struct task_entry *t;
-    uint64_t cursor = 0;
+    struct cursor cursor;
     if (entitled_task(e, c, &t) != FOUND) {
         return;
     }
     enum cursor_is is = cursor_parse(e, ID_TASK, t->t.id, c->watch.cursor, &cursor);
-    if (is == CURSOR_GOOD && cursor >= t->t.version && task_is_ended(&t->t)) {
+    if (is == CURSOR_GOOD && cursor.number >= t->t.version && task_is_ended(&t->t)) {
         answer_over(e, c, t->s->pending, "The task has ended and its feed was read to the end");
         return;
     }
-    if (is == CURSOR_GOOD && cursor > t->t.version) {
+    if (is == CURSOR_GOOD && cursor.number > t->t.version) {
         is = CURSOR_USELESS;
     }
     if (!refuse_crowd(e, c, t->s)) {
@@ -95,9 +97,14 @@ static void watch_task(struct engine *e, struct cmd *c) {
     }
 }
 
+/* Something has gone that a reader with this cursor would have to be told, and nobody knows of it any more. */
+static bool gone_is_forgotten(const struct session_entry *s, uint64_t number, uint64_t gone_from) {
+    return number < s->gone_floor && gone_from < s->gone_floor;
+}
+
 static void watch_session(struct engine *e, struct cmd *c) {
     struct session_entry *s;
-    uint64_t cursor = 0;
+    struct cursor cursor;
     if (entitled_session(e, c, &s) != FOUND) {
         return;
     }
@@ -107,7 +114,7 @@ static void watch_session(struct engine *e, struct cmd *c) {
     }
     gone_trim(e, s);
     enum cursor_is is = cursor_parse(e, ID_SESSION, s->s.id, c->watch.cursor, &cursor);
-    if (is == CURSOR_GOOD && (cursor > s->seq || cursor < s->gone_floor)) {
+    if (is == CURSOR_GOOD && (cursor.number > s->seq || cursor.gone_from > s->seq || gone_is_forgotten(s, cursor.number, cursor.gone_from))) {
         is = CURSOR_USELESS;
     }
     if (!refuse_crowd(e, c, s)) {
@@ -273,7 +280,7 @@ void cmd_watch_refill(struct engine *e, struct cmd *c) {
     struct channel *ch;
     HASH_FIND(hh, e->channels, &c->channel, sizeof(c->channel), ch);
     struct session_entry *s = !ch ? NULL : ch->t ? ch->t->s : ch->s;
-    bool forgotten = s && !ch->t && c->cursor && c->cursor < s->gone_floor; /* it comes back with its cursor, and is told to begin anew */
+    bool forgotten = s && !ch->t && gone_is_forgotten(s, c->cursor, c->gone_from); /* it comes back with its cursor, and is told to begin anew */
     if (!s || forgotten || (c->e.query && c->e.query->result != STORE_OK)) {
         refill_failed(e, c);
         return;

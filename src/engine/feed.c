@@ -19,24 +19,39 @@ void cursor_prefix(const struct engine *e, enum id_kind kind, struct id id, stru
     buf_char(out, '-');
 }
 
-enum cursor_is cursor_parse(const struct engine *e, enum id_kind kind, struct id id, struct str text, uint64_t *ret_number) {
+/* Takes a number without leading zeros off the front of *s. */
+static bool take_number(struct str *s, uint64_t *ret) {
+    uint64_t number = 0;
+    size_t n = 0;
+    for (; n < s->len && n < 17 && s->p[n] >= '0' && s->p[n] <= '9'; n++) {
+        number = number * 10 + (uint64_t) (s->p[n] - '0');
+    }
+    bool good = n > 0 && n < 17 && !(s->p[0] == '0' && n > 1);
+    *s = str_from(*s, n);
+    *ret = number;
+    return good;
+}
+
+enum cursor_is cursor_parse(const struct engine *e, enum id_kind kind, struct id id, struct str text, struct cursor *ret) {
+    *ret = (struct cursor){0};
     if (!text.p || text.len == 0) {
         return CURSOR_NONE;
     }
     struct buf prefix = {0};
     cursor_prefix(e, kind, id, &prefix);
-    bool good = text.len > prefix.len && text.len <= prefix.len + 16 && memcmp(text.p, prefix.data, prefix.len) == 0;
-    struct str digits = str_from(text, prefix.len);
+    bool good = text.len > prefix.len && memcmp(text.p, prefix.data, prefix.len) == 0;
+    struct str rest = str_from(text, prefix.len);
     buf_fini(&prefix);
-    uint64_t number = 0;
-    for (size_t i = 0; good && i < digits.len; i++) {
-        good = digits.p[i] >= '0' && digits.p[i] <= '9' && !(i == 0 && digits.p[0] == '0' && digits.len > 1);
-        number = number * 10 + (uint64_t) (digits.p[i] - '0');
+    struct cursor read = {0};
+    good = good && take_number(&rest, &read.number);
+    if (good && rest.len && rest.p[0] == '.') {
+        rest = str_from(rest, 1);
+        good = take_number(&rest, &read.gone_from) && read.gone_from > read.number;
     }
-    if (!good) {
+    if (!good || rest.len) {
         return CURSOR_USELESS;
     }
-    *ret_number = number;
+    *ret = read;
     return CURSOR_GOOD;
 }
 
@@ -195,7 +210,7 @@ void feed_gone_forgotten(struct engine *e, struct session_entry *s, uint64_t seq
     LIST_FOREACH (ch, &s->channels, of_object) {
         if (ch->behind && ch->sent < seq) { /* their watchers come back with their cursors */
             engine_post(e, s->pending, ch->loop,
-                        (struct mail){.type = MAIL_CUT, .channel = ch->number, .mask = CUT_ANYBODY, .below = CUT_ANY_GEN, .how = MAIL_CUT_DEAD});
+                        (struct mail){.type = MAIL_CUT, .channel = ch->number, .mask = CUT_ANYBODY, .below = CUT_ANY_GEN, .how = MAIL_CUT_AWAY});
         }
     }
 }
@@ -226,7 +241,7 @@ static struct task_entry *first_after(struct session_entry *s, uint64_t seq) {
 void channel_fall_behind(struct engine *e, struct channel *ch, uint64_t sent) {
     if (ch->kind != CHANNEL_SESSION) { /* these are not sent from the order of changes: their watchers come back with their cursors */
         engine_post(e, 0, ch->loop,
-                    (struct mail){.type = MAIL_CUT, .channel = ch->number, .mask = CUT_ANYBODY, .below = CUT_ANY_GEN, .how = MAIL_CUT_DEAD});
+                    (struct mail){.type = MAIL_CUT, .channel = ch->number, .mask = CUT_ANYBODY, .below = CUT_ANY_GEN, .how = MAIL_CUT_AWAY});
         return;
     }
     ch->sent = sent < ch->sent ? sent : ch->sent;

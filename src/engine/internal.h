@@ -480,7 +480,11 @@ void session_unkey(struct engine *e, struct session_entry *s);
 /* feed.c */
 void cursor_prefix(const struct engine *e, enum id_kind kind, struct id id, struct buf *out);
 enum cursor_is { CURSOR_NONE, CURSOR_GOOD, CURSOR_USELESS };
-enum cursor_is cursor_parse(const struct engine *e, enum id_kind kind, struct id id, struct str text, uint64_t *ret_number);
+struct cursor {
+    uint64_t number;
+    uint64_t gone_from; /* on the way from the front: where that began, so that nothing that was gone by then is missed; else 0 */
+};
+enum cursor_is cursor_parse(const struct engine *e, enum id_kind kind, struct id id, struct str text, struct cursor *ret);
 void feed_task_changed(struct engine *e, struct task_entry *t, bool output_only);
 void feed_output(struct engine *e, struct task_entry *t, uint64_t seq, uint64_t offset, struct str data);
 void feed_gone(struct engine *e, struct session_entry *s, const struct gone_entry *g);

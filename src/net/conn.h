@@ -176,6 +176,7 @@ struct watcher {
     struct exchange *x; /* WATCH_PAGE */
     void *user;
     uint64_t cursor, live_seq, cut_seq;
+    uint64_t gone_from;    /* it began from the front when the feed stood there: no GONE frame up to there says anything to it. 0: it did not */
     struct frame *partial; /* of which partial_sent bytes are gone */
     size_t partial_sent;
     struct frame *last; /* event and data to be sent when a cut has drained, or NULL */
@@ -187,7 +188,7 @@ struct watcher {
     int64_t ping_ms; /* when the oldest unanswered ping was sent; 0 none */
     uint32_t tag[2];
     uint8_t way; /* enum watch_way */
-    bool fresh, live_sent, refilling, refill_failed, until, cutting, draining, ending;
+    bool marks, live_sent, refilling, refill_failed, until, cutting, draining, ending;
 };
 
 /* Where the next frame comes from. */
@@ -202,7 +203,7 @@ enum source_state { SOURCE_READY, SOURCE_ASKED, SOURCE_BEHIND, SOURCE_FAILED };
  * watcher_restart is called for. SOURCE_FAILED: the refill did.
  */
 enum source_state source_open(struct source *s, struct watcher *w);
-/* The frame that comes next, NULL if there is none now. Those that a fresh watcher is not given are passed over. */
+/* The frame that comes next, NULL if there is none now. Those GONE that it does not need are passed over. */
 struct frame *source_peek(struct source *s);
 void source_take(struct source *s);
 /* Everything up to seq has been seen once source_peek finds nothing. */
@@ -223,7 +224,7 @@ void watcher_send_away(struct watcher *w, unsigned code);
 void watcher_cut(struct watcher *w, enum cut_how how, struct frame *last);
 void watcher_cut_now(struct watcher *w); /* what was to come before the end has come */
 void watcher_drain(struct watcher *w);
-void watcher_put_number(const struct watcher *w, struct buf *out, uint64_t number); /* a cursor */
+void watcher_put_number(const struct watcher *w, struct buf *out, uint64_t number); /* a cursor at that number */
 /* One event of our own, dressed for the watcher's way. */
 void watcher_put_event(const struct watcher *w, struct buf *out, uint64_t number, struct str event, struct str data);
 

@@ -264,7 +264,7 @@ void feed_flush(struct feed *f) {
 }
 
 void feed_cut(struct feed *f, uint32_t mask0, uint32_t below, enum cut_how how, struct str event, struct str data) {
-    struct frame *last = event.p && how != CUT_DEAD ? frame_create(FRAME_LOG, 0, NULL, STR(""), event, data) : NULL;
+    struct frame *last = event.p && how != CUT_DEAD && how != CUT_AWAY ? frame_create(FRAME_LOG, 0, NULL, STR(""), event, data) : NULL;
     struct watcher *w, *next;
     feed_hold(f);
     for (w = LIST_FIRST(&f->watchers); w; w = next) {

@@ -68,8 +68,8 @@ struct http_handler {
     void (*gone)(void *arg, struct http_request *r);
     /* A watcher left its feed, for whatever reason; `user` as given to http_watch. Exactly once for each successful http_watch. */
     void (*unwatched)(void *arg, struct feed *f, void *user);
-    /* A watcher of a log feed needs what lies behind its cursor and before the feed's log_floor: answer with watcher_refill. Never again before it was answered. */
-    void (*refill)(void *arg, struct feed *f, struct watcher *w, uint64_t cursor, void *user);
+    /* A watcher of a log feed needs what lies behind its cursor and before the feed's log_floor, of those gone only what lies behind gone_from: answer with watcher_refill. Never again before it was answered. */
+    void (*refill)(void *arg, struct feed *f, struct watcher *w, uint64_t cursor, uint64_t gone_from, void *user);
     /* Errors that the connection finds by itself (bad syntax, too large, too slow): the answer's headers and body are made here. */
     void (*problem)(void *arg, const struct problem *p, struct buf *headers, struct buf *body);
     /* A page of events is about to leave: its headers and body can still be changed (compression). May be NULL. */
@@ -110,9 +110,11 @@ void http_body_resume(struct http_request *r);
  */
 #define FEED_LOG_BYTES (256 * 1024)
 
-struct feed *feed_create(struct http_loop *loop, bool log, uint64_t log_floor, struct str cursor_prefix,
-                         void *user); /* cursor_prefix: "epoch-feed-", copied; a cursor is it + a number */
-void feed_destroy(struct feed *f);    /* no watchers left */
+struct feed *feed_create(
+    struct http_loop *loop, bool log, uint64_t log_floor, struct str cursor_prefix,
+    void *
+        user); /* cursor_prefix: "epoch-feed-", copied; a cursor is it + a number, and "." with the number at which a reading began that is still on its way from the front */
+void feed_destroy(struct feed *f); /* no watchers left */
 void *feed_user(struct feed *f);
 unsigned feed_watchers(const struct feed *f);
 void feed_publish(struct feed *f, struct frame *frame); /* takes the reference */
@@ -127,10 +129,12 @@ enum watch_way { WATCH_SSE, WATCH_WEBSOCKET, WATCH_PAGE };
 
 struct watch_start {
     enum watch_way way;
-    bool fresh;        /* from the front, without those gone before */
-    bool reset;        /* first an event `reset`, then as fresh */
-    uint64_t cursor;   /* resumed: only what has a greater seq */
-    uint64_t live_seq; /* after everything up to it the event `live` is sent (SSE, WebSocket) */
+    bool fresh;         /* from the front, without those gone before */
+    bool marks;         /* cursors given on the way from the front say where it began: it matters, as things have gone */
+    uint64_t gone_from; /* resumed on the way from the front: where that began. 0: not so */
+    bool reset;         /* first an event `reset`, then as fresh */
+    uint64_t cursor;    /* resumed: only what has a greater seq */
+    uint64_t live_seq;  /* after everything up to it the event `live` is sent (SSE, WebSocket) */
     int64_t
         until_ms; /* WATCH_PAGE: answer by then if there is nothing (0: at once, but not before the feed is synced up to live_seq); others: close with retry at that time (credential's end), 0 none */
     uint32_t tag[2]; /* who: matched by feed_cut */
@@ -154,9 +158,10 @@ enum cut_how {
     CUT_AT_ONCE, /* nothing more but the frame, then close (WebSocket 1000) */
     CUT_FINISHED, /* as DRAINED, but however long it takes (the feed has come to its end); event may be none: then just close */
     CUT_DEAD,     /* nothing more, close (SSE: retry; WebSocket 1008; a page: 401 problem) */
+    CUT_AWAY,     /* nothing more, close: it is to come back with its cursor (SSE: retry; WebSocket 1001; a page: 503 problem) */
 };
 /*
- * Cuts the watchers with (tag[0] & mask0) != 0 and tag[1] < below. event and data (a JSON object on one line) are of the last event, none with CUT_DEAD; its id
+ * Cuts the watchers with (tag[0] & mask0) != 0 and tag[1] < below. event and data (a JSON object on one line) are of the last event, none with CUT_DEAD and CUT_AWAY; its id
  * is the cursor the watcher has then reached. For pages CUT_AT_ONCE answers 401 as CUT_DEAD does.
  */
 void feed_cut(struct feed *f, uint32_t mask0, uint32_t below, enum cut_how how, struct str event, struct str data);

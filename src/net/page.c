@@ -26,7 +26,7 @@ static void add_frame(struct watcher *w, const struct frame *frame) {
 void page_open(struct watcher *w, const struct watch_start *start) {
     w->page = mem_alloc(sizeof(*w->page));
     buf_str(&w->page->extra, start->headers);
-    w->page->cursor = w->fresh ? start->live_seq : start->cursor;
+    w->page->cursor = start->fresh || start->reset ? start->live_seq : start->cursor;
     if (start->reset) {
         add_own(w, 0, STR("reset"), STR("{}"));
     }
@@ -35,7 +35,8 @@ void page_open(struct watcher *w, const struct watch_start *start) {
 void page_answer(struct watcher *w) {
     struct http_request *r = &w->x->r;
     struct buf headers = {0}, body = {0};
-    buf_puts(&headers, "Content-Type: application/json\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\n");
+    buf_puts(&headers,
+             "Content-Type: application/json\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n");
     buf_str(&headers, buf_view(&w->page->extra));
     buf_puts(&body, "{\"events\":[");
     buf_str(&body, buf_view(&w->page->events));
@@ -109,6 +110,9 @@ void page_flush(struct watcher *w) {
     case PULLED_FULL: page_answer(w); return;
     case PULLED_ALL: break;
     }
+    if (w->marks && page->cursor < w->gone_from) {
+        page->cursor = w->gone_from; /* the way from the front is behind it, with what had gone at its end */
+    }
     if (page->count || page->due || w->cutting) {
         page_answer_last(w, w->last);
     }
@@ -116,7 +120,9 @@ void page_flush(struct watcher *w) {
 
 void page_time_up(struct watcher *w) {
     w->page->due = true;
-    if (w->draining) {
+    if (w->draining && (w->refilling || (w->feed->synced < w->live_seq && w->cursor < w->live_seq))) {
+        page_unavailable(w); /* what it asked for is not here yet */
+    } else if (w->draining) {
         page_answer(w);
     } else {
         conn_mark(w->conn);
@@ -150,6 +156,7 @@ void page_cut(struct watcher *w, enum cut_how how, struct frame *last) {
         }
         page_flush(w);
         break;
+    case CUT_AWAY: page_unavailable(w); break;
     default: page_unauthenticated(w); break;
     }
 }

@@ -6,7 +6,7 @@ void sse_open(struct watcher *w, const struct watch_start *start) {
     buf_puts(out, "HTTP/1.1 200 OK\r\n");
     buf_puts(out, loop_date(w->conn->loop));
     buf_puts(out, "Content-Type: text/event-stream\r\nCache-Control: no-store\r\nX-Accel-Buffering: no\r\nX-Content-Type-Options: "
-                  "nosniff\r\nConnection: close\r\n");
+                  "nosniff\r\nReferrer-Policy: no-referrer\r\nConnection: close\r\n");
     buf_str(out, start->headers);
     buf_puts(out, "\r\nretry: 2000\nid: ");
     watcher_put_number(w, out, w->cursor);

@@ -28,7 +28,7 @@ enum source_state source_open(struct source *s, struct watcher *w) {
             s->at = w->refill->at;
             return SOURCE_READY;
         }
-        if (w->cursor < f->gone_floor && !(w->fresh && f->gone_floor <= w->live_seq)) {
+        if (w->cursor < f->gone_floor && w->gone_from < f->gone_floor) {
             return SOURCE_BEHIND;
         }
         if (!f->log || w->cursor >= f->log_floor) {
@@ -36,7 +36,7 @@ enum source_state source_open(struct source *s, struct watcher *w) {
             return SOURCE_READY;
         }
         w->refilling = true;
-        f->loop->handler.refill(f->loop->handler.arg, f, w, w->cursor, w->user);
+        f->loop->handler.refill(f->loop->handler.arg, f, w, w->cursor, w->gone_from, w->user);
     }
 }
 
@@ -50,7 +50,7 @@ struct frame *source_peek(struct source *s) {
     size_t count = w->refill ? w->refill->count : w->feed->count;
     for (; s->at < count; s->at++) {
         struct frame *frame = source_at(s);
-        if (frame && !(w->fresh && frame->kind == FRAME_GONE && frame->seq <= w->live_seq)) {
+        if (frame && !(frame->kind == FRAME_GONE && frame->seq <= w->gone_from)) {
             return frame;
         }
     }
@@ -107,9 +107,10 @@ void watcher_refill(struct watcher *w, struct frame **frames, size_t count, uint
 void watcher_restart(struct watcher *w) {
     refill_free(w);
     w->cursor = 0;
-    w->fresh = true;
     w->live_sent = false;
     w->live_seq = w->feed->last_seq > w->feed->synced ? w->feed->last_seq : w->feed->synced;
+    w->gone_from = w->live_seq;
+    w->marks = true;
 }
 
 /* ---- our own words ---- */
@@ -117,6 +118,10 @@ void watcher_restart(struct watcher *w) {
 void watcher_put_number(const struct watcher *w, struct buf *out, uint64_t number) {
     buf_str(out, w->feed->cursor_prefix);
     buf_u64(out, number);
+    if (w->marks && number && number < w->gone_from) {
+        buf_char(out, '.');
+        buf_u64(out, w->gone_from);
+    }
 }
 
 void watcher_put_json(const struct watcher *w, struct buf *out, uint64_t number, struct str event, struct str data) {
@@ -188,9 +193,11 @@ static struct watcher *watcher_create(struct http_conn *c, struct feed *f, const
     w->feed = f;
     w->user = start->user;
     w->way = (uint8_t) start->way;
-    w->fresh = start->fresh || start->reset;
-    w->cursor = w->fresh ? 0 : start->cursor;
+    bool fresh = start->fresh || start->reset;
+    w->cursor = fresh ? 0 : start->cursor;
     w->live_seq = start->live_seq;
+    w->gone_from = fresh ? start->live_seq : start->gone_from;
+    w->marks = start->marks;
     w->tag[0] = start->tag[0];
     w->tag[1] = start->tag[1];
     LIST_INSERT_HEAD(&f->watchers, w, link);
@@ -333,8 +340,9 @@ void watcher_cut(struct watcher *w, enum cut_how how, struct frame *last) {
     case CUT_FINISHED: cut_drained(w, last, false); break;
     case CUT_AT_ONCE: cut_now(w, last); break;
     case CUT_DEAD:
+    case CUT_AWAY:
         if (w->way == WATCH_WEBSOCKET) {
-            ws_put_close(&w->control, 1008);
+            ws_put_close(&w->control, how == CUT_DEAD ? 1008 : 1001);
         } else {
             buf_puts(&w->control, "retry: 2000\n\n");
         }

@@ -76,6 +76,7 @@ void websocket_open(struct watcher *w, const struct http_request *r, const struc
     if (offers_subprotocol(r)) {
         buf_puts(out, "Sec-WebSocket-Protocol: " SUBPROTOCOL "\r\n");
     }
+    buf_puts(out, "Referrer-Policy: no-referrer\r\n");
     buf_str(out, start->headers);
     buf_puts(out, "\r\n");
     if (start->reset) {

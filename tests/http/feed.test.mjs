@@ -3,6 +3,7 @@ import { after, before, describe, test } from 'node:test';
 import assert from 'node:assert/strict';
 import { execFile } from 'node:child_process';
 import { EventSource } from 'eventsource';
+import WebSocket from 'ws';
 import { start } from './lib/server.mjs';
 import { Api, checkTask, ok, pause, problem, until } from './lib/client.mjs';
 import { View } from './lib/sse.mjs';
@@ -324,6 +325,131 @@ describe('reset', () => {
         await later.live();
         assert.deepEqual(later.items.filter((i) => i.data.gone).map((i) => i.data.gone), [tasks[3].id, tasks[4].id]);
         later.close();
+    });
+});
+
+// What has gone and was forgotten is nothing to one who reads from the front.
+describe('from the front, where things have gone and were forgotten', () => {
+    const churn = async (a, count = 5) => {
+        for (let i = 0; i < count; i++) {
+            const t = await app.task(a);
+            await done(t);
+            ok(await app.delete(`/v1/tasks/${t.id}`), 204);
+        }
+    };
+
+    const chatty = async (a, pieces = 4) => {
+        const t = await app.task(a, { title: 'chatty' });
+        for (let i = 0; i < pieces; i++) {
+            await app.reported(t, { type: 'output', data: String(i).repeat(40_000) });
+        }
+        return t;
+    };
+
+    test('all output kept and live come, over each way', async () => {
+        const { a, mine } = await fresh();
+        const t = await chatty(a);
+        await churn(a);
+        const feed = '/v1/session/events?output=1';
+        const e = await mine.events(feed);
+        await e.live();
+        assert.equal(e.items.filter((i) => i.event === 'output').map((i) => i.data.data).join('').length, 160_000);
+        assert.ok(e.tasks().some((x) => x.id === t.id));
+        e.close();
+        const page = ok(await mine.page('/v1/session/events', { output: true }), 200).json;
+        assert.equal(page.events.filter((i) => i.event === 'output').map((i) => i.data.data).join('').length, 160_000);
+        assert.deepEqual(ok(await mine.page('/v1/session/events', { output: true, after: page.cursor }), 200).json.events, []);
+        const words = await new Promise((resolve, reject) => {
+            const ws = new WebSocket(`ws://${s.host}${feed}`, 'bowline.v1', { headers: { authorization: `Bearer ${a.token}` } });
+            const got = [];
+            ws.on('message', (data) => {
+                got.push(JSON.parse(data.toString()));
+                if (got.at(-1).event === 'live') {
+                    ws.close();
+                    resolve(got);
+                }
+            });
+            ws.on('close', (code) => reject(new Error(`closed with ${code}`)));
+            ws.on('error', reject);
+        });
+        assert.equal(words.filter((i) => i.event === 'output').map((i) => i.data.data).join('').length, 160_000);
+    });
+
+    test('pages lead on to the end, also while more goes', async () => {
+        const { a, mine } = await fresh();
+        const count = 2050;
+        const t = await app.task(a);
+        for (let from = 0; from < count; from += 50) {
+            const pieces = Array.from({ length: 50 }, (_, i) => ({ type: 'output', data: `${from + i}\n` }));
+            await app.reported(t, pieces);
+        }
+        await churn(a);
+        const seen = [];
+        const sizes = [];
+        let after_;
+        for (;;) {
+            const page = ok(await mine.page('/v1/session/events', { output: true, after: after_ }), 200).json;
+            assert.ok(!page.events.some((i) => i.event === 'reset'), 'a page leads on');
+            seen.push(...page.events);
+            sizes.push(page.events.length);
+            after_ = page.cursor;
+            if (page.events.length < 1000) {
+                break;
+            }
+            assert.ok(page.cursor.startsWith(`${page.events.at(-1).id}.`), page.cursor);
+            await churn(a, 1); // these are told of: nobody has forgotten them
+        }
+        assert.equal(sizes.length, 3, `${sizes}`);
+        const text = seen.filter((i) => i.event === 'output').map((i) => i.data.data).join('');
+        assert.equal(text, Array.from({ length: count }, (_, i) => `${i}\n`).join(''));
+        assert.equal(new Set(seen.map((i) => i.data.seq)).size, seen.length);
+    });
+
+    test('pages of tasks as well', async () => {
+        const { a, mine } = await fresh();
+        const ids = [];
+        for (let from = 0; from < 1050; from += 50) {
+            const some = await Promise.all(Array.from({ length: 50 }, () => app.task(a)));
+            await Promise.all(some.map(done));
+            ids.push(...some.map((t) => t.id));
+        }
+        await churn(a);
+        const first = ok(await mine.page('/v1/session/events'), 200).json;
+        const second = ok(await mine.page('/v1/session/events', { after: first.cursor }), 200).json;
+        assert.deepEqual([first.events.length, second.events.length], [1000, 50]);
+        assert.deepEqual([...first.events, ...second.events].map((e) => e.data.task.id).sort(), ids.sort());
+        assert.deepEqual(ok(await mine.page('/v1/session/events', { after: second.cursor }), 200).json.events, []);
+    });
+
+    test('a cursor on the way serves the other ways, and after a restart', async () => {
+        const own = await start({ max_gone_per_session: 3 });
+        try {
+            const backend = own.api();
+            const a = await backend.session();
+            const mine = own.api(a.token);
+            const t = await backend.task(a);
+            for (let from = 0; from < 1100; from += 100) {
+                await backend.reported(t, Array.from({ length: 100 }, (_, i) => ({ type: 'output', data: `${from + i}\n` })));
+            }
+            for (let i = 0; i < 5; i++) {
+                const g = await backend.task(a);
+                await backend.reported(g, { type: 'succeed' });
+                ok(await backend.delete(`/v1/tasks/${g.id}`), 204);
+            }
+            const page = ok(await mine.page('/v1/session/events', { output: true }), 200).json;
+            assert.equal(page.events.length, 1000);
+            await own.stop();
+            await own.restart();
+            const e = await own.api(a.token).events('/v1/session/events?output=1', { lastEventId: page.cursor });
+            await e.live();
+            assert.equal(e.firstId, page.cursor);
+            assert.ok(!e.items.some((i) => i.event === 'reset'));
+            const text = [...page.events, ...e.items].filter((i) => i.event === 'output').map((i) => i.data.data).join('');
+            assert.equal(text, Array.from({ length: 1100 }, (_, i) => `${i}\n`).join(''));
+            e.close();
+        } finally {
+            await own.close();
+        }
     });
 });
 

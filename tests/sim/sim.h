@@ -210,8 +210,9 @@ struct client {
     struct feed *feed;
     char prefix[64];
     uint32_t tag[2];
-    uint64_t at, live_seq, cut_seq;
-    bool fresh, live_sent, refill_failed, cutting, patient;
+    uint64_t at, live_seq, cut_seq, gone_from;
+    bool fresh, marks, live_sent, refill_failed, cutting, patient;
+    size_t page_most;    /* events of one page */
     struct frame **held; /* of a page that is not answered yet */
     size_t held_count;
     struct frame **refill;
@@ -265,7 +266,8 @@ struct sim {
     const struct call
         *page; /* the answer under way, if it is a page of many sessions: each may be shown as it was at any time since it was asked for */
     struct {
-        uint64_t crashes, stops, failures, deaths, resumes, resets, refills, frames, events, answers, ok, abandoned, replays, audits, claims;
+        uint64_t crashes, stops, failures, deaths, resumes, resets, refills, part_pages, frames, events, answers, ok, abandoned, replays, audits,
+            claims;
     } counts;
 };
 extern struct sim sim;

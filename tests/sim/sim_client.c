@@ -188,6 +188,14 @@ static void page_answer(struct client *c) {
     for (size_t i = 0; i < c->held_count; i++) {
         client_event(c, c->held[i]);
     }
+    bool on_the_way = c->marks && c->last_seq < c->gone_from;
+    if (on_the_way && c->held_count < c->page_most) {
+        cursor_set(c, c->gone_from);
+    } else if (on_the_way) {
+        size_t at = strlen(c->cursor);
+        snprintf(c->cursor + at, sizeof(c->cursor) - at, ".%llu", (unsigned long long) c->gone_from);
+        sim.counts.part_pages++;
+    }
     client_leave(c, true);
 }
 
@@ -215,7 +223,7 @@ static void client_last_words(struct client *c) {
 }
 
 static void client_cut(struct client *c, const struct mail *m) {
-    if (m->how == MAIL_CUT_DEAD || (c->page && m->how == MAIL_CUT_DRAINED)) { /* a page is answered with what there is */
+    if (m->how == MAIL_CUT_DEAD || m->how == MAIL_CUT_AWAY || (c->page && m->how == MAIL_CUT_DRAINED)) { /* a page is answered with what there is */
         client_leave(c, true);
         return;
     }
@@ -258,6 +266,7 @@ static void ask_refill(struct client *c) {
     call->cmd->owner = call;
     call->cmd->channel = c->feed->channel;
     call->cmd->cursor = c->at;
+    call->cmd->gone_from = c->gone_from;
     call->cmd->method = call->cmd->path = call->cmd->body = STR("");
     call->client = c;
     call->failures = sim.failures;
@@ -286,7 +295,7 @@ static struct frame *client_peek(struct client *c, bool *ret_waits) {
         return NULL;
     }
     for (; at < count; at++) {
-        bool old_gone = c->fresh && list[at]->kind == FRAME_GONE && list[at]->seq <= c->live_seq;
+        bool old_gone = list[at]->kind == FRAME_GONE && list[at]->seq <= c->gone_from;
         if (list[at]->seq > (c->refill ? 0 : c->at) && !old_gone) {
             return list[at];
         }
@@ -385,7 +394,11 @@ static void page_read(struct client *c) {
     if (c->feed->synced < c->live_seq && c->at < c->live_seq) {
         return;
     }
-    while (c->state == CLIENT_READING && read_one(c)) {
+    while (c->state == CLIENT_READING && c->held_count < c->page_most && read_one(c)) {
+    }
+    if (c->state == CLIENT_READING && c->held_count == c->page_most) {
+        page_answer(c);
+        return;
     }
     if (c->state == CLIENT_READING && !c->refill && !c->refill_call && (c->held_count || chance(4))) { /* or time is up */
         page_answer(c);
@@ -507,6 +520,9 @@ static void client_attach(struct client *c, struct call *call) {
     c->at = a->fresh ? 0 : a->cursor;
     c->live_seq = a->live_seq;
     c->fresh = a->fresh;
+    c->gone_from = a->fresh ? a->live_seq : a->gone_from;
+    c->marks = a->marks;
+    c->page_most = chance(3) ? 1 + dice(4) : SIZE_MAX;
     c->live_sent = c->cutting = c->refill_failed = false;
     trace("client %u watches channel %llu from %llu, live is %llu", client_number(c), (unsigned long long) a->channel, (unsigned long long) c->at,
           (unsigned long long) c->live_seq);

@@ -95,7 +95,8 @@ static void on_unwatched(void *arg, struct feed *f, void *user) {
     __atomic_add_fetch(&server.unwatched, 1, __ATOMIC_SEQ_CST);
 }
 
-static void on_refill(void *arg, struct feed *f, struct watcher *w, uint64_t cursor, void *user) {
+static void on_refill(void *arg, struct feed *f, struct watcher *w, uint64_t cursor, uint64_t gone_from, void *user) {
+    (void) gone_from;
     (void) arg;
     (void) f;
     (void) user;

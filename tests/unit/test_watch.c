@@ -24,7 +24,7 @@ static void a_fresh_stream_is_state_then_live_then_changes(void **state) {
     client_send(&c, GET("/events"));
     client_expect(&c, "HTTP/1.1 200 OK\r\nDate: ");
     client_expect(&c, "Content-Type: text/event-stream\r\nCache-Control: no-store\r\nX-Accel-Buffering: no\r\nX-Content-Type-Options: nosniff\r\n"
-                      "Connection: close\r\nX-More: 1\r\n\r\nretry: 2000\nid: e-f-0\n\n" EVENT("5", "{\"a\":5}"));
+                      "Referrer-Policy: no-referrer\r\nConnection: close\r\nX-More: 1\r\n\r\nretry: 2000\nid: e-f-0\n\n" EVENT("5", "{\"a\":5}"));
     assert_true(client_silent(&c, 30)); /* the feed is not there yet */
     synced(6);
     client_expect(&c, LIVE("6"));
@@ -33,6 +33,30 @@ static void a_fresh_stream_is_state_then_live_then_changes(void **state) {
     client_expect(&c, EVENT("7", "{\"gone\":7}"));
     client_close(&c);
     wait_for(&server.unwatched, 1);
+    server_stop(0);
+}
+
+/* A page may end on the way from the front: its cursor says where that began, and what had gone by then is not needed. */
+static void a_page_on_the_way_says_where_it_began(void **state) {
+    (void) state;
+    server_start(NULL);
+    for (uint64_t seq = 1; seq <= 1001; seq++) {
+        publish(FRAME_STATE, seq, (unsigned) seq, "1");
+    }
+    publish(FRAME_GONE, 1002, 2000, "1");
+    synced(1002);
+    server.start.marks = true;
+    server.start.live_seq = 1002;
+    struct client c = client_open();
+    client_send(&c, GET("/page"));
+    client_expect(&c, "{\"id\":\"e-f-1000\",\"event\":\"task\",\"data\":1}],\"cursor\":\"e-f-1000.1002\"}");
+    server.start.fresh = false;
+    server.start.cursor = 1000;
+    server.start.gone_from = 1002;
+    client_send(&c, GET("/page"));
+    client_expect(&c, "{\"events\":[{\"id\":\"e-f-1001\",\"event\":\"task\",\"data\":1}],\"cursor\":\"e-f-1002\"}");
+    client_close(&c);
+    wait_for(&server.unwatched, 2);
     server_stop(0);
 }
 
@@ -606,6 +630,7 @@ static void many_watchers_get_the_same(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_fresh_stream_is_state_then_live_then_changes),
+        cmocka_unit_test(a_page_on_the_way_says_where_it_began),
         cmocka_unit_test(a_resumed_stream_begins_behind_its_cursor),
         cmocka_unit_test(slow_readers_skip),
         cmocka_unit_test(silence_is_broken),
