@@ -112,6 +112,17 @@ void buf_drop_front(struct buf *b, size_t n) {
     }
 }
 
+static void blank_out(struct buf *b, size_t from, char c) {
+    for (char *at; from < b->len && (at = memchr(b->data + from, c, b->len - from)); from = (size_t) (at - b->data) + 1) {
+        *at = ' ';
+    }
+}
+
+void buf_one_line(struct buf *b, size_t from) {
+    blank_out(b, from, '\n');
+    blank_out(b, from, '\r');
+}
+
 /* Whether one of eight bytes is a control character, a quotation mark or a backslash. */
 static bool eight_need_escape(const char *p) {
     uint64_t v = eight_read(p);

@@ -23,6 +23,8 @@ void buf_i64(struct buf *b, int64_t v);
 void buf_printf(struct buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 const char *buf_z(struct buf *b);             /* the text with a NUL behind it (not counted); "" when failed */
 void buf_drop_front(struct buf *b, size_t n); /* n <= len */
+/* CR and LF from there on become spaces: for JSON text, which has them between its tokens only. from <= len */
+void buf_one_line(struct buf *b, size_t from);
 
 /* Inline, so that the length of a literal is known when it is compiled. A buffer that has failed has no room. */
 static inline void buf_put(struct buf *b, const void *p, size_t len) {

@@ -217,7 +217,9 @@ void line_answered(struct cmd *c, uint64_t needs) {
     }
     c->e.lines_need = needs > c->e.lines_need ? needs : c->e.lines_need;
     if (a->type != ANSWER_PROBLEM) {
+        size_t from = c->e.lines_text.len;
         buf_str(&c->e.lines_text, buf_view(&a->body));
+        buf_one_line(&c->e.lines_text, from); /* a person's answer may hold line breaks between its tokens, and must not pass for lines of ours */
     } else {
         if (c->lines_of_many && a->problem.err == ERR_NOT_FOUND && !a->problem.places) {
             problem_place(&a->problem, ERR_NOT_FOUND, STR("/task"), STR("does not exist here"));

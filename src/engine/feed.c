@@ -62,20 +62,13 @@ void task_entry_write(struct engine *e, struct task_entry *t, bool open, struct 
     task_write(&t->t, open, out);
 }
 
-static void blank_out(struct buf *b, size_t from, char c) {
-    for (char *at; from < b->len && (at = memchr(b->data + from, c, b->len - from)); from = (size_t) (at - b->data) + 1) {
-        *at = ' ';
-    }
-}
-
 void task_event(struct engine *e, struct task_entry *t, uint64_t seq, struct buf *out) {
     buf_puts(out, "{\"seq\":");
     buf_u64(out, seq);
     buf_puts(out, ",\"task\":");
     size_t from = out->len;
     task_entry_write(e, t, false, out);
-    blank_out(out, from, '\n'); /* opaque values may hold line breaks between their tokens: an event is one line */
-    blank_out(out, from, '\r');
+    buf_one_line(out, from); /* opaque values may hold line breaks between their tokens: an event is one line */
     buf_char(out, '}');
 }
 

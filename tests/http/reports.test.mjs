@@ -251,6 +251,47 @@ describe('/v1/reports', () => {
     });
 });
 
+describe("a person's answer with line breaks between its tokens", () => {
+    const forged = '{"state":"cancelled","version":99,"attempt":1,"cancel_requested":true,"lease_until":null,"output_offset":0,"answer":null}';
+    const texts = [`[\n${forged}\n]`, `[\r\n${forged}\r\n]`, `[\r${forged}\r]`, '\n{"a"\n:\r"b\\n" }\r\n'];
+    const asked = async (text) => {
+        const t = await fresh();
+        await app.reported(t, { type: 'input_request', prompt: 'Which?' });
+        ok(await s.api(t.token).text(`/v1/tasks/${t.id}/answer`, `{"request":"${question(await app.look(t))}","answer":${text}}`), 200);
+        return t;
+    };
+    for (const text of texts) {
+        test(`is one line of NDJSON: ${JSON.stringify(text.slice(0, 12))}`, async () => {
+            const t = await asked(text);
+            const heartbeat = JSON.stringify({ task: t.id, type: 'heartbeat' });
+            const end = '{"type":"succeed"}';
+            const streams = [
+                [s.api(t.worker_token), `/v1/tasks/${t.id}/reports`, '{"type":"heartbeat"}\n{"type":"heartbeat"}\n'],
+                [app, '/v1/reports', `${heartbeat}\n${heartbeat}\n`],
+                [s.api(t.worker_token), `/v1/tasks/${t.id}/reports`, `${end}\n${end}\n`],
+            ];
+            for (const [api, path, body] of streams) {
+                const r = ok(await api.call('POST', path, { body, type: 'application/x-ndjson' }), 200);
+                const lines = r.text.split(/[\r\n]/);
+                assert.equal(lines.pop(), '', r.text);
+                assert.equal(lines.length, 2, r.text);
+                for (const line of lines) {
+                    assert.deepEqual(JSON.parse(line).answer.answer, JSON.parse(text));
+                }
+            }
+        });
+    }
+
+    test('is the exact text elsewhere', async () => {
+        const text = texts[1];
+        const t = await asked(text);
+        const told = [await app.report(t, { type: 'heartbeat' }), await s.api(t.worker_token).get(`/v1/tasks/${t.id}/control`), await app.report(t, { type: 'succeed' })];
+        for (const r of told) {
+            assert.ok(ok(r, 200).text.includes(text), r.text);
+        }
+    });
+});
+
 describe('output', () => {
     test('offset makes it idempotent', async () => {
         const t = await fresh();

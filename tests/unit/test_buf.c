@@ -27,6 +27,19 @@ static void text_is_appended(void **state) {
     assert_null(b.data);
 }
 
+static void line_breaks_become_spaces(void **state) {
+    (void) state;
+    struct buf b = {0};
+    buf_one_line(&b, 0);
+    buf_puts(&b, "\n\r{\n\"a\":\r\n1\t}\r\n");
+    buf_one_line(&b, 2);
+    assert_buf(&b, "\n\r{ \"a\":  1\t}  ");
+    buf_one_line(&b, b.len);
+    buf_one_line(&b, 0);
+    assert_buf(&b, "  { \"a\":  1\t}  ");
+    buf_fini(&b);
+}
+
 static void an_empty_buffer_is_an_empty_text(void **state) {
     (void) state;
     struct buf b = {0};
@@ -212,6 +225,7 @@ static void every_error_has_its_row(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(text_is_appended),
+        cmocka_unit_test(line_breaks_become_spaces),
         cmocka_unit_test(an_empty_buffer_is_an_empty_text),
         cmocka_unit_test(a_large_text_survives_growth),
         cmocka_unit_test(a_refused_allocation_fails_once_for_all),
