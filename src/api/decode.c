@@ -125,6 +125,10 @@ bool decode_chars(struct decode *d, const char *name, size_t least, size_t most,
     if (!v || !text_within(d, name, "characters", utf8_count(v->string), least, most)) {
         return false;
     }
+    if (v->string.len && memchr(v->string.p, 0, v->string.len)) { /* it would end there wherever it is kept as a C string */
+        decode_refuse(d, ERR_INVALID_REQUEST, name, "must not contain U+0000");
+        return false;
+    }
     *ret = v->string;
     return true;
 }

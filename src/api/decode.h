@@ -115,7 +115,10 @@ const struct json *decode_get(const struct decode *d, const char *name);
 /* The same, but it must be there. */
 const struct json *decode_need(struct decode *d, const char *name);
 
-/* Each sets *ret and returns true if the member is there and good; otherwise *ret is untouched, and what is wrong has been said. */
+/*
+ * Each sets *ret and returns true if the member is there and good; otherwise *ret is untouched, and what is wrong has been said.
+ * decode_chars gives a text without U+0000; decode_bytes any.
+ */
 bool decode_chars(struct decode *d, const char *name, size_t least, size_t most, struct str *ret);
 bool decode_bytes(struct decode *d, const char *name, size_t least, size_t most, struct str *ret);
 bool decode_user(struct decode *d, const char *name, struct str *ret);

@@ -540,6 +540,57 @@ describe('numbers out of their bounds', () => {
     }
 });
 
+describe('U+0000 in a text', () => {
+    const Z = 'a\u0000b';
+    const refused = (r, pointer) => assert.match(problem(r, 'invalid-request', pointer).json.errors.find((e) => e.pointer === pointer).detail, /U\+0000/);
+
+    test('is refused with its place in whatever takes one', async () => {
+        const a = await app.session();
+        const t = await app.task(a);
+        refused(await app.post('/v1/tasks', { session: a.id, kind: 'work', title: Z }), '/title');
+        refused(await app.post('/v1/tasks', { session: a.id, kind: 'work', title: '\u0000' }), '/title');
+        refused(await app.post(`/v1/tasks/${t.id}/cancel`, { reason: Z }), '/reason');
+        refused(await app.post(`/v1/tasks/${t.id}/answer`, { request: Z, answer: 1 }), '/request');
+        refused(await app.post('/v1/queues/nul/claim', { worker: Z }), '/worker');
+        problem(await app.post('/v1/sessions', { user: Z }), 'invalid-request', '/user');
+        problem(await app.post('/v1/tasks', { session: a.id, kind: Z }), 'invalid-request', '/kind');
+    });
+
+    test('in reports: one, several, and lines', async () => {
+        const t = await app.task(await app.session());
+        const all = [['/unit', { type: 'progress', unit: Z }], ['/message', { type: 'progress', message: Z }], ['/prompt', { type: 'input_request', prompt: Z }],
+            ['/error/message', { type: 'fail', error: { type: 'x', message: Z } }]];
+        for (const [pointer, report] of all) {
+            refused(await app.report(t, report), pointer);
+            refused(await app.report(t, [{ type: 'heartbeat' }, report]), `/1${pointer}`);
+        }
+        problem(await app.report(t, { type: 'fail', error: { type: Z } }), 'invalid-request', '/error/type');
+        const lines = async (path, token, more) => {
+            const body = all.map(([, report]) => JSON.stringify({ ...report, ...more })).join('\n');
+            const r = ok(await s.api(token).call('POST', path, { body, type: 'application/x-ndjson' }), 200);
+            const answers = r.text.trim().split('\n').map((l) => JSON.parse(l));
+            assert.deepEqual(answers.map((p) => p.errors?.[0].pointer), all.map(([pointer]) => pointer));
+        };
+        await lines(`/v1/tasks/${t.id}/reports`, t.worker_token, {});
+        await lines('/v1/reports', s.key, { task: t.id });
+        assert.equal((await app.look(t)).state, 'queued', 'a refused report does nothing');
+    });
+
+    test('is kept in keys of sessions, output and opaque values', async () => {
+        const a = await app.session({ key: Z, metadata: { a: Z } });
+        assert.notEqual((await app.session({ key: 'a' })).id, a.id);
+        assert.equal(ok(await app.post('/v1/sessions', { key: Z }), 200).json.id, a.id);
+        assert.deepEqual(a.metadata, { a: Z });
+        const t = await app.task(a, { input: Z });
+        await app.reported(t, [{ type: 'output', data: Z }, { type: 'input_request', prompt: 'p', schema: { title: Z } }]);
+        assert.equal(ok(await app.get(`/v1/tasks/${t.id}/output`), 200).text, Z);
+        assert.deepEqual((await app.look(t)).input_request.schema, { title: Z });
+        ok(await app.post(`/v1/tasks/${t.id}/answer`, { request: question(await app.look(t)), answer: Z }), 200);
+        assert.equal((await app.reported(t, { type: 'succeed', result: Z })).answer.answer, Z);
+        assert.equal((await app.look(t)).result, Z);
+    });
+});
+
 test('security headers stand on answers that carry tokens or tasks', async () => {
     const r = await app.post('/v1/sessions', {});
     assert.match(r.headers['cache-control'] ?? '', /no-store/);
