@@ -141,7 +141,9 @@ static void read_idempotency(struct call *call, struct cmd *c) {
     }
     struct str key = http_header(call->r, "idempotency-key");
     if (flags & ROUTE_NO_KEY) {
-        early(c, ERR_INVALID_REQUEST, STR("Idempotency-Key is not taken here: offsets and attempts make this safe to repeat"));
+        early(c, ERR_INVALID_REQUEST,
+              flags & ROUTE_OPEN_SESSIONS ? STR("Idempotency-Key is not taken here: the cookie makes this safe to repeat")
+                                          : STR("Idempotency-Key is not taken here: offsets and attempts make this safe to repeat"));
     } else if (count > 1 || key.len < 1 || key.len > 255) {
         early(c, ERR_INVALID_REQUEST, STR("Idempotency-Key must be given once and have 1 to 255 bytes"));
     } else {

@@ -601,6 +601,12 @@ describe('open sessions', () => {
         problem(await o.api(null).post('/v1/session', undefined, { origin: 'null' }), 'forbidden');
     });
 
+    test('take no Idempotency-Key', async () => {
+        const r = problem(await o.api(null).post('/v1/session', undefined, { ...own, 'idempotency-key': 'once' }), 'invalid-request');
+        assert.match(r.json.detail, /cookie/);
+        assert.equal(r.headers['set-cookie'], undefined);
+    });
+
     test('one per browser, by its cookie; limited per address', async () => {
         const r = ok(await o.api(null).post('/v1/session', undefined, own), 201);
         const set = [r.headers['set-cookie']].flat();
