@@ -24,7 +24,6 @@
 #include <stdint.h>
 
 #define HTTP_PIPELINE 64
-#define HTTP_HEADERS_MAX 100
 
 enum http_method { HTTP_GET, HTTP_HEAD, HTTP_POST, HTTP_PUT, HTTP_PATCH, HTTP_DELETE, HTTP_OPTIONS, HTTP_OTHER };
 

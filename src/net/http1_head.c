@@ -288,9 +288,6 @@ bool http1_head_parse(struct http1 *p, const struct http1_limits *limits, struct
                       struct http1_head *ret_head) {
     struct cut k = {.p = p, .limits = limits, .head = ret_head};
     *ret_head = (struct http1_head){.headers = headers};
-    if (http1_head_lines(p) > HTTP_HEADERS_MAX) {
-        return http1_fail(p, ERR_HEADERS_TOO_LARGE, "There are too many header lines");
-    }
     if (!request_line(&k, take_line(&block))) {
         return false;
     }

@@ -30,6 +30,18 @@ test('body', async () => {
     ok(await exchange(s, `${head}Transfer-Encoding: chunked\r\n\r\n4e20\r\n${body(20000)}\r\n0\r\n\r\n`), 201);
 });
 
+test('the header block is bounded by its bytes alone, not by its lines', async () => {
+    const of = (bytes) => {
+        const head = `GET /healthz HTTP/1.1\r\nHost: ${s.host}\r\n`;
+        const lines = Math.floor((bytes - head.length - 2) / 4);
+        return { text: `${head}${'a:\r\n'.repeat(lines)}\r\n`, lines };
+    };
+    const most = of(2000);
+    assert.ok(most.lines > 400);
+    ok(await exchange(s, most.text), 200);
+    problem(await exchange(s, of(2004).text), 'headers-too-large');
+});
+
 test('header block', async () => {
     const request = (bytes) => {
         const rest = `GET /healthz HTTP/1.1\r\nHost: ${s.host}\r\nX: \r\n\r\n`;
