@@ -159,7 +159,7 @@ enum media media_of(const struct http_request *r) {
                                                                                             : MEDIA_OTHER;
 }
 
-/* "wait=N" in ms, or -1. A number too large for anything counts as the most. */
+/* "wait=N" or "wait="N"" (RFC 7240 section 2) in ms, or -1. A number too large for anything counts as the most. */
 static int64_t wait_parse(struct str pref) {
     const char *equals = memchr(pref.p, '=', pref.len);
     uint64_t seconds;
@@ -167,6 +167,9 @@ static int64_t wait_parse(struct str pref) {
         return -1;
     }
     struct str value = str_trim(str_from(pref, (size_t) (equals - pref.p) + 1));
+    if (value.len >= 2 && value.p[0] == '"' && value.p[value.len - 1] == '"') {
+        value = str_n(value.p + 1, value.len - 2);
+    }
     if (digits_parse(value, 60, &seconds)) {
         return (int64_t) seconds * 1000;
     }

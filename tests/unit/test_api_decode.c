@@ -439,6 +439,14 @@ static void prefer_headers(void **state) {
     assert_int_equal(prefer("wait=61"), 60000);
     assert_int_equal(prefer("wait=99999999999999999999999"), 60000);
     assert_int_equal(prefer("wait=0"), 0);
+    assert_int_equal(prefer("wait=\"1\""), 1000);
+    assert_int_equal(prefer("wait = \"61\" ;x, wait=2"), 60000);
+    assert_int_equal(prefer("wait=\"\""), -1);
+    assert_int_equal(prefer("wait=\""), -1);
+    assert_int_equal(prefer("wait=\"1"), -1);
+    assert_int_equal(prefer("wait=1\""), -1);
+    assert_int_equal(prefer("wait=\" 1\""), -1);
+    assert_int_equal(prefer("wait=\"x\", wait=3"), 3000);
     assert_int_equal(prefer("wait=1.5"), -1);
     assert_int_equal(prefer("wait=-1"), -1);
     assert_int_equal(prefer("wait="), -1);
