@@ -45,8 +45,8 @@ static bool year_is_leap(int64_t year) {
 }
 
 static int64_t days_before_year(int64_t year) {
-    int64_t y = year - 1;
-    return 365 * (year - 1970) + (y / 4 - 1969 / 4) - (y / 100 - 1969 / 100) + (y / 400 - 1969 / 400);
+    int64_t y = year + 399; /* the calendar repeats after 400 years: so that nothing is below 0 in the year 0 */
+    return 365 * (year - 1970) + (y / 4 - 2369 / 4) - (y / 100 - 2369 / 100) + (y / 400 - 2369 / 400);
 }
 
 static int64_t month_days(int64_t year, int month) {
@@ -219,7 +219,7 @@ bool time_parse(struct str text, int64_t *ret_unix_ms) {
         return false;
     }
     int64_t t = days * DAY_MS + ms - offset_ms;
-    if (t < 0 || t > TIME_MS_MAX || (leap && t % DAY_MS != DAY_MS - 1)) {
+    if (t > TIME_MS_MAX || (leap && (t + 1) % DAY_MS != 0)) {
         return false;
     }
     *ret_unix_ms = t;

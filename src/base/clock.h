@@ -19,7 +19,7 @@ int64_t clock_us(void);      /* steady, from an arbitrary point on: how long som
 
 void time_format(int64_t unix_ms, char out[TIME_TEXT_LEN + 1]);
 void buf_json_time(struct buf *b, int64_t unix_ms); /* quoted; 0 comes out as null */
-/* RFC 3339 date-time with any offset, fraction truncated to ms; leap second 60 reads as 59.999. False if malformed or outside years 1970 to 9999. */
+/* RFC 3339 date-time with any offset, fraction truncated to ms; leap second 60 reads as 59.999. Below 0 before 1970. False if malformed or past the year 9999. */
 bool time_parse(struct str text, int64_t *ret_unix_ms) MUST_CHECK;
 
 #endif

@@ -518,6 +518,13 @@ describe('numbers out of their bounds', () => {
             problem(await app.post('/v1/tasks', { session: a.id, kind: 'work', queue: 'q', not_before: value }), 'invalid-request', '/not_before');
         });
     }
+    test('not_before in the past means at once', async () => {
+        const a = await app.session();
+        for (const [i, past] of ['1970-01-01T00:00:00Z', '1969-12-31T23:59:59Z', '1900-01-01T00:00:00+01:00', '0000-01-01T00:00:00+23:59'].entries()) {
+            const t = await app.task(a, { queue: `past-${i}`, not_before: past });
+            assert.deepEqual((await app.claimed(`past-${i}`)).map((c) => c.id), [t.id], past);
+        }
+    });
     test('at their edges they are taken', async () => {
         const a = await app.session({ idle_timeout: 0, max_age: 0.5 + 1e6, key: 'k'.repeat(512) });
         const t = await app.task(a, { queue: 'edges', lease: 0.25, timeout: 2592000, deadline: 0.5 + 86400, max_attempts: 100, backoff: 3600, ttl: 0, cancel_unwatched: 2592000,
