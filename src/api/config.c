@@ -2,6 +2,9 @@
 
 #include "base/mem.h"
 
+#include <arpa/inet.h>
+#include <stdio.h>
+
 static const struct {
     const char *name;
     enum role role;
@@ -60,6 +63,32 @@ static bool keys_read(struct api_shared *s, const char *list, struct buf *err) {
     return true;
 }
 
+/* "10.0.0.0/8", "fd00::/8", or an address alone. */
+static bool network_valid(struct str item) {
+    char text[INET6_ADDRSTRLEN];
+    struct in6_addr addr;
+    uint64_t bits;
+    const char *slash = memchr(item.p, '/', item.len);
+    struct str name = str_n(item.p, slash ? (size_t) (slash - item.p) : item.len);
+    bool v6 = name.len && memchr(name.p, ':', name.len);
+    if (name.len >= sizeof text) {
+        return false;
+    }
+    snprintf(text, sizeof text, "%.*s", STR_FMT(name));
+    return inet_pton(v6 ? AF_INET6 : AF_INET, text, &addr) == 1 && (!slash || digits_parse(str_from(item, name.len + 1), v6 ? 128 : 32, &bits));
+}
+
+static bool networks_valid(const char *list, struct buf *err) {
+    struct str rest = str_of(list), item;
+    while (list_next(&rest, &item)) {
+        if (!network_valid(item)) {
+            buf_puts(err, "webhook_networks: each must be a network such as 10.0.0.0/8 or fd00::/8, or an address");
+            return false;
+        }
+    }
+    return true;
+}
+
 int api_shared_init(struct api_shared *s, const struct options *o, const struct keyring *keys, struct buf *err) {
     s->options = o;
     s->keys = keys;
@@ -67,7 +96,8 @@ int api_shared_init(struct api_shared *s, const struct options *o, const struct 
     s->api_key_count = 0;
     s->config = mem_alloc(sizeof *s->config);
     if (!keys_read(s, o->api_keys, err) || origins_read(&s->config->origins, o, err) < 0 ||
-        jwt_keys_read(&s->config->jwt, o->jwt_secrets, o->jwt_public_keys, err) < 0 || session_kinds_read(&s->config->kinds, o, err) < 0) {
+        jwt_keys_read(&s->config->jwt, o->jwt_secrets, o->jwt_public_keys, err) < 0 || session_kinds_read(&s->config->kinds, o, err) < 0 ||
+        !networks_valid(o->webhook_networks, err)) {
         api_shared_fini(s);
         return -1;
     }

@@ -72,7 +72,7 @@ enum option_type {
     N(max_connections, OPT_COUNT, 100000, 16, 10000000, "Connections open at once; further ones wait to be accepted")                          \
     N(metrics_open, OPT_SWITCH, 0, 0, 1, "Serve /metrics to anybody")                                                                          \
     T(webhook_secret, "", "Secrets that sign webhooks, whsec_..., comma-separated")                                                            \
-    T(webhook_networks, "", "Networks that webhooks may reach although they are private, comma-separated CIDR")                                \
+    T(webhook_networks, "", "Networks that webhooks may reach although they are private: comma-separated CIDR, or addresses")                  \
     N(loops, OPT_COUNT, 0, 0, 64, "Threads that talk to the network; 0 takes one for each processor but one")                                  \
     T(demo, "", "Folder with the demo page to serve at /demo/; empty serves none")                                                             \
     T(log_level, "info", "Least level that is logged: error, warn, info or debug")

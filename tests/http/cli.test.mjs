@@ -158,6 +158,15 @@ describe('configuration', () => {
 describe('bad starts say what to do', () => {
     const serve = (data, ...more) => run(['serve', '--listen', '127.0.0.1:0', '--data', data, ...more]);
 
+    test('networks that are none', async () => {
+        const bad = ['foo', '10.0.0.0/33', '10.0.0.0/', '10.0.0.0/-1', '10.0.0.0/8x', '10.0.0/8', 'fd00::/129', '[fd00::1]', 'fd00::1%lo/64', '10.0.0.0/8/8', '/8', '10.0.0.0/8 fd00::/8', 'fd00::/8, 10.0.0.256'];
+        for (const networks of bad) {
+            expectFailure(await serve(join(folder(), 'd'), '--webhook-networks', networks), 2, /webhook.networks/);
+        }
+        const s = await start({ webhook_networks: '10.0.0.0/8, 192.168.1.7,fd00::/8 ,::1, 0.0.0.0/0,::/0, ::ffff:10.0.0.1/128,' });
+        await s.close();
+    });
+
     test('the port is taken', async () => {
         const other = createServer();
         await new Promise((done) => other.listen(0, '127.0.0.1', done));
