@@ -119,13 +119,17 @@ static bool accept_events(struct call *call) {
     return sse.q > 0 || json.q > 0;
 }
 
+static bool accept_lines(const struct http_request *r) {
+    return accept_good(r, "application", "x-ndjson") || accept_good(r, "application", "ndjson");
+}
+
 static bool accept_served(struct call *call) {
     const struct http_request *r = call->r;
     if (call->route->flags & ROUTE_ANY_HOST) {
         return true;
     }
     switch (call->route->produce) {
-    case PRODUCE_JSON: return accept_good(r, "application", "json") || (call->stream && accept_good(r, "application", "x-ndjson"));
+    case PRODUCE_JSON: return call->stream || (call->route->flags & ROUTE_ONLY_NDJSON) ? accept_lines(r) : accept_good(r, "application", "json");
     case PRODUCE_BYTES: return accept_good(r, "application", "octet-stream");
     case PRODUCE_METRICS: return accept_good(r, "application", "openmetrics-text") || accept_good(r, "text", "plain");
     case PRODUCE_EVENTS: return accept_events(call);

@@ -28,7 +28,9 @@ void info_metrics(struct call *call) {
     if (body.len < 6 || memcmp(body.data + body.len - 6, "# EOF\n", 6) != 0) {
         buf_puts(&body, "# EOF\n");
     }
-    call_text(call, 200, "application/openmetrics-text; version=1.0.0; charset=utf-8", &body);
+    /* OpenMetrics reads as the older format too: what it adds are comments there */
+    bool older = accept_of(call->r, "text", "plain").q > accept_of(call->r, "application", "openmetrics-text").q;
+    call_text(call, 200, older ? "text/plain; version=0.0.4; charset=utf-8" : "application/openmetrics-text; version=1.0.0; charset=utf-8", &body);
 }
 
 void info_about(struct call *call) {

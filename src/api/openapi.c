@@ -256,7 +256,7 @@ static void write_content(struct buf *out, const struct route *r) {
     if (r->produce == PRODUCE_BYTES) {
         buf_puts(out, "\"application/octet-stream\":{\"schema\":{\"type\":\"string\",\"format\":\"binary\"}}");
     } else if (r->produce == PRODUCE_METRICS) {
-        buf_puts(out, "\"application/openmetrics-text\":{\"schema\":{\"type\":\"string\"}}");
+        buf_puts(out, "\"application/openmetrics-text\":{\"schema\":{\"type\":\"string\"}},\"text/plain\":{\"schema\":{\"type\":\"string\"}}");
     } else if (r->schema && !(r->flags & ROUTE_ONLY_NDJSON)) {
         buf_printf(out, "\"application/json\":{\"schema\":{\"$ref\":\"#/components/schemas/%s\"}}", r->schema);
     }

@@ -253,6 +253,41 @@ describe('media types', () => {
         const page = ok(await app.get(`/v1/sessions/${a.id}/events`, { accept: 'text/event-stream;q=0, application/json' }), 200);
         assert.ok(Array.isArray(page.json.events));
     });
+    test('Accept on streams of reports', async () => {
+        const t = await app.task(await app.session());
+        const line = `{"task":"${t.id}","type":"heartbeat"}\n`;
+        const streams = [[app, '/v1/reports', line, 'application/x-ndjson'], [app, '/v1/reports', line, undefined], [s.api(t.worker_token), `/v1/tasks/${t.id}/reports`, '{"type":"heartbeat"}\n', 'application/x-ndjson']];
+        for (const [api, path, body, type] of streams) {
+            const ask = (accept) => api.call('POST', path, { body, type, headers: accept ? { accept } : {} });
+            for (const accept of ['application/x-ndjson', '*/*', 'application/*', 'application/json, application/x-ndjson;q=0.5', undefined]) {
+                assert.equal(ok(await ask(accept), 200).headers['content-type'], 'application/x-ndjson', accept);
+            }
+            assert.equal(ok(await ask('application/ndjson'), 200).headers['content-type'], 'application/ndjson');
+            for (const accept of ['application/json', 'text/html', 'text/*', 'application/x-ndjson;q=0, application/ndjson;q=0, */*']) {
+                problem(await ask(accept), 'not-acceptable');
+            }
+        }
+        ok(await app.call('POST', `/v1/tasks/${t.id}/reports`, { body: '{"type":"heartbeat"}', type: 'application/json', headers: { accept: 'application/json' } }), 200);
+        problem(await app.call('POST', `/v1/tasks/${t.id}/reports`, { body: '{"type":"heartbeat"}', type: 'application/json', headers: { accept: 'application/x-ndjson' } }), 'not-acceptable');
+    });
+    test('Accept on the metrics', async () => {
+        const text = 'text/plain; version=0.0.4; charset=utf-8';
+        const open = 'application/openmetrics-text; version=1.0.0; charset=utf-8';
+        const types = { 'text/plain': text, 'text/plain;version=0.0.4': text, 'text/*': text, 'text/plain, */*;q=0.1': text, '*/*': open, 'application/openmetrics-text': open, 'text/plain, application/openmetrics-text': open,
+            'application/openmetrics-text;version=1.0.0;q=0.5,text/plain;version=0.0.4;q=0.3,*/*;q=0.2': open };
+        for (const [accept, type] of Object.entries(types)) {
+            const r = ok(await app.get('/metrics', { accept }), 200);
+            assert.equal(r.headers['content-type'], type, accept);
+            assert.match(r.text, /# EOF\n$/);
+        }
+        assert.equal(ok(await app.get('/metrics'), 200).headers['content-type'], open);
+        problem(await app.get('/metrics', { accept: 'application/json' }), 'not-acceptable');
+    });
+    test('Accept is not looked at by health and readiness', async () => {
+        for (const path of ['/healthz', '/readyz']) {
+            assert.match(ok(await s.api(null).get(path, { accept: 'text/html' }), 200).headers['content-type'], /^application\/json/);
+        }
+    });
 });
 
 describe('routes and methods', () => {
