@@ -119,8 +119,9 @@ static bool accept_events(struct call *call) {
     return sse.q > 0 || json.q > 0;
 }
 
+/* Lines of JSON are good enough for who takes JSON: many clients name nothing else, whatever they ask for. */
 static bool accept_lines(const struct http_request *r) {
-    return accept_good(r, "application", "x-ndjson") || accept_good(r, "application", "ndjson");
+    return accept_good(r, "application", "json") || accept_good(r, "application", "x-ndjson") || accept_good(r, "application", "ndjson");
 }
 
 static bool accept_served(struct call *call) {

@@ -365,8 +365,8 @@ void stream_opened(struct call *call, struct answer *a) {
     }
     struct buf headers = {0};
     headers_common(call, &headers);
-    bool named_so = accept_of(call->r, "application", "x-ndjson").q > 0;
-    buf_puts(&headers, named_so ? "Content-Type: application/x-ndjson\r\n" : "Content-Type: application/ndjson\r\n");
+    bool named_else = accept_of(call->r, "application", "x-ndjson").q <= 0 && accept_of(call->r, "application", "ndjson").q > 0;
+    buf_puts(&headers, named_else ? "Content-Type: application/ndjson\r\n" : "Content-Type: application/x-ndjson\r\n");
     http_start(call->r, 200, &headers);
     s->opened = true;
     stream_pump(s);

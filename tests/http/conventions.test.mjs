@@ -259,11 +259,11 @@ describe('media types', () => {
         const streams = [[app, '/v1/reports', line, 'application/x-ndjson'], [app, '/v1/reports', line, undefined], [s.api(t.worker_token), `/v1/tasks/${t.id}/reports`, '{"type":"heartbeat"}\n', 'application/x-ndjson']];
         for (const [api, path, body, type] of streams) {
             const ask = (accept) => api.call('POST', path, { body, type, headers: accept ? { accept } : {} });
-            for (const accept of ['application/x-ndjson', '*/*', 'application/*', 'application/json, application/x-ndjson;q=0.5', undefined]) {
+            for (const accept of ['application/x-ndjson', '*/*', 'application/*', 'application/json, application/x-ndjson;q=0.5', 'application/json', undefined]) {
                 assert.equal(ok(await ask(accept), 200).headers['content-type'], 'application/x-ndjson', accept);
             }
             assert.equal(ok(await ask('application/ndjson'), 200).headers['content-type'], 'application/ndjson');
-            for (const accept of ['application/json', 'text/html', 'text/*', 'application/x-ndjson;q=0, application/ndjson;q=0, */*']) {
+            for (const accept of ['text/html', 'text/*', 'application/json;q=0', 'application/json;q=0, application/x-ndjson;q=0, application/ndjson;q=0, */*']) {
                 problem(await ask(accept), 'not-acceptable');
             }
         }
