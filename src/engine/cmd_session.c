@@ -200,7 +200,7 @@ static enum end_reason reason_of(const struct cmd *c) {
     if (c->e.internal) {
         return (enum end_reason) c->e.reason;
     }
-    bool operator_only = c->cred.kind == CRED_KEY && !(c->cred.roles & ROLE_BACKEND);
+    bool operator_only = c->cred.kind == CRED_KEY && c->cred.roles == ROLE_OPERATOR;
     return operator_only ? REASON_OPERATOR : REASON_LOGOUT;
 }
 

@@ -9,7 +9,7 @@ let app;
 let n = 0;
 const name = (what = 'x') => `${what}-${++n}`;
 before(async () => {
-    s = await start({ api_keys: `op:operator:${apiKey('op')},back:backend:${apiKey('back')},both:backend+operator:${apiKey('both')}`, cancel_grace: 0.3, max_sessions_per_user: 4, session_kinds: { report: { queue: 'reports' } } });
+    s = await start({ api_keys: `op:operator:${apiKey('op')},back:backend:${apiKey('back')},both:backend+operator:${apiKey('both')},wo:worker+operator:${apiKey('wo')}`, cancel_grace: 0.3, max_sessions_per_user: 4, session_kinds: { report: { queue: 'reports' } } });
     app = s.api();
 });
 after(() => s.close());
@@ -182,7 +182,8 @@ describe('the idle clock', () => {
 describe('end', () => {
     test('by itself, by the backend, by an operator', async () => {
         const cases = [[(a) => s.api(a.token).delete('/v1/session'), 'logout'], [(a) => s.api(apiKey('back')).delete(`/v1/sessions/${a.id}`), 'logout'],
-            [(a) => s.api(apiKey('op')).delete(`/v1/sessions/${a.id}`), 'operator'], [(a) => s.api(apiKey('both')).delete(`/v1/sessions/${a.id}`), 'logout']];
+            [(a) => s.api(apiKey('op')).delete(`/v1/sessions/${a.id}`), 'operator'], [(a) => s.api(apiKey('both')).delete(`/v1/sessions/${a.id}`), 'logout'],
+            [(a) => s.api(apiKey('wo')).delete(`/v1/sessions/${a.id}`), 'logout']];
         for (const [how, reason] of cases) {
             const a = await app.session();
             const first = ok(await how(a), 200).json;
