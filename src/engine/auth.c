@@ -205,7 +205,7 @@ enum found entitled_task(struct engine *e, struct cmd *c, struct task_entry **re
         return PARKED;
     }
     if (f == ABSENT && row && may_see(c, row->task, row->session)) {
-        return session_has_ended(e, c) == FOUND ? gone(e, c, row) : ABSENT;
+        return gone(e, c, row);
     }
     if (f == ABSENT || !may_see(c, t->t.id, t->t.session)) {
         cmd_refuse(e, c, engine_newest(e), ERR_NOT_FOUND, "There is no such task");

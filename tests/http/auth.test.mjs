@@ -24,6 +24,20 @@ before(async () => {
 });
 after(() => s.close());
 
+/** The status of a WebSocket upgrade. */
+const upgrade = (server, headers, path = '/v1/session/events') => new Promise((done) => {
+    const ws = new WebSocket(`ws://${server.host}${path}`, 'bowline.v1', { headers });
+    ws.on('open', () => {
+        ws.terminate();
+        done(101);
+    });
+    ws.on('unexpected-response', (_, r) => {
+        done(r.statusCode);
+        r.destroy();
+    });
+    ws.on('error', () => {});
+});
+
 // ---- the matrix ----
 
 /** A fresh little world per call: a session with a task that waits, one that runs and asks, one that has ended; and somebody else's. */
@@ -193,6 +207,38 @@ test('a deleted task of somebody else is 404, of one\'s own 410', async () => {
     problem(await s.api(w.other.task.token).get(`/v1/tasks/${w.task.id}`), 'not-found');
 });
 
+test('a deleted task is 410 on every route of it, also for a session that has ended since', async () => {
+    for (const credential of ['token', 'jwt']) {
+        const w = await world();
+        const kept = await app.task(w.session);
+        const short = await app.task(w.session, { ttl: 0.05 });
+        await app.reported(short, { type: 'succeed' });
+        await app.reported(w.task, { type: 'succeed' });
+        ok(await app.delete(`/v1/tasks/${w.task.id}`), 204);
+        const mine = s.api(credential === 'jwt' ? w.jwt : w.session.token);
+        ok(await mine.delete('/v1/session'), 200);
+        for (const route of routes.filter((r) => r.task && r.may.session)) {
+            const body = route.name === 'answer' ? { request: 'x', answer: 1 } : route.body?.(w);
+            const headers = route.accept ? { accept: route.accept } : {};
+            const at = (task) => mine.call(route.method, route.path({ task }), { body, headers });
+            const r = problem(await at(w.task), 'gone');
+            assert.deepEqual([r.json.kind, r.json.state], ['work', 'succeeded'], route.name);
+            problem(await at(w.other.task), 'not-found');
+            problem(await at({ id: `tsk_${'0'.repeat(26)}` }), 'not-found');
+            if (route.name === 'feed of a task') {
+                assert.equal((await at(kept)).status, 204);
+            } else {
+                problem(await at(kept), 'session-ended');
+            }
+        }
+        await until(async () => (await app.get(`/v1/tasks/${short.id}`)).status === 410, 'its expiry');
+        problem(await mine.get(`/v1/tasks/${short.id}`), 'gone');
+        const e = await mine.events(`/v1/tasks/${w.task.id}/events`);
+        assert.equal(e.status, 410);
+        assert.equal(await upgrade(s, { authorization: `Bearer ${mine.token}` }, `/v1/tasks/${w.task.id}/events`), 410);
+    }
+});
+
 test('a key that may report may not for a task with a queue', async () => {
     const a = await app.session();
     const t = await app.task(a, { queue: 'q-auth' });
@@ -274,18 +320,7 @@ describe('cookie', () => {
 
     test('a WebSocket upgrade needs it too', async () => {
         const w = await world();
-        const open = (headers) => new Promise((done) => {
-            const ws = new WebSocket(`ws://${s.host}/v1/session/events`, 'bowline.v1', { headers });
-            ws.on('open', () => {
-                ws.terminate();
-                done(101);
-            });
-            ws.on('unexpected-response', (_, r) => {
-                done(r.statusCode);
-                r.destroy();
-            });
-            ws.on('error', () => {});
-        });
+        const open = (headers) => upgrade(s, headers);
         assert.equal(await open(cookie(w.session.token)), 403);
         assert.equal(await open(cookie(w.session.token, { origin: 'https://evil.example' })), 403);
         assert.equal(await open(cookie(w.session.token, { origin: `http://${s.host}` })), 101);
