@@ -20,7 +20,6 @@ struct session {
     uint8_t key_hash[32];
     int64_t created_at, ended_at, rotated_at;
     int64_t jwt_from_s;                  /* JWTs for its key issued before this second are old; 0: none are */
-    struct id jwt_old_session;           /* and count as this session's old token */
     int64_t active_at;                   /* start of the idle clock */
     int64_t idle_timeout_ms, max_age_ms; /* 0: never */
     struct id merged_into;

@@ -7,7 +7,7 @@ bool cred_is_person(const struct cmd *c) {
     return c->cred.kind == CRED_SESSION || c->cred.kind == CRED_WATCH || c->cred.kind == CRED_JWT;
 }
 
-static enum found dead(struct engine *e, struct cmd *c) {
+enum found cred_dead(struct engine *e, struct cmd *c) {
     cmd_refuse(e, c, engine_newest(e), ERR_UNAUTHENTICATED, "The credential is unknown or no longer counts");
     return ABSENT;
 }
@@ -24,7 +24,7 @@ static enum found rotated(struct engine *e, struct cmd *c, struct session_entry 
     bool grace = c->type == CMD_WATCH && c->watch.sse && s->s.state == SESSION_ACTIVE && c->cred.gen + 1 == s->s.gen &&
                  s->s.rotated_at + e->o->rotation_grace > e->now;
     if (!grace) {
-        return dead(e, c);
+        return cred_dead(e, c);
     }
     struct id feed = c->watch.target == WATCH_TASK ? c->task : s->s.id;
     enum id_kind kind = c->watch.target == WATCH_TASK ? ID_TASK : ID_SESSION;
@@ -78,24 +78,31 @@ static enum found by_session_token(struct engine *e, struct cmd *c) {
     struct session_entry *s;
     enum found f = find_session(e, c, c->cred.id, &s);
     if (f != FOUND) {
-        return f == PARKED ? PARKED : dead(e, c);
+        return f == PARKED ? PARKED : cred_dead(e, c);
     }
     return c->cred.gen == s->s.gen ? alive(e, c, s) : rotated(e, c, s);
 }
 
-/* It was issued before its key's session ended or rotated: it counts as that session's old token. */
-static enum found by_old_jwt(struct engine *e, struct cmd *c, struct id session) {
-    struct session_entry *s = NULL;
-    enum found f = id_is_none(session) ? ABSENT : find_session(e, c, session, &s);
-    if (f != FOUND) {
-        return f == PARKED ? PARKED : dead(e, c);
-    }
-    c->cred.gen = s->s.gen - 1;
-    return s->s.state == SESSION_ENDED ? alive(e, c, s) : rotated(e, c, s);
-}
-
 static bool sub_fits(const struct cmd *c, const struct session_entry *s) {
     return !c->cred.sub.p || (s->s.user && str_eqz(c->cred.sub, s->s.user));
+}
+
+/* It was issued before a session lost its key, or rotated: it counts as a token of the first that did. */
+static enum found by_old_jwt(struct engine *e, struct cmd *c) {
+    struct session_entry *s;
+    enum found f = old_key_find(e, c);
+    if (f != FOUND) {
+        return f;
+    }
+    f = find_session(e, c, c->e.jwt_session, &s);
+    if (f == PARKED) {
+        return PARKED;
+    }
+    if (f == ABSENT || !sub_fits(c, s)) {
+        return cred_dead(e, c);
+    }
+    c->cred.gen = c->e.jwt_gen;
+    return c->cred.gen == s->s.gen ? alive(e, c, s) : rotated(e, c, s);
 }
 
 static enum found by_jwt(struct engine *e, struct cmd *c) {
@@ -104,15 +111,11 @@ static enum found by_jwt(struct engine *e, struct cmd *c) {
     if (f == PARKED) {
         return PARKED;
     }
-    if (f == FOUND && c->cred.iat_s < s->s.jwt_from_s) {
-        return by_old_jwt(e, c, s->s.jwt_old_session);
+    if (c->cred.iat_s < (f == FOUND ? s->s.jwt_from_s : old_key_jwt_from(e, c, c->cred.sid))) {
+        return by_old_jwt(e, c);
     }
     if (f == FOUND) {
-        return sub_fits(c, s) ? alive(e, c, s) : dead(e, c);
-    }
-    struct id old = {0};
-    if (c->cred.iat_s < old_key_jwt_from(e, c, c->cred.sid, &old)) {
-        return by_old_jwt(e, c, old);
+        return sub_fits(c, s) ? alive(e, c, s) : cred_dead(e, c);
     }
     if (e->dead) {
         cmd_refuse(e, c, 0, ERR_UNAVAILABLE, "The store cannot be written any more; the server must be restarted");
@@ -154,10 +157,10 @@ static enum found by_task_token(struct engine *e, struct cmd *c) {
     }
     if (f == ABSENT) {
         bool counts = row && (watch ? c->cred.gen == row->watch_gen : c->cred.gen <= (row->attempt ? row->attempt : 1));
-        return !counts ? dead(e, c) : FOUND;
+        return !counts ? cred_dead(e, c) : FOUND;
     }
     uint32_t newest = t->t.attempt ? t->t.attempt : t->t.queue ? 0 : 1;
-    return (watch ? c->cred.gen == task_watch_gen(t) : c->cred.gen <= newest) ? FOUND : dead(e, c);
+    return (watch ? c->cred.gen == task_watch_gen(t) : c->cred.gen <= newest) ? FOUND : cred_dead(e, c);
 }
 
 enum found authenticate(struct engine *e, struct cmd *c) {
@@ -170,7 +173,7 @@ enum found authenticate(struct engine *e, struct cmd *c) {
     case CRED_KEY:
     case CRED_NONE: return FOUND;
     }
-    return dead(e, c);
+    return cred_dead(e, c);
 }
 
 enum found entitled_session(struct engine *e, struct cmd *c, struct session_entry **ret) {

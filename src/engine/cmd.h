@@ -233,7 +233,9 @@ struct cmd {
         unsigned absent_count, absent_cap;
         struct idempotency *idempotency;
         struct tombstone_row *gone;   /* what a look-up found instead of a task; in the arena */
-        struct old_key_row *old_key;  /* what a look-up of a key found as well; in the arena */
+        struct old_key_row *old_key;  /* what a look-up of a key found as well: when it was last lost; in the arena */
+        struct id jwt_session;        /* of an old JWT: whose it is, once that is known, */
+        uint32_t jwt_gen;             /* and the generation that it counts for */
         struct idempotency_row *kept; /* the first answer to its idempotency key; in the arena */
         struct id *claimed;           /* tasks given to a claim, to be given back if its peer is gone; in the arena */
         uint32_t *claimed_attempts;   /* and the attempt that each was given for */

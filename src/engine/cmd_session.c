@@ -100,7 +100,7 @@ static void rotate(struct engine *e, struct cmd *c, struct session_entry *s, str
     if (new_key) {
         session_unkey(e, s);
         session_row_put(e, s); /* ahead of whoever gets the old key in the same batch */
-        s->s.jwt_from_s = old_key_jwt_from(e, c, n->key, &s->s.jwt_old_session);
+        s->s.jwt_from_s = old_key_jwt_from(e, c, n->key);
         session_set_key(e, s, n->key);
     }
     s->s.gen++;

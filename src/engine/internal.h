@@ -202,7 +202,6 @@ struct tombstone {
 /* A key that led to a session which ended or rotated, until the batch that says so is durable. */
 struct old_key {
     uint8_t hash[32];
-    struct id session;
     int64_t jwt_from_s;
     uint64_t batch;
     UT_hash_handle hh;
@@ -457,7 +456,9 @@ enum found session_end_prepare(struct engine *e, struct cmd *c, struct session_e
 void session_end(struct engine *e, struct session_entry *s, enum end_reason reason, struct session_entry *heir);
 void session_old_key(struct engine *e, struct session_entry *s, bool kept);
 /* JWTs for this key count only if issued at or after this second; 0: any. */
-int64_t old_key_jwt_from(struct engine *e, struct cmd *c, struct str key, struct id *ret_session);
+int64_t old_key_jwt_from(struct engine *e, struct cmd *c, struct str key);
+/* Whose an old JWT is: c->e.jwt_session and jwt_gen. ABSENT: it has been answered. */
+enum found old_key_find(struct engine *e, struct cmd *c);
 void old_keys_durable(struct engine *e, uint64_t batch);
 void session_wake_waiters(struct engine *e, struct session_entry *s); /* commands that wait on its tasks: who they are may have changed */
 void task_move_to(struct engine *e, struct task_entry *t, struct session_entry *to);
@@ -529,6 +530,7 @@ enum found session_has_ended(struct engine *e, struct cmd *c); /* FOUND: it has 
 enum found entitled_session(struct engine *e, struct cmd *c, struct session_entry **ret);
 enum found entitled_task(struct engine *e, struct cmd *c, struct task_entry **ret);
 bool cred_is_person(const struct cmd *c);
+enum found cred_dead(struct engine *e, struct cmd *c); /* answers 401: ABSENT */
 
 /* cmd_report.c */
 void line_answered(struct cmd *c, uint64_t needs);

@@ -248,19 +248,18 @@ void session_unkey(struct engine *e, struct session_entry *s) {
     s->s.has_key = false;
 }
 
-static int64_t jwt_from(int64_t at_ms, bool kept) {
-    return at_ms / 1000 + !kept;
-}
-
 void session_old_key(struct engine *e, struct session_entry *s, bool kept) {
     if (!s->s.has_key) {
         return;
     }
+    int64_t from_s = e->now / 1000 + !kept;
+    s->s.jwt_from_s = from_s > s->s.jwt_from_s ? from_s : s->s.jwt_from_s; /* those of who had it before are not to become its own */
     struct store_op *op = batch_op(e, STORE_PUT_OLD_KEY);
     op->row.old_key = (struct old_key_row){.key_hash = batch_text(e, str_n((char *) s->s.key_hash, 32)),
-                                           .session = s->s.id,
+                                           .jwt_from_s = s->s.jwt_from_s,
                                            .at = e->now,
-                                           .kept = kept,
+                                           .session = s->s.id,
+                                           .gen = s->s.gen,
                                            .expires_at = e->now + e->o->ended_session_ttl};
     struct old_key *k = NULL;
     HASH_FIND(hh, e->old_keys, s->s.key_hash, sizeof(k->hash), k);
@@ -269,11 +268,8 @@ void session_old_key(struct engine *e, struct session_entry *s, bool kept) {
         memcpy(k->hash, s->s.key_hash, sizeof(k->hash));
         HASH_ADD(hh, e->old_keys, hash, sizeof(k->hash), k);
     }
-    k->jwt_from_s = jwt_from(e->now, kept);
-    k->session = s->s.id;
+    k->jwt_from_s = s->s.jwt_from_s;
     k->batch = e->open->b.number;
-    s->s.jwt_from_s = k->jwt_from_s;
-    s->s.jwt_old_session = s->s.id;
 }
 
 void old_keys_durable(struct engine *e, uint64_t batch) {
@@ -287,23 +283,68 @@ void old_keys_durable(struct engine *e, uint64_t batch) {
     }
 }
 
-int64_t old_key_jwt_from(struct engine *e, struct cmd *c, struct str key, struct id *ret_session) {
-    int64_t from = 0;
-    if (c->e.old_key) {
-        from = jwt_from(c->e.old_key->at, c->e.old_key->kept);
-        *ret_session = c->e.old_key->session;
-    }
+/* When the key was last lost, as far as that is not durable yet; NULL: it is. */
+static struct old_key *old_key_pending(struct engine *e, struct str key) {
+    struct old_key *k, *newest = NULL;
     for (unsigned i = 0; i < e->config.keys->count; i++) {
-        uint8_t hash[32];
-        struct old_key *k;
+        uint8_t hash[KEY_HASH_BYTES];
         session_key_hash(e, i, key, hash);
         HASH_FIND(hh, e->old_keys, hash, sizeof(hash), k);
-        if (k && k->jwt_from_s > from) {
-            from = k->jwt_from_s;
-            *ret_session = k->session;
-        }
+        newest = k && (!newest || k->jwt_from_s > newest->jwt_from_s) ? k : newest;
     }
-    return from;
+    return newest;
+}
+
+int64_t old_key_jwt_from(struct engine *e, struct cmd *c, struct str key) {
+    const struct old_key *k = old_key_pending(e, key);
+    int64_t from = c->e.old_key ? c->e.old_key->jwt_from_s : 0;
+    return k && k->jwt_from_s > from ? k->jwt_from_s : from;
+}
+
+static enum found old_key_unread(struct engine *e, struct cmd *c) {
+    cmd_refuse(e, c, 0, ERR_UNAVAILABLE, "The store cannot be read");
+    return ABSENT;
+}
+
+static enum found old_key_ask(struct engine *e, struct cmd *c) {
+    struct store_query *q = query_create(STORE_FIND_OLD_KEY, QUERY_CMD, NULL);
+    size_t bytes = (size_t) e->config.keys->count * KEY_HASH_BYTES;
+    uint8_t *hashes = arena_alloc(&q->arena, bytes);
+    if (!hashes) {
+        query_free(q);
+        return old_key_unread(e, c);
+    }
+    for (unsigned i = 0; i < e->config.keys->count; i++) {
+        session_key_hash(e, i, c->cred.sid, hashes + (size_t) i * KEY_HASH_BYTES);
+    }
+    q->data = str_n((char *) hashes, bytes);
+    q->number = (uint64_t) c->cred.iat_s;
+    q->time = e->now;
+    return cmd_query(e, c, q);
+}
+
+/* Asked once it is durable that the key was lost, so the store knows the earliest time: what comes to it is later. */
+enum found old_key_find(struct engine *e, struct cmd *c) {
+    const struct old_key *pending = old_key_pending(e, c->cred.sid);
+    struct store_query *q = c->e.query;
+    if (!id_is_none(c->e.jwt_session)) {
+        return FOUND;
+    }
+    if (!q || q->type != STORE_FIND_OLD_KEY) {
+        c->e.waited_durable = false; /* a handler may have waited, for something else */
+        return pending && cmd_until_durable(e, c, pending->batch) == PARKED ? PARKED : old_key_ask(e, c);
+    }
+    if (q->result != STORE_OK) {
+        return old_key_unread(e, c);
+    }
+    bool found = q->found;
+    if (found) {
+        c->e.jwt_session = q->old_key->session;
+        c->e.jwt_gen = q->old_key->gen;
+    }
+    query_free(q); /* no handler is to take it for its own */
+    c->e.query = NULL;
+    return found ? FOUND : cred_dead(e, c);
 }
 
 /* ---- making ---- */
@@ -323,7 +364,7 @@ enum found session_create(struct engine *e, struct cmd *c, const struct session_
                         .max_age_ms = n->max_age_ms};
     struct session_entry *se = session_entry_create(e, &s);
     if (n->key.p) {
-        se->s.jwt_from_s = old_key_jwt_from(e, c, n->key, &se->s.jwt_old_session);
+        se->s.jwt_from_s = old_key_jwt_from(e, c, n->key);
         session_set_key(e, se, n->key);
     }
     se->reserved_pending = ENGINE_RESERVE;

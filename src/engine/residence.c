@@ -309,7 +309,7 @@ static void take_user(struct engine *e, struct store_query *q) {
 static void waiters_learn(const struct engine *e, struct load *l, struct store_query *q) {
     struct cmd *c;
     TAILQ_FOREACH (c, &l->waiters, e.link) {
-        if (q->old_key && q->old_key->expires_at > e->now) {
+        if (q->old_key && q->old_key->expires_at > e->now && (!c->e.old_key || c->e.old_key->jwt_from_s < q->old_key->jwt_from_s)) {
             c->e.old_key = copy_into(c, q->old_key, sizeof(*q->old_key));
         }
         if (q->tombstone && q->tombstone->gone_at + e->o->tombstone_ttl > e->now) {

@@ -125,8 +125,7 @@ static void session_of_row(const struct session_row *row, struct session *ret) {
                             .idle_timeout_ms = row->idle_timeout,
                             .max_age_ms = row->max_age,
                             .merged_into = row->merged_into,
-                            .jwt_from_s = row->jwt_from_s,
-                            .jwt_old_session = row->jwt_old_session};
+                            .jwt_from_s = row->jwt_from_s};
     if (row->key_hash.len == sizeof(ret->key_hash)) {
         ret->has_key = true;
         memcpy(ret->key_hash, row->key_hash.p, sizeof(ret->key_hash));
@@ -221,7 +220,6 @@ void session_row_put(struct engine *e, struct session_entry *s) {
                                            .rotated_at = s->s.rotated_at,
                                            .merged_into = s->s.merged_into,
                                            .jwt_from_s = s->s.jwt_from_s,
-                                           .jwt_old_session = s->s.jwt_old_session,
                                            .due_at = s->due_written};
 }
 

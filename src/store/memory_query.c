@@ -133,6 +133,14 @@ static bool answer_find_task(const struct memory_rows *m, struct store_query *q)
     return true;
 }
 
+static bool put_old_key(struct store_query *q, const struct old_key_row *r) {
+    if (!r) {
+        return true;
+    }
+    q->old_key = arena_alloc(&q->arena, sizeof(*q->old_key));
+    return q->old_key && rows_copy_old_key(&q->arena, r, q->old_key);
+}
+
 static bool answer_find_key(const struct memory_rows *m, struct store_query *q) {
     for
         each_row(m, TABLE_SESSIONS, i) {
@@ -142,12 +150,36 @@ static bool answer_find_key(const struct memory_rows *m, struct store_query *q) 
                 q->ret_id = r->id;
             }
         }
-    const struct store_op *op = memory_rows_find(m, &(struct store_op){.type = STORE_PUT_OLD_KEY, .row.old_key.key_hash = q->data});
-    if (op) {
-        q->old_key = arena_alloc(&q->arena, sizeof(*q->old_key));
-        return q->old_key && rows_copy_old_key(&q->arena, &op->row.old_key, q->old_key);
+    const struct old_key_row *newest = NULL;
+    for
+        each_row(m, TABLE_OLD_KEYS, i) {
+            const struct old_key_row *r = &memory_row_at(m, TABLE_OLD_KEYS, i)->row.old_key;
+            newest = str_eq(r->key_hash, q->data) ? r : newest; /* they are in order */
+        }
+    return put_old_key(q, newest);
+}
+
+static bool key_among(struct str key, struct str keys) {
+    for (size_t at = 0; keys.p && at < keys.len; at += KEY_HASH_BYTES) {
+        if (str_eq(key, str_n(keys.p + at, KEY_HASH_BYTES))) {
+            return true;
+        }
     }
-    return true;
+    return false;
+}
+
+static bool answer_find_old_key(const struct memory_rows *m, struct store_query *q) {
+    const struct old_key_row *first = NULL;
+    for
+        each_row(m, TABLE_OLD_KEYS, i) {
+            const struct old_key_row *r = &memory_row_at(m, TABLE_OLD_KEYS, i)->row.old_key;
+            bool over = r->expires_at != 0 && r->expires_at <= q->time;
+            if (key_among(r->key_hash, q->data) && !over && r->jwt_from_s > (int64_t) q->number && (!first || rows_old_key_cmp(r, first) < 0)) {
+                first = r;
+            }
+        }
+    q->found = first;
+    return put_old_key(q, first);
 }
 
 static bool answer_find_idempotency(const struct memory_rows *m, struct store_query *q) {
@@ -429,6 +461,7 @@ static bool answer(const struct memory_rows *m, struct store_query *q) {
     case STORE_LOAD_SESSION: return answer_load_session(m, q);
     case STORE_FIND_TASK: return answer_find_task(m, q);
     case STORE_FIND_KEY: return answer_find_key(m, q);
+    case STORE_FIND_OLD_KEY: return answer_find_old_key(m, q);
     case STORE_FIND_USER: return answer_find_user(m, q);
     case STORE_FIND_IDEMPOTENCY: return answer_find_idempotency(m, q);
     case STORE_GET_INPUT: return answer_get_input(m, q);

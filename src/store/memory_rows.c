@@ -47,7 +47,10 @@ static int key_cmp(const struct store_op *a, const struct store_op *b) {
     case STORE_PUT_GONE: return id_number_cmp(a->row.gone.session, a->row.gone.seq, b->row.gone.session, b->row.gone.seq);
     case STORE_PUT_TOMBSTONE: return id_cmp(a->row.tombstone.task, b->row.tombstone.task);
     case STORE_PUT_IDEMPOTENCY: return rows_str_cmp(a->row.idempotency.scope, b->row.idempotency.scope);
-    case STORE_PUT_OLD_KEY: return rows_str_cmp(a->row.old_key.key_hash, b->row.old_key.key_hash);
+    case STORE_PUT_OLD_KEY: {
+        int c = rows_str_cmp(a->row.old_key.key_hash, b->row.old_key.key_hash);
+        return c ? c : rows_old_key_cmp(&a->row.old_key, &b->row.old_key);
+    }
     case STORE_PUT_KIND: return rows_str_cmp(a->row.kind.kind, b->row.kind.kind);
     case STORE_PUT_META: return rows_str_cmp(a->name, b->name);
     default: assert(!"an op that puts a row"); return 0;

@@ -119,6 +119,17 @@ void rows_sort_tasks(struct store_query *q) {
     }
 }
 
+int rows_old_key_cmp(const struct old_key_row *a, const struct old_key_row *b) {
+    int64_t left[] = {a->jwt_from_s, a->at}, right[] = {b->jwt_from_s, b->at};
+    for (size_t i = 0; i < 2; i++) {
+        if (left[i] != right[i]) {
+            return left[i] < right[i] ? -1 : 1;
+        }
+    }
+    int c = id_cmp(a->session, b->session);
+    return c ? c : (a->gen > b->gen) - (a->gen < b->gen);
+}
+
 int rows_str_cmp(struct str a, struct str b) {
     size_t least = a.len < b.len ? a.len : b.len;
     int c = least ? memcmp(a.p, b.p, least) : 0;

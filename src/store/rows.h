@@ -35,6 +35,9 @@ void rows_clear_answer(struct store_query *q);
 /* The answer's tasks by version, then by id. */
 void rows_sort_tasks(struct store_query *q);
 
+/* Which was earlier, of one key or of several. */
+int rows_old_key_cmp(const struct old_key_row *a, const struct old_key_row *b);
+
 /* Bytes by memcmp, then by length; STR_NONE as empty. */
 int rows_str_cmp(struct str a, struct str b);
 

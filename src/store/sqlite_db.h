@@ -153,6 +153,7 @@ enum read_statement {
     READ_TASK_SESSION,
     READ_TOMBSTONE,
     READ_KEY,
+    READ_NEWEST_OLD_KEY,
     READ_OLD_KEY,
     READ_USER,
     READ_IDEMPOTENCY,
@@ -199,7 +200,8 @@ int read_task(struct reader *r, sqlite3_stmt *st, struct store_query *q);
 
 #define SESSION_COLUMNS                                                                                                                           \
     "id,state,reason,gen,seq,gone_floor,user,key_hash,metadata,created_at,ended_at,active_at,idle_timeout,max_age,rotated_at,merged_into,due_at," \
-    "jwt_from,jwt_old_session"
+    "jwt_from"
+#define OLD_KEY_COLUMNS "key_hash,jwt_from,at,session,gen,expires_at"
 #define TASK_COLUMNS "id,session,state,version,due_at,kind,queue,body,slot"
 #define PROGRESS_COLUMNS "slot,task,version,updated_at,heard,stalled,current,total,unit,message,rate,eta"
 

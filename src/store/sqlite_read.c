@@ -23,7 +23,10 @@ static const char *const read_sql[READ_COUNT] = {
     [READ_TASK_SESSION] = "SELECT session FROM tasks WHERE id = ?",
     [READ_TOMBSTONE] = "SELECT task, session, watch_gen, attempt, kind, state, ended_at, gone_at FROM tombstones WHERE task = ?",
     [READ_KEY] = "SELECT id FROM sessions WHERE key_hash = ? AND state = 0",
-    [READ_OLD_KEY] = "SELECT key_hash, session, at, kept, expires_at FROM old_keys WHERE key_hash = ?",
+    [READ_NEWEST_OLD_KEY] =
+        "SELECT " OLD_KEY_COLUMNS " FROM old_keys WHERE key_hash = ? ORDER BY jwt_from DESC, at DESC, session DESC, gen DESC LIMIT 1",
+    [READ_OLD_KEY] = "SELECT " OLD_KEY_COLUMNS " FROM old_keys WHERE key_hash = ? AND jwt_from > ? AND (expires_at = 0 OR expires_at > ?)"
+                     " ORDER BY jwt_from, at, session, gen LIMIT 1",
     [READ_USER] = "SELECT " SESSION_COLUMNS
                   " FROM sessions WHERE user = ? AND (state = 0 OR EXISTS (SELECT 1 FROM tasks WHERE session = sessions.id)) ORDER BY id DESC",
     [READ_IDEMPOTENCY] = "SELECT scope, request, status, location, cookie, answer, expires_at FROM idempotency"
@@ -69,7 +72,6 @@ bool column_session(sqlite3_stmt *st, struct arena *a, struct session_row *ret_r
     ret_row->merged_into = column_id(&c);
     ret_row->due_at = column_i64(&c);
     ret_row->jwt_from_s = column_i64(&c);
-    ret_row->jwt_old_session = column_id(&c);
     return !c.failed;
 }
 
@@ -228,23 +230,37 @@ static int read_find_task(struct reader *r, struct store_query *q) {
     return SQLITE_DONE;
 }
 
-static int read_old_key(struct reader *r, struct store_query *q) {
-    int rc = read_first_blob(r, READ_OLD_KEY, q->data);
-    if (rc != SQLITE_ROW) {
-        return rc;
-    }
+/* The row that the statement stands at, if that is earlier than what the answer has. */
+static int take_old_key(sqlite3_stmt *st, struct store_query *q) {
     struct old_key_row *row = arena_alloc(&q->arena, sizeof(*row));
     if (!row) {
         return SQLITE_NOMEM;
     }
-    struct columns c = {.st = r->st[READ_OLD_KEY], .arena = &q->arena};
+    struct columns c = {.st = st, .arena = &q->arena};
     row->key_hash = column_str(&c);
-    row->session = column_id(&c);
+    row->jwt_from_s = column_i64(&c);
     row->at = column_i64(&c);
-    row->kept = column_i64(&c) != 0;
+    row->session = column_id(&c);
+    row->gen = (uint32_t) column_i64(&c);
     row->expires_at = column_i64(&c);
-    q->old_key = row;
+    if (!q->old_key || rows_old_key_cmp(row, q->old_key) < 0) {
+        q->old_key = row;
+    }
     return c.failed ? SQLITE_NOMEM : SQLITE_DONE;
+}
+
+static int read_find_old_key(struct reader *r, struct store_query *q) {
+    int rc = SQLITE_DONE;
+    for (struct str keys = q->data; keys.len && rc == SQLITE_DONE; keys = str_from(keys, KEY_HASH_BYTES)) {
+        struct binder b = bind_start(r->st[READ_OLD_KEY]);
+        bind_blob(&b, str_n(keys.p, KEY_HASH_BYTES));
+        bind_i64(&b, (int64_t) q->number);
+        bind_i64(&b, q->time);
+        rc = b.rc == SQLITE_OK ? sqlite3_step(b.st) : b.rc;
+        rc = rc == SQLITE_ROW ? take_old_key(b.st, q) : rc;
+    }
+    q->found = q->old_key;
+    return rc;
 }
 
 static int read_find_key(struct reader *r, struct store_query *q) {
@@ -255,7 +271,10 @@ static int read_find_key(struct reader *r, struct store_query *q) {
         q->found = true;
         rc = SQLITE_DONE;
     }
-    return rc == SQLITE_DONE ? read_old_key(r, q) : rc;
+    if (rc == SQLITE_DONE) {
+        rc = read_first_blob(r, READ_NEWEST_OLD_KEY, q->data);
+    }
+    return rc == SQLITE_ROW ? take_old_key(r->st[READ_NEWEST_OLD_KEY], q) : rc;
 }
 
 static int read_find_idempotency(struct reader *r, struct store_query *q) {
@@ -516,6 +535,7 @@ static int read_query(struct reader *r, struct store_query *q, struct id *at) {
     case STORE_LOAD_SESSION: return read_load_session(r, q);
     case STORE_FIND_TASK: return read_find_task(r, q);
     case STORE_FIND_KEY: return read_find_key(r, q);
+    case STORE_FIND_OLD_KEY: return read_find_old_key(r, q);
     case STORE_FIND_USER: return read_find_user(r, q);
     case STORE_FIND_IDEMPOTENCY: return read_find_idempotency(r, q);
     case STORE_GET_INPUT: return read_get_input(r, q);

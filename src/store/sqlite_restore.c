@@ -27,7 +27,14 @@ static int restore_raise(sqlite3 *db, const char *sql, uint32_t least) {
 /* A watch token's number is its task's own part and its session's generation added up, so it rises with that. What the extras were is wiped off the pages. */
 static int restore_change(void *arg, sqlite3 *db) {
     const struct sqlite_restore *r = arg;
-    int rc = sqlite3_exec(db, "PRAGMA secure_delete = ON; BEGIN; DROP TABLE bowline_backup; DELETE FROM meta WHERE name = 'epoch'", NULL, NULL, NULL);
+    int rc = sqlite_schema_update(db);
+    if (rc == SQLITE_OK) {
+        rc = sqlite3_exec(db, "PRAGMA secure_delete = ON; BEGIN; DROP TABLE bowline_backup; DELETE FROM meta WHERE name = 'epoch'", NULL, NULL, NULL);
+    }
+    if (rc == SQLITE_OK) { /* an ended session's last JWTs stay its last */
+        rc = restore_raise(db, "UPDATE old_keys SET gen = min(max(gen + 1, ?), 4294967295) WHERE gen = (SELECT gen FROM sessions WHERE id = session)",
+                           r->least_gen);
+    }
     if (rc == SQLITE_OK) {
         rc = restore_raise(db, "UPDATE sessions SET gen = min(max(gen + 1, ?), 4294967295)", r->least_gen);
     }

@@ -87,6 +87,20 @@ static const char *const schema_steps[] = {
     "  iif(p.task IS NULL, coalesce(json_extract(t.body, '$.stalled'), 0), p.stalled) AS stalled,"
     "  iif(p.task IS NULL, json_extract(t.body, '$.updated_at'), p.updated_at) AS updated_at"
     "  FROM tasks AS t LEFT JOIN progress AS p ON p.slot = t.slot AND p.task = t.id AND p.version > t.version;",
+
+    /* Each time that a key was lost in a row of its own, with the generation until then: of a session that goes on, the one before the present one. */
+    "ALTER TABLE old_keys RENAME TO newest_old_keys;"
+    "DROP INDEX old_keys_expires;"
+    "CREATE TABLE old_keys("
+    "  key_hash BLOB NOT NULL, jwt_from INTEGER NOT NULL, at INTEGER NOT NULL, session BLOB NOT NULL, gen INTEGER NOT NULL,"
+    "  expires_at INTEGER NOT NULL,"
+    "  PRIMARY KEY(key_hash, jwt_from, at, session, gen)"
+    ") STRICT, WITHOUT ROWID;"
+    "CREATE INDEX old_keys_expires ON old_keys(expires_at, key_hash, jwt_from, at, session, gen) WHERE expires_at > 0;"
+    "INSERT INTO old_keys SELECT k.key_hash, k.at / 1000 + (k.kept = 0), k.at, k.session, coalesce(s.gen - (s.state = 0), 0), k.expires_at"
+    "  FROM newest_old_keys AS k LEFT JOIN sessions AS s ON s.id = k.session;"
+    "DROP TABLE newest_old_keys;"
+    "ALTER TABLE sessions DROP COLUMN jwt_old_session;",
 };
 
 #define SCHEMA_VERSION ((int) (sizeof(schema_steps) / sizeof(schema_steps[0])))

@@ -54,12 +54,12 @@ static const char *const write_sql[WRITE_COUNT] = {
     [WRITE_BEGIN] = "BEGIN IMMEDIATE",
     [WRITE_COMMIT] = "COMMIT",
     [WRITE_ROLLBACK] = "ROLLBACK",
-    [WRITE_SESSION] = "INSERT INTO sessions(" SESSION_COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT(id) DO UPDATE SET"
+    [WRITE_SESSION] = "INSERT INTO sessions(" SESSION_COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT(id) DO UPDATE SET"
                       " state=excluded.state, reason=excluded.reason, gen=excluded.gen, seq=excluded.seq, gone_floor=excluded.gone_floor,"
                       " user=excluded.user, key_hash=excluded.key_hash, metadata=excluded.metadata, created_at=excluded.created_at,"
                       " ended_at=excluded.ended_at, active_at=excluded.active_at, idle_timeout=excluded.idle_timeout, max_age=excluded.max_age,"
                       " rotated_at=excluded.rotated_at, merged_into=excluded.merged_into, due_at=excluded.due_at,"
-                      " jwt_from=excluded.jwt_from, jwt_old_session=excluded.jwt_old_session",
+                      " jwt_from=excluded.jwt_from",
     [WRITE_SESSION_DELETE] = "DELETE FROM sessions WHERE id = ?",
     /* Most changes of a task leave alone what is indexed; then no index is touched. Parameters as in WRITE_TASK. */
     [WRITE_TASK_CHANGE] = "UPDATE tasks SET version = ?4, body = ?8, slot = ?9 WHERE id = ?1 AND session = ?2 AND state = ?3 AND due_at = ?5 AND "
@@ -85,13 +85,14 @@ static const char *const write_sql[WRITE_COUNT] = {
     [WRITE_TOMBSTONE] =
         "INSERT OR REPLACE INTO tombstones(task, session, watch_gen, attempt, kind, state, ended_at, gone_at) VALUES(?,?,?,?,?,?,?,?)",
     [WRITE_IDEMPOTENCY] = "INSERT OR REPLACE INTO idempotency(scope, request, status, location, cookie, answer, expires_at) VALUES(?,?,?,?,?,?,?)",
-    [WRITE_OLD_KEY] = "INSERT OR REPLACE INTO old_keys(key_hash, session, at, kept, expires_at) VALUES(?,?,?,?,?)",
+    [WRITE_OLD_KEY] = "INSERT OR REPLACE INTO old_keys(" OLD_KEY_COLUMNS ") VALUES(?,?,?,?,?,?)",
     [WRITE_KIND] = "INSERT OR REPLACE INTO kinds(kind, body) VALUES(?,?)",
     [WRITE_META] = "INSERT OR REPLACE INTO meta(name, value) VALUES(?,?)",
     [WRITE_FORGET_IDEMPOTENCY] = ("DELETE FROM idempotency WHERE scope ="
                                   " (SELECT scope FROM idempotency WHERE expires_at > 0 AND expires_at <= ? ORDER BY expires_at, scope LIMIT 1)"),
-    [WRITE_FORGET_OLD_KEYS] = ("DELETE FROM old_keys WHERE key_hash ="
-                               " (SELECT key_hash FROM old_keys WHERE expires_at > 0 AND expires_at <= ? ORDER BY expires_at, key_hash LIMIT 1)"),
+    [WRITE_FORGET_OLD_KEYS] = ("DELETE FROM old_keys WHERE (key_hash, jwt_from, at, session, gen) ="
+                               " (SELECT key_hash, jwt_from, at, session, gen FROM old_keys WHERE expires_at > 0 AND expires_at <= ?"
+                               " ORDER BY expires_at, key_hash, jwt_from, at, session, gen LIMIT 1)"),
     [WRITE_FORGET_TOMBSTONES] = "DELETE FROM tombstones WHERE task = (SELECT task FROM tombstones WHERE gone_at <= ? ORDER BY gone_at, task LIMIT 1)",
     [WRITE_LEFTOVER] = "INSERT OR IGNORE INTO leftovers(task) VALUES(?)",
     [WRITE_LEFTOVER_OUTPUT] = "DELETE FROM output WHERE rowid IN (SELECT rowid FROM output WHERE task = " FIRST_LEFTOVER " ORDER BY offset LIMIT ?)",
@@ -140,7 +141,6 @@ static int write_session(struct writer *w, const struct session_row *r) {
     bind_optional_id(&b, &r->merged_into);
     bind_i64(&b, r->due_at);
     bind_i64(&b, r->jwt_from_s);
-    bind_optional_id(&b, &r->jwt_old_session);
     return bind_run(&b);
 }
 
@@ -254,9 +254,10 @@ static int write_idempotency(struct writer *w, const struct idempotency_row *r) 
 static int write_old_key(struct writer *w, const struct old_key_row *r) {
     struct binder b = bind_start(w->st[WRITE_OLD_KEY]);
     bind_blob(&b, r->key_hash);
-    bind_id(&b, &r->session);
+    bind_i64(&b, r->jwt_from_s);
     bind_i64(&b, r->at);
-    bind_i64(&b, r->kept);
+    bind_id(&b, &r->session);
+    bind_i64(&b, r->gen);
     bind_i64(&b, r->expires_at);
     return bind_run(&b);
 }

@@ -19,6 +19,8 @@
 
 #include <stdint.h>
 
+#define KEY_HASH_BYTES 32
+
 enum store_result {
     STORE_OK,
     STORE_FAILED, /* this batch or query failed (disk full, I/O error): nothing of it is kept; another may succeed */
@@ -35,12 +37,11 @@ struct session_row {
     uint64_t seq;                                                               /* reservation: no number above it was ever given out */
     uint64_t gone_floor;                                                        /* cursors before it get `reset` */
     struct str user;                                                            /* or none */
-    struct str key_hash;                                                        /* 32 bytes, or none */
+    struct str key_hash;                                                        /* KEY_HASH_BYTES, or none */
     struct str metadata;                                                        /* JSON text */
     int64_t created_at, ended_at, active_at, idle_timeout, max_age, rotated_at; /* idle_timeout and max_age: ms, 0 never */
     struct id merged_into;                                                      /* none unless reason is merged */
     int64_t jwt_from_s;                                                         /* JWTs for its key issued before this second are old; 0 none */
-    struct id jwt_old_session;                                                  /* and count as this session's; or none */
     int64_t due_at; /* when the engine wants to look at it again (expiry, forgetting); 0 never. Indexed */
 };
 
@@ -107,11 +108,12 @@ struct idempotency_row {
     int64_t expires_at;
 };
 
-struct old_key_row {     /* a key of a session that ended, was merged away or rotated */
-    struct str key_hash; /* 32 bytes */
+struct old_key_row {     /* that a session lost its key (by its end, a merge, a rotation) or kept it at a rotation; each time is a row of its own */
+    struct str key_hash; /* KEY_HASH_BYTES */
+    int64_t jwt_from_s;  /* JWTs for the key issued before this second are old; never falls from one row of a key to the next */
+    int64_t at;
     struct id session;
-    int64_t at; /* JWTs issued up to then are old */
-    bool kept;  /* a rotation that kept the key: issued before then */
+    uint32_t gen; /* its generation until then: that of these JWTs */
     int64_t expires_at;
 };
 
@@ -137,7 +139,7 @@ enum store_op_type {
     STORE_DELETE_GONE,     /* id of the session, number: entries with seq up to and including */
     STORE_PUT_TOMBSTONE,   /* row.tombstone */
     STORE_PUT_IDEMPOTENCY, /* row.idempotency */
-    STORE_PUT_OLD_KEY,     /* row.old_key; replaces the one with the same key_hash */
+    STORE_PUT_OLD_KEY,     /* row.old_key; replaces one that is the same but for expires_at */
     STORE_PUT_KIND,        /* row.kind */
     STORE_PUT_META,        /* name, data */
     STORE_FORGET, /* number: now in ms; deletes what large tasks left, expired idempotency rows and old keys (expires_at 0 never is) and (by gone_at + number2 ms) tombstones, at most 500 rows of each, oldest first, within budget_us */
@@ -181,8 +183,9 @@ enum store_query_type {
     /* The whole of one session: session (found), tasks in order of version (of their progress, where that counts), gone in order of seq. */
     STORE_LOAD_SESSION, /* by id */
     STORE_FIND_TASK,    /* by id: ret session id, or tombstone */
-    STORE_FIND_KEY, /* by data = key hash: the active session with it (found, ret_id; a batch in which two would have it fails, so the old owner's row comes first), and old_key if there is one */
-    STORE_FIND_USER,        /* by data = user: its active sessions, and ended ones that still hold tasks, whatever their state; newest first */
+    STORE_FIND_KEY, /* by data = key hash: the active session with it (found, ret_id; a batch in which two would have it fails, so the old owner's row comes first), and the newest old_key if there is one */
+    STORE_FIND_OLD_KEY, /* by data = key hashes one behind the other, number = a second, time = now: old_key (found), the earliest of them with a greater jwt_from_s that is not over */
+    STORE_FIND_USER,    /* by data = user: its active sessions, and ended ones that still hold tasks, whatever their state; newest first */
     STORE_FIND_IDEMPOTENCY, /* by data = scope, time = now: found unless expired (expires_at 0 never is) */
     STORE_GET_INPUT,        /* by ids: blobs in the same order, STR_NONE for one that does not exist */
     STORE_GET_RESULT,       /* by id: found, and one blob (STR_NONE if there is none) */

@@ -545,6 +545,139 @@ describe('JWT', () => {
         assert.notEqual(ok(await as(hs256(secret, claims({ sid: key, iat: nowS() + 2 }))).get('/v1/session'), 200).json.id, a.id);
     });
 
+    // What a credential for sessions gets: all four ways, in one word.
+    const standing = async (token, server = s) => {
+        const mine = server.api(token);
+        const r = await mine.get('/v1/session');
+        const seen = [r.status, (await mine.get('/v1/session/events', { accept: 'application/json' })).status, await upgrade(server, { authorization: `Bearer ${token}` })];
+        const e = await mine.events('/v1/session/events');
+        seen.push(e.status);
+        e.close();
+        const [word] = Object.entries({ ended: [409, 204, 410, 204], dead: [401, 401, 401, 401], rotated: [401, 401, 401, 200], alive: [200, 200, 101, 200] })
+            .find(([, all]) => all.join() === seen.join()) ?? [seen.join()];
+        return word;
+    };
+    const ended = async (token, session, server = s) => {
+        assert.equal(await standing(token, server), 'ended');
+        const r = ok(await server.api(token).delete('/v1/session'), 200).json;
+        assert.deepEqual([r.id, r.user], [session.id, session.user]);
+    };
+    const dead = async (token, server = s) => {
+        assert.equal(await standing(token, server), 'dead');
+        problem(await server.api(token).delete('/v1/session'), 'unauthenticated');
+    };
+    const earlier = (key, more) => hs256(secret, claims({ sid: key, iat: nowS() - 30, ...more }));
+    const nextSecond = async () => {
+        const began = nowS();
+        await until(() => nowS() > began, 'the next second');
+    };
+
+    test('another sub is 401 after the end too, and after a rotation', async () => {
+        const [key, bare] = [sid(), sid()];
+        const a = await app.session({ key, user: 'right' });
+        ok(await app.delete(`/v1/sessions/${a.id}`), 200);
+        await ended(earlier(key, { sub: 'right' }), a);
+        await ended(earlier(key), a);
+        await dead(earlier(key, { sub: 'wrong' }));
+        const b = await app.session({ key: bare });
+        ok(await app.delete(`/v1/sessions/${b.id}`), 200);
+        await ended(earlier(bare), b);
+        await dead(earlier(bare, { sub: 'anybody' }));
+        for (const body of [{}, { key: sid() }]) {
+            const moved = sid();
+            const c = await app.session({ key: moved, user: 'right' });
+            ok(await app.post(`/v1/sessions/${c.id}/rotate`, body), 200);
+            assert.equal(await standing(earlier(moved, { sub: 'right' })), 'rotated');
+            await dead(earlier(moved, { sub: 'wrong' }));
+        }
+    });
+
+    test('of a key that several sessions have had, one after the other: counts for the one that had it then', async () => {
+        const key = sid();
+        const ja = earlier(key, { sub: 'alice' });
+        const a = ok(await as(ja).get('/v1/session'), 200).json;
+        ok(await app.delete(`/v1/sessions/${a.id}`), 200);
+        await nextSecond();
+        const jb = hs256(secret, claims({ sid: key, sub: 'bob' }));
+        const b = ok(await as(jb).get('/v1/session'), 200).json;
+        await ended(ja, a); // while b is active
+        await nextSecond();
+        ok(await app.post(`/v1/sessions/${b.id}/rotate`), 200);
+        await ended(ja, a);
+        await nextSecond();
+        ok(await app.post(`/v1/sessions/${b.id}/rotate`, { key: sid() }), 200);
+        await ended(ja, a);
+        await ended(earlier(key), a);
+        await dead(earlier(key, { sub: 'bob' }));
+        assert.equal(await standing(jb), 'dead', 'two rotations ago');
+        await nextSecond();
+        const c = ok(await as(hs256(secret, claims({ sid: key, sub: 'carol' }))).get('/v1/session'), 200).json;
+        const into = await app.session({ user: 'carol' });
+        ok(await app.post(`/v1/sessions/${c.id}/merge`, { into: into.id }), 200);
+        await ended(hs256(secret, claims({ sid: key, sub: 'carol' })), c);
+        await ended(ja, a);
+        await dead(earlier(key, { sub: 'carol' }));
+        assert.equal((await app.get(`/v1/sessions/${into.id}`)).json.state, 'active');
+    });
+
+    test('of a key that was rotated away: dead, whoever has had it since', async () => {
+        const key = sid();
+        const old = earlier(key);
+        const a = ok(await as(old).get('/v1/session'), 200).json;
+        ok(await app.post(`/v1/sessions/${a.id}/rotate`, { key: sid() }), 200);
+        const b = await app.session({ key, user: 'bob' });
+        assert.equal(await standing(old), 'rotated');
+        ok(await app.delete(`/v1/sessions/${b.id}`), 200);
+        assert.equal(await standing(old), 'rotated');
+        ok(await app.post(`/v1/sessions/${a.id}/rotate`), 200);
+        await dead(old);
+        ok(await app.delete(`/v1/sessions/${a.id}`), 200);
+        await dead(old);
+        assert.equal(ok(await app.get(`/v1/sessions/${b.id}`), 200).json.user, 'bob');
+    });
+
+    test('only one from just before the last rotation is told of it within the grace', async () => {
+        const key = sid();
+        const [first, a] = [earlier(key), await app.session({ key })];
+        ok(await app.post(`/v1/sessions/${a.id}/rotate`), 200);
+        assert.equal(await standing(first), 'rotated');
+        await nextSecond();
+        const second = hs256(secret, claims({ sid: key }));
+        assert.equal(await standing(second), 'alive');
+        await nextSecond();
+        ok(await app.post(`/v1/sessions/${a.id}/rotate`), 200);
+        await dead(first);
+        assert.equal(await standing(second), 'rotated');
+        ok(await app.post(`/v1/sessions/${a.id}/rotate`, { key: sid() }), 200);
+        await dead(first);
+        await dead(second);
+    });
+
+    test('old ones stay whose they were through restarts, though memory forgets', async () => {
+        const o = await start({ jwt_secrets: secret });
+        try {
+            const key = sid();
+            const ja = earlier(key, { sub: 'alice' });
+            const a = ok(await o.api(ja).get('/v1/session'), 200).json;
+            ok(await o.api().delete(`/v1/sessions/${a.id}`), 200);
+            await nextSecond();
+            const b = await o.api().session({ key, user: 'bob' });
+            await o.kill();
+            await o.restart();
+            await ended(ja, a, o);
+            ok(await o.api().post(`/v1/sessions/${b.id}/rotate`), 200);
+            ok(await o.api().delete(`/v1/sessions/${b.id}`), 200);
+            await ended(ja, a, o);
+            await o.stop();
+            await o.restart();
+            await ended(ja, a, o);
+            await ended(earlier(key), a, o);
+            await dead(earlier(key, { sub: 'bob' }), o);
+        } finally {
+            await o.close();
+        }
+    });
+
     test('a stream ends at exp, with retry', async () => {
         const token = hs256(secret, claims({ sid: sid(), iat: nowS() - 5, exp: nowS() + 5 }));
         const e = await as(token).events('/v1/session/events');

@@ -5,11 +5,13 @@ import { existsSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, w
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { checkTask, ok, problem } from './lib/client.mjs';
+import { claims, hs256, nowS } from './lib/jwt.mjs';
 import { run, Server, start } from './lib/server.mjs';
 
 const folder = mkdtempSync(join(tmpdir(), 'bowline-backup-'));
 const file = join(folder, 'backup.db');
 const restored = join(folder, 'restored');
+const secret = 'a-secret-of-the-application-that-is-long-enough';
 const before_backup = {};
 let server;
 let second;
@@ -18,7 +20,7 @@ const backup = (to, data = server.data) => run(['backup', '--data', data, '--to'
 const restore = (from, data) => run(['restore', `--from=${from}`, `--data=${data}`], { timeoutMs: 60000 });
 
 before(async () => {
-    server = await start();
+    server = await start({ jwt_secrets: secret });
     const api = server.api();
     const session = await api.session({ key: 'key-1', user: 'u-1' });
     const done = await api.task(session, { title: 'Finished', input: { a: [1, 2] } });
@@ -29,9 +31,12 @@ before(async () => {
     const deleted = await api.task(session, { title: 'Deleted' });
     await api.reported(deleted, { type: 'succeed' });
     ok(await api.delete(`/v1/tasks/${deleted.id}`), 204);
+    const over = await api.session({ key: 'key-left' });
+    ok(await api.post(`/v1/sessions/${over.id}/rotate`, { key: 'key-over' }), 200);
+    ok(await api.delete(`/v1/sessions/${over.id}`), 200);
     const events = await server.api(session.token).events('/v1/session/events');
     await events.live();
-    Object.assign(before_backup, { session, done, running, claimed, deleted, cursor: events.lastId });
+    Object.assign(before_backup, { over, session, done, running, claimed, deleted, cursor: events.lastId });
     events.close();
 });
 
@@ -124,7 +129,7 @@ test('what is restored is what was', async () => {
     assert.equal(statSync(restored).mode & 0o777, 0o700);
     assert.equal(readFileSync(join(restored, 'secret'), 'utf8'), readFileSync(join(server.data, 'secret'), 'utf8'));
     assert.equal(readFileSync(join(restored, 'api.key'), 'utf8'), readFileSync(join(server.data, 'api.key'), 'utf8'));
-    second = await new Server({ data: restored }).start();
+    second = await new Server({ data: restored, jwt_secrets: secret }).start();
     const api = second.api();
     const done = checkTask(await api.look(before_backup.done));
     assert.equal(done.state, 'succeeded');
@@ -165,6 +170,16 @@ test('tokens given out before a restore are dead, new ones are not', async () =>
     ok(await second.api(token).get(`/v1/tasks/${done.id}`), 200);
     problem(await server.api(again.token).get('/v1/session'), 'unauthenticated');
     before_backup.token = again.token;
+});
+
+test('JWTs count after a restore as they did before it', async () => {
+    const { over } = before_backup;
+    const jwt = (sid) => second.api(hs256(secret, claims({ sid, iat: nowS() - 600 })));
+    problem(await jwt('key-over').get('/v1/session'), 'session-ended');
+    assert.equal(ok(await jwt('key-over').delete('/v1/session'), 200).json.id, over.id);
+    problem(await jwt('key-left').get('/v1/session'), 'unauthenticated');
+    assert.equal((await jwt('key-left').events('/v1/session/events')).status, 401);
+    assert.equal(ok(await jwt('key-1').get('/v1/session'), 200).json.id, before_backup.session.id);
 });
 
 test('a cursor from before a restore is reset', async () => {

@@ -40,6 +40,15 @@ static void problem_check(const struct call *c) {
     }
 }
 
+/* A JWT that names a user is served for that user's sessions alone, whoever else has had its key. */
+static void sub_check(const struct call *c, struct id session, struct str user) {
+    char sub[16];
+    snprintf(sub, sizeof(sub), "user%d", c->r.jwt_user);
+    if (c->r.cred == CRED_JWT && c->r.jwt_user >= 0 && !str_eqz(user, sub)) {
+        broken("call %llu of %s was told of session %s of \"%.*s\"", (unsigned long long) c->number, sub, name_of(session), STR_FMT(user));
+    }
+}
+
 /* Was the credential one that may be told this? */
 static void entitled_check(const struct call *c, const struct json *task) {
     struct id id = id_of(text_of(task, "id"), ID_TASK), session = id_of(text_of(task, "session"), ID_SESSION);
@@ -49,6 +58,10 @@ static void entitled_check(const struct call *c, const struct json *task) {
         good = id_eq(session, r->cred_id);
     } else if (r->cred == CRED_WATCH || r->cred == CRED_WORKER) {
         good = id_eq(id, r->cred_id);
+    }
+    const struct known_session *s = session_known(session);
+    if (s && s->user[0]) {
+        sub_check(c, session, str_of(s->user));
     }
     if (!good) {
         broken("call %llu was told of task %s, which is not its own", (unsigned long long) c->number, name_of(id));
@@ -166,7 +179,10 @@ static void json_answer(struct call *c, const struct json *root) {
     case CMD_SESSION_TOUCH:
     case CMD_SESSION_ROTATE:
     case CMD_SESSION_END:
-    case CMD_SESSION_MERGE: model_session(root, replay); break;
+    case CMD_SESSION_MERGE:
+        model_session(root, replay);
+        sub_check(c, id_of(text_of(root, "id"), ID_SESSION), text_of(root, "user"));
+        break;
     case CMD_SESSION_LIST:
     case CMD_TASK_LIST: listed(c, root); break;
     case CMD_TASK_CREATE:

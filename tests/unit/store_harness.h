@@ -285,7 +285,7 @@ static inline void render_rare(struct buf *out, const struct store_query *q) {
     }
     if (q->old_key) {
         const struct old_key_row *r = q->old_key;
-        buf_printf(out, "\nold_key %lld %d %lld ", (long long) r->at, r->kept, (long long) r->expires_at);
+        buf_printf(out, "\nold_key %lld %lld %u %lld ", (long long) r->jwt_from_s, (long long) r->at, r->gen, (long long) r->expires_at);
         render_str(out, r->key_hash);
         render_id(out, r->session);
     }

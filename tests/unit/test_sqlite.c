@@ -192,7 +192,12 @@ static const char version_1[] =
     "INSERT INTO tasks VALUES(x'0100000000000000000000000000000a', x'01000000000000000000000000000001', 1, 7, 0, 'report', 'q',"
     "  '{\"v\":1,\"title\":\"T\",\"current\":3,\"total\":4,\"progress.unit\":\"pages\",\"updated_at\":5}');"
     "INSERT INTO tasks VALUES(x'0100000000000000000000000000000b', x'01000000000000000000000000000001', 3, 8, 50, 'report', NULL, '{\"v\":1}');"
-    "INSERT INTO inputs VALUES(x'0100000000000000000000000000000a', '[1]');";
+    "INSERT INTO inputs VALUES(x'0100000000000000000000000000000a', '[1]');"
+    "INSERT INTO sessions VALUES(x'01000000000000000000000000000002', 1, 1, 5, 99, 0, 'u', NULL, '{}', 1, 9, 2, 0, 0, 0, NULL, 0, 10,"
+    "  x'01000000000000000000000000000002');"
+    "INSERT INTO old_keys VALUES(zeroblob(32), x'01000000000000000000000000000002', 9500, 0, 900000),"
+    "  (x'0100000000000000000000000000000000000000000000000000000000000000', x'01000000000000000000000000000001', 9500, 1, 900000),"
+    "  (x'0200000000000000000000000000000000000000000000000000000000000000', x'01000000000000000000000000000009', 9500, 0, 0);";
 
 static void assert_sound(const char *path) {
     sqlite3 *db;
@@ -241,8 +246,21 @@ static void test_an_older_version_is_brought_up_to_date(void **state) {
     harness_ask(&h, &q);
     assert_true(str_eqz(q.blobs[0], "[1]"));
     arena_fini(&q.arena);
+    static const struct {
+        int64_t from;
+        unsigned session, gen;
+    } lost[] = {{10, 2, 5}, {9, 1, 0}, {10, 9, 0}}; /* ended: its last; goes on: the one before; forgotten */
+    for (size_t i = 0; i < 3; i++) {
+        char hash[KEY_HASH_BYTES] = {(char) i};
+        q = (struct store_query){.type = STORE_FIND_OLD_KEY, .data = str_n(hash, sizeof(hash)), .number = (uint64_t) lost[i].from - 1, .time = 1};
+        harness_ask(&h, &q);
+        assert_true(q.found && q.old_key->jwt_from_s == lost[i].from && q.old_key->gen == lost[i].gen && q.old_key->at == 9500);
+        assert_true(id_eq(q.old_key->session, nth_id(lost[i].session)));
+        arena_fini(&q.arena);
+    }
     close_store(&h);
     assert_sound(h.path);
+    assert_int_equal(number_in(h.path, "SELECT count(*) FROM sqlite_schema"), number_in(made.path, "SELECT count(*) FROM sqlite_schema"));
     assert_int_equal(number_in(h.path, "PRAGMA user_version"), number_in(made.path, "PRAGMA user_version"));
     assert_int_equal(
         number_in(h.path, "SELECT CAST(value AS INTEGER) = (SELECT user_version FROM pragma_user_version) FROM meta WHERE name = 'schema'"), 1);
@@ -935,6 +953,8 @@ static void test_a_restored_store_is_the_same_with_every_generation_raised(void 
     char to[160];
     backup_of_one_session(&h, to);
     sql(to, "UPDATE sessions SET gen = 7; INSERT INTO meta VALUES('epoch', 'abc');"
+            "INSERT INTO old_keys SELECT zeroblob(32), 1, 1, id, 7, 0 FROM sessions; INSERT INTO old_keys SELECT zeroblob(32), 1, 1, id, 6, 0 FROM "
+            "sessions;"
             "INSERT INTO tombstones VALUES(x'00112233445566778899aabbccddeeff', x'00112233445566778899aabbccddeeff', 3, 1, 'k', 3, 1, 1)");
     begin(&again);
     struct sqlite_restore how = {.least_gen = 1000, .extra = give_extra, .arg = &given};
@@ -944,6 +964,7 @@ static void test_a_restored_store_is_the_same_with_every_generation_raised(void 
     assert_int_equal(st.st_mode & 0777, 0600);
     assert_int_equal(number_in(again.path, "SELECT gen FROM sessions"), 1000);
     assert_int_equal(number_in(again.path, "SELECT watch_gen FROM tombstones"), 1003);
+    assert_int_equal(number_in(again.path, "SELECT max(gen) * 10 + min(gen) FROM old_keys"), 10006); /* the last stays the last, others stay old */
     assert_int_equal(number_in(again.path, "SELECT count(*) FROM meta WHERE name = 'epoch'"), 0);
     assert_int_equal(number_in(again.path, "SELECT count(*) FROM sqlite_schema WHERE name = 'bowline_backup'"), 0);
     assert_int_equal(number_in(to, "SELECT gen FROM sessions"), 7); /* the backup is as it was */
@@ -960,6 +981,29 @@ static void test_a_restored_store_is_the_same_with_every_generation_raised(void 
     snprintf(third, sizeof(third), "%s.fourth", again.path);
     assert_int_equal(sqlite_store_restore(to, third, &how, &err), 0);
     assert_true(number_in(third, "SELECT gen FROM sessions") == 4000000001);
+    buf_fini(&given.text);
+    buf_fini(&err);
+    harness_stop(&again);
+    harness_stop(&h);
+}
+
+static void test_a_backup_of_an_older_version_is_restored(void **state) {
+    (void) state;
+    struct harness h, again;
+    struct given given = {.result = 0};
+    struct buf err = {0};
+    char to[200];
+    begin(&h);
+    begin(&again);
+    sql(h.path, version_1);
+    snprintf(to, sizeof(to), "%s.copy", h.path);
+    assert_int_equal(sqlite_store_backup(h.path, to, test_extras, 2, &err), 0);
+    struct sqlite_restore how = {.least_gen = 1000, .extra = give_extra, .arg = &given};
+    assert_int_equal(sqlite_store_restore(to, again.path, &how, &err), 0);
+    assert_int_equal(number_in(again.path, "SELECT min(gen) FROM sessions"), 1000);
+    assert_int_equal(number_in(again.path, "SELECT gen FROM old_keys WHERE key_hash = zeroblob(32)"), 1000);
+    assert_int_equal(harness_open(&again), SQLITE_OPEN_OK);
+    assert_true(session_there(&again, 1));
     buf_fini(&given.text);
     buf_fini(&err);
     harness_stop(&again);
@@ -1063,6 +1107,7 @@ int main(void) {
         cmocka_unit_test(test_a_backup_of_a_stopped_server_leaves_nothing_behind),
         cmocka_unit_test(test_a_backup_that_cannot_be_is_refused),
         cmocka_unit_test(test_a_restored_store_is_the_same_with_every_generation_raised),
+        cmocka_unit_test(test_a_backup_of_an_older_version_is_restored),
         cmocka_unit_test(test_nothing_of_the_secret_is_left_in_a_restored_store),
         cmocka_unit_test(test_a_restore_that_cannot_be_leaves_nothing),
     };

@@ -280,20 +280,55 @@ static void key_belongs_to_one_active_session(struct harness *h) {
     arena_fini(&q.arena);
 }
 
-static void old_key_is_remembered_and_replaced(struct harness *h) {
-    struct store_op op = {.type = STORE_PUT_OLD_KEY,
-                          .row.old_key = {.key_hash = STR(KEY_A), .session = nth_id(1), .at = 10, .kept = true, .expires_at = 90}};
-    assert_int_equal(APPLY(h, op), STORE_OK);
-    op.row.old_key.at = 20;
-    op.row.old_key.kept = false;
-    assert_int_equal(APPLY(h, op), STORE_OK);
+static struct store_op op_old_key(const char *key, int64_t jwt_from_s, int64_t at, uint64_t session, uint32_t gen) {
+    return (struct store_op){
+        .type = STORE_PUT_OLD_KEY,
+        .row.old_key = {
+            .key_hash = str_of(key), .jwt_from_s = jwt_from_s, .at = at, .session = nth_id(session), .gen = gen, .expires_at = at + 1000}};
+}
+
+/* The session and generation that a JWT of that second is an old token of; 0 if of none. */
+static uint64_t old_key_of(struct harness *h, const char *keys, int64_t iat_s, int64_t now, uint32_t *ret_gen) {
+    struct store_query q = {.type = STORE_FIND_OLD_KEY, .data = str_of(keys), .number = (uint64_t) iat_s, .time = now};
+    uint64_t session = 0;
+    ask(h, &q);
+    assert_true(q.found == (q.old_key != NULL));
+    *ret_gen = q.found ? q.old_key->gen : 0;
+    while (q.found && !id_eq(q.old_key->session, nth_id(session))) {
+        session++;
+    }
+    arena_fini(&q.arena);
+    return session;
+}
+
+static void each_time_a_key_was_lost_is_remembered(struct harness *h) {
+    uint32_t gen;
+    assert_int_equal(APPLY(h, op_old_key(KEY_A, 11, 10500, 5, 1), op_old_key(KEY_A, 11, 10100, 6, 1), op_old_key(KEY_A, 30, 30100, 5, 2),
+                           op_old_key(KEY_B, 20, 20100, 7, 3), op_old_key(KEY_B, 40, 40100, 8, 1), op_old_key(KEY_B, 40, 40100, 8, 2)),
+                     STORE_OK);
     struct store_query q = find_key(h, KEY_A);
     assert_false(q.found);
     assert_non_null(q.old_key);
-    assert_int_equal(q.old_key->at, 20);
-    assert_false(q.old_key->kept);
-    assert_id(q.old_key->session, 1);
+    assert_int_equal(q.old_key->jwt_from_s, 30);
+    assert_int_equal(q.old_key->at, 30100);
+    assert_int_equal(q.old_key->gen, 2);
+    assert_int_equal(q.old_key->expires_at, 31100);
+    assert_id(q.old_key->session, 5);
     arena_fini(&q.arena);
+    assert_true(old_key_of(h, KEY_A, 10, 0, &gen) == 6 && gen == 1); /* of those of one second the first */
+    assert_true(old_key_of(h, KEY_A, -5, 0, &gen) == 6);
+    assert_true(old_key_of(h, KEY_A, 11, 0, &gen) == 5 && gen == 2);
+    assert_true(old_key_of(h, KEY_A, 29, 0, &gen) == 5);
+    assert_true(old_key_of(h, KEY_A, 30, 0, &gen) == 0);
+    assert_true(old_key_of(h, KEY_A KEY_B, 11, 0, &gen) == 7); /* of several keys the first */
+    assert_true(old_key_of(h, KEY_A KEY_B, 30, 0, &gen) == 8 && gen == 1);
+    assert_true(old_key_of(h, KEY_B KEY_A, 20, 0, &gen) == 5);
+    assert_true(old_key_of(h, KEY_A, 10, 11100, &gen) == 5 && gen == 1); /* what is over is not told */
+    assert_true(old_key_of(h, KEY_A, 10, 31100, &gen) == 0);
+    struct store_op later = op_old_key(KEY_A, 30, 30100, 5, 2);
+    later.row.old_key.expires_at = 99999;
+    assert_int_equal(APPLY(h, later), STORE_OK);
+    assert_true(old_key_of(h, KEY_A, 10, 99998, &gen) == 5);
 }
 
 static void user_has_active_sessions_and_ended_ones_with_tasks(struct harness *h) {
@@ -545,14 +580,15 @@ static size_t tombstones_left(struct harness *h, uint64_t count) {
 }
 
 static void forgetting_takes_what_is_over_a_piece_at_a_time(struct harness *h) {
-    static struct store_op ops[603];
+    static struct store_op ops[604];
     for (uint64_t i = 0; i < 601; i++) {
         ops[i] = (struct store_op){.type = STORE_PUT_TOMBSTONE,
                                    .row.tombstone = {.task = nth_id(i + 1), .gone_at = i < 600 ? 100 : 101, .kind = STR("k")}};
     }
-    ops[601] = (struct store_op){.type = STORE_PUT_OLD_KEY, .row.old_key = {.key_hash = STR(KEY_A), .expires_at = 600}};
+    ops[601] = (struct store_op){.type = STORE_PUT_OLD_KEY, .row.old_key = {.key_hash = STR(KEY_A), .jwt_from_s = 9, .expires_at = 600}};
     ops[602] = (struct store_op){.type = STORE_PUT_OLD_KEY, .row.old_key = {.key_hash = STR(KEY_B), .expires_at = 601}};
-    assert_int_equal(harness_apply(h, ops, 603), STORE_OK);
+    ops[603] = (struct store_op){.type = STORE_PUT_OLD_KEY, .row.old_key = {.key_hash = STR(KEY_B), .jwt_from_s = 5, .expires_at = 600}};
+    assert_int_equal(harness_apply(h, ops, 604), STORE_OK);
     struct store_op forget = {.type = STORE_FORGET, .number = 600, .number2 = 500};
     assert_int_equal(APPLY(h, forget), STORE_OK);
     assert_int_equal(tombstones_left(h, 601), 101);
@@ -563,6 +599,7 @@ static void forgetting_takes_what_is_over_a_piece_at_a_time(struct harness *h) {
     arena_fini(&q.arena);
     q = find_key(h, KEY_B);
     assert_non_null(q.old_key);
+    assert_int_equal(q.old_key->jwt_from_s, 0);
     arena_fini(&q.arena);
 }
 
@@ -608,7 +645,7 @@ static void on_both(behaviour *b) {
     X(later_put_replaces) \
     X(deleted_task_takes_everything_with_it) \
     X(key_belongs_to_one_active_session) \
-    X(old_key_is_remembered_and_replaced) \
+    X(each_time_a_key_was_lost_is_remembered) \
     X(user_has_active_sessions_and_ended_ones_with_tasks) \
     X(idempotency_answer_is_kept_until_it_expires) \
     X(output_is_read_from_the_row_that_holds_the_offset) \
@@ -701,10 +738,13 @@ static struct store_op some_rare_op(void) {
                                                      .answer = some_text(20),
                                                      .expires_at = (int64_t) dice(90)}};
     case 2:
-        return (struct store_op){
-            .type = STORE_PUT_OLD_KEY,
-            .row.old_key = {
-                .key_hash = some_hash(), .session = nth_id(dice(12)), .at = (int64_t) dice(90), .kept = dice(2), .expires_at = (int64_t) dice(90)}};
+        return (struct store_op){.type = STORE_PUT_OLD_KEY,
+                                 .row.old_key = {.key_hash = some_hash(),
+                                                 .jwt_from_s = (int64_t) dice(50),
+                                                 .at = (int64_t) dice(9),
+                                                 .session = nth_id(dice(4)),
+                                                 .gen = (uint32_t) dice(3),
+                                                 .expires_at = (int64_t) dice(90)}};
     case 3: return (struct store_op){.type = STORE_PUT_KIND, .row.kind = {.kind = str_n("kindkind", 1 + dice(7)), .body = some_text(20)}};
     case 4: return op_named(STORE_PUT_META, dice(2) ? STR("clean") : dice(2) ? STR("slots") : STR("epoch"), some_text(9));
     case 5: return (struct store_op){.type = STORE_FORGET, .number = dice(100), .number2 = dice(20)};
@@ -786,6 +826,12 @@ static struct store_query some_query(struct id *ids) {
         }
     }
     q.data = q.type == STORE_FIND_USER ? some_text(2) : some_hash();
+    if (q.type == STORE_FIND_OLD_KEY && dice(2)) {
+        static char both[2 * KEY_HASH_BYTES];
+        memcpy(both, q.data.p, KEY_HASH_BYTES);
+        memcpy(both + KEY_HASH_BYTES, some_hash().p, KEY_HASH_BYTES);
+        q.data = str_n(both, sizeof(both));
+    }
     q.filter.after = dice(2) ? no_id : nth_id(dice(40));
     q.filter.session = dice(3) ? no_id : nth_id(1 + dice(12));
     q.filter.user = dice(3) ? STR_NONE : some_text(3);
