@@ -1,7 +1,9 @@
 // Section 2: who may do what. Every route is tried with every credential.
 import { after, before, describe, test } from 'node:test';
 import assert from 'node:assert/strict';
-import { generateKeyPairSync } from 'node:crypto';
+import { generateKeyPairSync, randomBytes } from 'node:crypto';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import WebSocket from 'ws';
 import { apiKey, run, start } from './lib/server.mjs';
 import { ok, problem, question, until } from './lib/client.mjs';
@@ -653,7 +655,7 @@ describe('JWT', () => {
         await dead(second);
     });
 
-    test('old ones stay whose they were through restarts, though memory forgets', async () => {
+    test('old ones stay whose they were through restarts, also under a new secret', async () => {
         const o = await start({ jwt_secrets: secret });
         try {
             const key = sid();
@@ -669,10 +671,18 @@ describe('JWT', () => {
             ok(await o.api().delete(`/v1/sessions/${b.id}`), 200);
             await ended(ja, a, o);
             await o.stop();
+            const file = join(o.data, 'secret');
+            writeFileSync(file, `${randomBytes(32).toString('hex')}\n${readFileSync(file, 'utf8')}`);
             await o.restart();
             await ended(ja, a, o);
             await ended(earlier(key), a, o);
             await dead(earlier(key, { sub: 'bob' }), o);
+            await nextSecond();
+            const c = await o.api().session({ key, user: 'carol' });
+            await dead(earlier(key, { sub: 'carol' }), o); // while she has it
+            ok(await o.api().delete(`/v1/sessions/${c.id}`), 200);
+            await ended(ja, a, o);
+            await ended(hs256(secret, claims({ sid: key, sub: 'carol' })), c, o);
         } finally {
             await o.close();
         }
