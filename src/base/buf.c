@@ -29,7 +29,7 @@ bool buf_reserve(struct buf *b, size_t more) {
     if (b->failed) {
         return false;
     }
-    if (b->cap - b->len >= more) {
+    if (b->cap - b->len >= more && (b->data || !more)) {
         return true;
     }
     size_t cap = b->cap ? b->cap : 64;
