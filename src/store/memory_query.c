@@ -347,6 +347,12 @@ static bool answer_get_result(const struct memory_rows *m, struct store_query *q
     return ok;
 }
 
+static bool join_output(struct store_query *q, const struct output_row *const *rows, size_t count) {
+    for (size_t i = 0; i < count && i < STORE_JOIN_ROWS && rows_join_output(q, rows[i]->offset, rows[i]->data); i++) {
+    }
+    return !q->bytes.failed;
+}
+
 /* Copies the rows as long as what was copied before is less than the limit, the first in any case. */
 static bool push_output(struct store_query *q, const struct output_row *const *rows, size_t count) {
     size_t bytes = 0;
@@ -379,7 +385,7 @@ static bool answer_get_output(const struct memory_rows *m, struct store_query *q
                 rows[count++] = r;
             }
         }
-    bool ok = push_output(q, rows, count);
+    bool ok = q->joined ? join_output(q, rows, count) : push_output(q, rows, count);
     mem_free(rows);
     return ok;
 }

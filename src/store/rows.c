@@ -87,6 +87,7 @@ void *rows_reserve(struct arena *a, void *list, size_t count, size_t element_byt
 
 void rows_clear_answer(struct store_query *q) {
     q->found = false;
+    q->bytes.len = q->kept;
     q->ret_id = (struct id){0};
     q->ret_ids = NULL;
     q->sessions = NULL;
@@ -101,6 +102,22 @@ void rows_clear_answer(struct store_query *q) {
     q->clean = q->epoch = q->slots = STR_NONE;
     q->task_counts = NULL;
     q->ret_id_count = q->session_count = q->task_count = q->gone_count = q->output_count = q->blob_count = q->kind_count = 0;
+}
+
+bool rows_join_output(struct store_query *q, uint64_t offset, struct str data) {
+    size_t have = q->bytes.len - q->kept;
+    uint64_t at = have ? q->ret_offset + have : q->number;
+    if (offset > at && q->bytes.len) {
+        return false;
+    }
+    uint64_t skip = offset < at ? at - offset : 0;
+    data = skip < data.len ? str_from(data, skip) : STR("");
+    data.len = data.len < q->limit - have ? data.len : q->limit - have;
+    if (data.len && !have) {
+        q->ret_offset = offset + skip;
+    }
+    buf_str(&q->bytes, data);
+    return !q->bytes.failed && q->bytes.len - q->kept < q->limit;
 }
 
 static uint64_t task_version(const struct task_row *r) {

@@ -435,18 +435,40 @@ static int read_get_result(struct reader *r, struct store_query *q) {
     return rc;
 }
 
-static int read_get_output(struct reader *r, struct store_query *q) {
+static int output_start(struct reader *r, struct store_query *q, sqlite3_stmt **ret_st) {
     struct binder b = bind_start(r->st[READ_OUTPUT]);
     bind_id(&b, &q->id);
     bind_u64(&b, q->number);
-    int rc = b.rc == SQLITE_OK ? sqlite3_step(b.st) : b.rc;
-    for (size_t bytes = 0; rc == SQLITE_ROW && (q->output_count == 0 || bytes < q->limit); rc = sqlite3_step(b.st)) {
-        uint64_t offset = (uint64_t) sqlite3_column_int64(b.st, 1), len = (uint64_t) sqlite3_column_bytes(b.st, 3);
+    *ret_st = b.st;
+    return b.rc == SQLITE_OK ? sqlite3_step(b.st) : b.rc;
+}
+
+static int read_joined_output(struct reader *r, struct store_query *q) {
+    sqlite3_stmt *st;
+    bool more = true;
+    int rc = output_start(r, q, &st);
+    for (unsigned rows = 0; rc == SQLITE_ROW && more && rows < STORE_JOIN_ROWS; rows++) {
+        const char *data = sqlite3_column_blob(st, 3);
+        size_t len = (size_t) sqlite3_column_bytes(st, 3);
+        if (len && !data) {
+            return SQLITE_NOMEM;
+        }
+        more = rows_join_output(q, (uint64_t) sqlite3_column_int64(st, 1), str_n(data ? data : "", len));
+        rc = more ? sqlite3_step(st) : rc;
+    }
+    return q->bytes.failed ? SQLITE_NOMEM : rc == SQLITE_ROW ? SQLITE_DONE : rc;
+}
+
+static int read_get_output(struct reader *r, struct store_query *q) {
+    sqlite3_stmt *st;
+    int rc = output_start(r, q, &st);
+    for (size_t bytes = 0; rc == SQLITE_ROW && (q->output_count == 0 || bytes < q->limit); rc = sqlite3_step(st)) {
+        uint64_t offset = (uint64_t) sqlite3_column_int64(st, 1), len = (uint64_t) sqlite3_column_bytes(st, 3);
         if (offset < q->number && offset + len <= q->number) {
             continue; /* the row before: it ends at or before what is asked for */
         }
         struct output_row *row = rows_push(&q->arena, q->output, q->output_count);
-        if (!row || !column_output(b.st, &q->arena, row)) {
+        if (!row || !column_output(st, &q->arena, row)) {
             return SQLITE_NOMEM;
         }
         bytes += row->data.len;
@@ -540,7 +562,7 @@ static int read_query(struct reader *r, struct store_query *q, struct id *at) {
     case STORE_FIND_IDEMPOTENCY: return read_find_idempotency(r, q);
     case STORE_GET_INPUT: return read_get_input(r, q);
     case STORE_GET_RESULT: return read_get_result(r, q);
-    case STORE_GET_OUTPUT: return read_get_output(r, q);
+    case STORE_GET_OUTPUT: return q->joined ? read_joined_output(r, q) : read_get_output(r, q);
     case STORE_GET_OUTPUT_AFTER: return read_get_output_after(r, q);
     case STORE_LIST_SESSIONS: return read_list_sessions(r, q, at);
     case STORE_LIST_TASKS: return read_list_tasks(r, q, at);

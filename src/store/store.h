@@ -189,13 +189,15 @@ enum store_query_type {
     STORE_FIND_IDEMPOTENCY, /* by data = scope, time = now: found unless expired (expires_at 0 never is) */
     STORE_GET_INPUT,        /* by ids: blobs in the same order, STR_NONE for one that does not exist */
     STORE_GET_RESULT,       /* by id: found, and one blob (STR_NONE if there is none) */
-    STORE_GET_OUTPUT, /* by id, number = offset, limit bytes: rows from the one that holds offset on, at least one if there is any behind it, until limit bytes are passed */
+    STORE_GET_OUTPUT, /* by id, number = offset, limit bytes: rows from the one that holds offset on, at least one if there is any behind it, until limit bytes are passed. `joined`: see there */
     STORE_GET_OUTPUT_AFTER, /* by ids (tasks), number = seq: their rows with a greater seq in order of seq, until limit bytes are passed (at least one if there is any) */
     STORE_LIST_SESSIONS, /* newest first, after = id or none, limit, filters user, state */
     STORE_LIST_TASKS,    /* newest first, after, limit, filters session, user, state, kind, queue */
     STORE_DUE, /* by time: ids of sessions (ret_ids) and of tasks with their sessions (tasks: id and session only) with 0 < due_at <= time, earliest first, at most limit each */
     STORE_START, /* ids of sessions that have unfinished tasks (ret_ids), all kind rows, and the meta values "clean", "epoch", "slots" */
 };
+
+#define STORE_JOIN_ROWS 4096
 
 struct store_query {
     enum store_query_type type;
@@ -206,6 +208,14 @@ struct store_query {
     uint64_t number;
     int64_t time;
     size_t limit;
+    /*
+     * GET_OUTPUT: the bytes from offset on, at most limit of them, in one run behind those that are in `bytes` already (`kept` of them), instead of as rows.
+     * It ends at a hole, if there are bytes before it, and after STORE_JOIN_ROWS rows. ret_offset: of the first byte added, if there is any.
+     */
+    bool joined;
+    size_t kept;
+    struct buf bytes; /* the asker's, before and after */
+    uint64_t ret_offset;
     struct {
         struct id after, session; /* none: no such filter */
         struct str user, kind, queue;

@@ -392,6 +392,51 @@ static void output_is_read_from_the_row_that_holds_the_offset(struct harness *h)
     arena_fini(&q.arena);
 }
 
+/* Puts the bytes from offset on behind those that are there. */
+static void join_output(struct harness *h, struct store_query *q, uint64_t offset, size_t limit, const char *whole) {
+    q->number = offset;
+    q->limit = limit;
+    q->kept = q->bytes.len;
+    ask(h, q);
+    assert_int_equal(q->output_count, 0);
+    assert_text(buf_view(&q->bytes), whole);
+}
+
+static void output_is_joined_behind_what_is_there(struct harness *h) {
+    assert_int_equal(APPLY(h, op_output(5, 0, 1, "abcd"), op_output(5, 4, 2, "efgh"), op_output(5, 8, 3, "ijkl")), STORE_OK);
+    struct store_query q = {.type = STORE_GET_OUTPUT, .id = nth_id(5), .joined = true};
+    join_output(h, &q, 3, 3, "def");
+    assert_int_equal(q.ret_offset, 3);
+    join_output(h, &q, 6, 4, "defghij");
+    assert_int_equal(q.ret_offset, 6);
+    join_output(h, &q, 10, 1000, "defghijkl");
+    join_output(h, &q, 12, 1000, "defghijkl");
+    assert_int_equal(APPLY(h, op_number(STORE_TRIM_OUTPUT, 5, 8)), STORE_OK);
+    join_output(h, &q, 7, 1000, "defghijkl"); /* what follows would not fit */
+    buf_clear(&q.bytes);
+    join_output(h, &q, 7, 1000, "ijkl");
+    assert_int_equal(q.ret_offset, 8);
+    buf_fini(&q.bytes);
+    arena_fini(&q.arena);
+}
+
+static void joined_output_ends_after_so_many_rows(struct harness *h) {
+    struct store_op *ops = calloc(STORE_JOIN_ROWS + 2, sizeof(*ops));
+    for (uint64_t i = 0; i < STORE_JOIN_ROWS + 2; i++) {
+        ops[i] = op_output(5, i, 1 + i, "x");
+    }
+    assert_int_equal(harness_apply(h, ops, STORE_JOIN_ROWS + 2), STORE_OK);
+    struct store_query q = {.type = STORE_GET_OUTPUT, .id = nth_id(5), .joined = true, .limit = 100000};
+    ask(h, &q);
+    assert_int_equal(q.bytes.len, STORE_JOIN_ROWS);
+    q.number = q.kept = q.bytes.len;
+    ask(h, &q);
+    assert_int_equal(q.bytes.len, STORE_JOIN_ROWS + 2);
+    buf_fini(&q.bytes);
+    arena_fini(&q.arena);
+    free(ops);
+}
+
 static void output_of_several_tasks_comes_in_order_of_seq(struct harness *h) {
     assert_int_equal(APPLY(h, op_output(5, 0, 11, "aa"), op_output(6, 0, 12, "bb"), op_output(5, 2, 13, "cc"), op_output(6, 2, 14, "dd"),
                            op_output(7, 0, 12, "no")),
@@ -649,6 +694,8 @@ static void on_both(behaviour *b) {
     X(user_has_active_sessions_and_ended_ones_with_tasks) \
     X(idempotency_answer_is_kept_until_it_expires) \
     X(output_is_read_from_the_row_that_holds_the_offset) \
+    X(output_is_joined_behind_what_is_there) \
+    X(joined_output_ends_after_so_many_rows) \
     X(output_of_several_tasks_comes_in_order_of_seq) \
     X(what_is_due_comes_earliest_first) \
     X(start_names_sessions_with_unfinished_tasks) \
@@ -821,6 +868,7 @@ static struct store_query some_query(struct id *ids) {
     }
     if (q.type == STORE_GET_OUTPUT || q.type == STORE_GET_OUTPUT_AFTER) {
         q.id = nth_id(1 + dice(6));
+        q.joined = q.type == STORE_GET_OUTPUT && dice(2);
         for (size_t i = 0; i < q.id_count; i++) {
             ids[i] = nth_id(1 + i * 2);
         }
@@ -843,6 +891,9 @@ static struct store_query some_query(struct id *ids) {
 static void render_and_free(struct harness *h, struct store_query q, struct buf *out) {
     harness_ask(h, &q);
     render_answer(out, &q);
+    buf_printf(out, "joined %llu: ", (unsigned long long) q.ret_offset);
+    buf_str(out, buf_view(&q.bytes));
+    buf_fini(&q.bytes);
     arena_fini(&q.arena);
 }
 
