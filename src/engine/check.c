@@ -3,8 +3,8 @@
 
 #include <assert.h>
 
-/* How many watch it. */
-static unsigned check_task(const struct engine *e, const struct session_entry *s, const struct task_entry *t) {
+/* How many watch its feed. */
+static unsigned check_task(const struct engine *e, const struct session_entry *s, const struct task_entry *t, unsigned *waiting) {
     struct task_entry *again;
     HASH_FIND(hh, e->tasks, &t->t.id, sizeof(t->t.id), again);
     assert(again && again == t && t->s == s && id_eq(t->t.session, s->s.id)); /* exactly one session */
@@ -21,6 +21,12 @@ static unsigned check_task(const struct engine *e, const struct session_entry *s
         people += ch->people;
         watchers += ch->watchers;
     }
+    const struct cmd *c;
+    TAILQ_FOREACH (c, &t->waiters, e.link) {
+        assert(!c->e.watches || c->e.watches == t);
+        people += c->e.watches != NULL;
+        *waiting += c->e.watches && c->cred.kind != CRED_WATCH;
+    }
     assert(t->people == people);
     return watchers;
 }
@@ -29,13 +35,13 @@ static void check_session(const struct engine *e, const struct session_entry *s)
     struct task_entry *t;
     struct gone_entry *g;
     uint64_t last = 0, n = 0, ended = 0;
-    unsigned watchers = 0, people = 0;
+    unsigned watchers = 0, people = 0, waiting = 0;
     TAILQ_FOREACH (t, &s->by_version, by_version) {
         assert(t->t.version > last);
         last = t->t.version;
         n++;
         ended += task_is_ended(&t->t);
-        watchers += check_task(e, s, t);
+        watchers += check_task(e, s, t, &waiting);
     }
     assert(n == (uint64_t) s->unfinished + s->ended && ended == s->ended);
     last = 0;
@@ -60,7 +66,7 @@ static void check_session(const struct engine *e, const struct session_entry *s)
         watchers += ch->watchers;
         people += ch->people;
     }
-    assert(s->watchers == watchers && s->people == people);
+    assert(s->watchers == watchers && s->people == people && s->waiting == waiting);
 }
 
 void engine_check(const struct engine *e) {

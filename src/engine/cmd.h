@@ -161,6 +161,7 @@ struct answer {
 struct cmd;
 TAILQ_HEAD(cmd_list, cmd);
 struct session_entry;
+struct task_entry;
 struct store_query;
 struct idempotency;
 struct tombstone_row;
@@ -222,6 +223,7 @@ struct cmd {
         bool answered;              /* and is with the loop */
         uint64_t upto;              /* refill: what was durable when it asked */
         struct cmd_list *list;      /* what it is parked on; NULL: nothing */
+        struct task_entry *watches; /* while it is parked there: the task whose news it waits for, if its credential is a person's */
         TAILQ_ENTRY(cmd) link;
         struct timer timer; /* Prefer: wait */
         struct absent {     /* a look-up that found nothing, and when it was asked */

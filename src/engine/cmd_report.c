@@ -286,7 +286,7 @@ void stream_go_on(struct engine *e, struct cmd *c) {
     struct cmd *next = TAILQ_FIRST(&s->behind);
     c->e.stopped = NULL;
     if (next) {
-        cmd_unpark(next);
+        cmd_unpark(e, next);
         next->e.stopped = s;
         cmd_park(next, &e->ready);
     } else {

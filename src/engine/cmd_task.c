@@ -130,7 +130,7 @@ void cmd_task_get(struct engine *e, struct cmd *c) {
         return;
     }
     bool same = c->etag && c->etag == t->t.version;
-    if (same && !task_is_ended(&t->t) && cmd_wait(e, c, &t->waiters) == PARKED) {
+    if (same && !task_is_ended(&t->t) && cmd_wait_watching(e, c, t) == PARKED) {
         return;
     }
     if (same) {
@@ -235,7 +235,7 @@ void cmd_task_output(struct engine *e, struct cmd *c) {
     }
     uint64_t from = c->offset > t->t.output_first ? c->offset : t->t.output_first;
     uint64_t to = t->t.output_bytes;
-    if (from >= to && !task_is_ended(&t->t) && cmd_wait(e, c, &t->waiters) == PARKED) {
+    if (from >= to && !task_is_ended(&t->t) && cmd_wait_watching(e, c, t) == PARKED) {
         return;
     }
     if (from < to && !c->e.query) {

@@ -52,7 +52,24 @@ void cmd_park(struct cmd *c, struct cmd_list *list) {
     TAILQ_INSERT_TAIL(list, c, e.link);
 }
 
-void cmd_unpark(struct cmd *c) {
+/* It watched as long as it waited. */
+static void watch_is_over(struct engine *e, struct cmd *c) {
+    struct task_entry *t = c->e.watches;
+    c->e.watches = NULL;
+    t->people--;
+    t->unwatched_since = e->now;
+    if (c->cred.kind != CRED_WATCH) {
+        t->s->waiting--;
+        if (e->o->watching_keeps_alive) {
+            session_touch(e, t->s, false);
+        }
+    }
+}
+
+void cmd_unpark(struct engine *e, struct cmd *c) {
+    if (c->e.watches) {
+        watch_is_over(e, c);
+    }
     if (c->e.list) {
         TAILQ_REMOVE(c->e.list, c, e.link);
         c->e.list = NULL;
@@ -62,7 +79,7 @@ void cmd_unpark(struct cmd *c) {
 void cmd_wake(struct engine *e, struct cmd_list *list) {
     while (!TAILQ_EMPTY(list)) {
         struct cmd *c = TAILQ_FIRST(list);
-        cmd_unpark(c);
+        cmd_unpark(e, c);
         cmd_park(c, &e->ready);
     }
 }
@@ -73,7 +90,7 @@ static void cmd_time_is_up(struct timer *t, int64_t now_ms, void *arg) {
     (void) now_ms;
     c->e.timed_out = true;
     if (c->e.list) { /* else it waits for the store, and finds out then */
-        cmd_unpark(c);
+        cmd_unpark(e, c);
         cmd_park(c, &e->ready);
     }
 }
@@ -88,6 +105,16 @@ enum found cmd_wait(struct engine *e, struct cmd *c, struct cmd_list *list) {
     }
     cmd_park(c, list);
     return PARKED;
+}
+
+enum found cmd_wait_watching(struct engine *e, struct cmd *c, struct task_entry *t) {
+    enum found f = cmd_wait(e, c, &t->waiters);
+    if (f == PARKED && cred_is_person(c)) {
+        c->e.watches = t;
+        t->people++;
+        t->s->waiting += c->cred.kind != CRED_WATCH;
+    }
+    return f;
 }
 
 static void waits_end(struct engine *e, struct cmd_list *list) {
@@ -220,7 +247,7 @@ void engine_abandon(struct engine *e, struct cmd *c) {
         c->e.asking->owner = NULL;
         c->e.asking = NULL;
     }
-    cmd_unpark(c);
+    cmd_unpark(e, c);
     if (c->type == CMD_QUEUE_CLAIM && c->queue.p) {
         queue_serve(e, queue_of(e, c->queue)); /* it may have been the one that was woken */
     }
@@ -269,12 +296,12 @@ static void run_ready(struct engine *e) {
         TAILQ_INIT(&now);
         while (!TAILQ_EMPTY(&e->ready)) {
             struct cmd *c = TAILQ_FIRST(&e->ready);
-            cmd_unpark(c);
+            cmd_unpark(e, c);
             cmd_park(c, &now);
         }
         while (!TAILQ_EMPTY(&now)) {
             struct cmd *c = TAILQ_FIRST(&now);
-            cmd_unpark(c);
+            cmd_unpark(e, c);
             engine_command(e, c);
         }
     }

@@ -45,7 +45,7 @@
 #define ENGINE_SWEEP_MOST 200    /* rows that the sweep takes away with one batch */
 #define ENGINE_SWEEP_LARGE 65536 /* bytes of a task's input, result and output (or a 16th of that, of output alone) that do not go together with it */
 #define ENGINE_PUMP 64           /* frames per step to a channel that is catching up */
-#define ENGINE_OUTPUT_NUMBER 65536 /* bytes of output that share a number */
+#define ENGINE_OUTPUT_NUMBER 65536       /* bytes of output that share a number */
 #define ENGINE_REFILL_BYTES 65536
 #define ENGINE_REFILL_EVENTS 256
 #endif
@@ -115,7 +115,7 @@ struct task_entry {
     struct timer timer;
     struct cmd_list waiters;
     struct channel_list channels;
-    unsigned people; /* watchers of its own feed with a session or watch credential */
+    unsigned people; /* watchers of its own feed with a session or watch credential, and requests with one that wait for news of it */
     int64_t unwatched_since;
     int64_t output_shown_at; /* when output last made a task event */
     bool output_unshown;
@@ -141,6 +141,7 @@ struct session_entry {
     struct channel_list channels;
     unsigned watchers; /* of its feeds and those of its tasks */
     unsigned people;
+    unsigned waiting; /* requests with its own credential that wait for news of one of its tasks */
     int64_t unwatched_since;
     TAILQ_ENTRY(session_entry) of_dirty;
     enum dirt dirt;
@@ -352,9 +353,10 @@ struct engine {
 /* engine.c */
 void engine_command(struct engine *e, struct cmd *c); /* runs it until it is answered or parked */
 void cmd_park(struct cmd *c, struct cmd_list *list);
-void cmd_unpark(struct cmd *c);
-void cmd_wake(struct engine *e, struct cmd_list *list);                      /* all of them run again in this pass */
-enum found cmd_wait(struct engine *e, struct cmd *c, struct cmd_list *list); /* parks for Prefer: wait; PARKED, or ABSENT when time is up */
+void cmd_unpark(struct engine *e, struct cmd *c);
+void cmd_wake(struct engine *e, struct cmd_list *list);                              /* all of them run again in this pass */
+enum found cmd_wait(struct engine *e, struct cmd *c, struct cmd_list *list);         /* parks for Prefer: wait; PARKED, or ABSENT when time is up */
+enum found cmd_wait_watching(struct engine *e, struct cmd *c, struct task_entry *t); /* the same for news of a task: meanwhile a person watches it */
 
 /* start.c */
 void engine_mark(struct engine *e); /* the open batch says which history this is, and that it has not stopped cleanly */

@@ -202,6 +202,7 @@ void task_move_to(struct engine *e, struct task_entry *t, struct session_entry *
     struct session_entry *from = t->s;
     struct buf gone = {0};
     uint32_t watch_gen = task_watch_gen(t) + 1;
+    cmd_wake(e, &t->waiters); /* whoever waits may no longer see it, and has watched for the session that it leaves */
     gone_add(e, from, t->t.id, GONE_MOVED);
     gone_event(TAILQ_LAST(&from->gone, gone_list) ? TAILQ_LAST(&from->gone, gone_list)
                                                   : &(struct gone_entry){.seq = from->seq, .task = t->t.id, .reason = GONE_MOVED},
@@ -427,7 +428,7 @@ static void session_timer(struct timer *t, int64_t now_ms, void *arg) {
     }
     session_thin_out(e, s);
     if (s->s.state == SESSION_ACTIVE) {
-        if (e->o->watching_keeps_alive && s->people) {
+        if (e->o->watching_keeps_alive && (s->people || s->waiting)) {
             session_touch(e, s, false);
         }
         int64_t at = session_expires_at(&s->s, &reason);

@@ -91,7 +91,7 @@ void queue_serve(struct engine *e, struct queue *q) {
         return;
     }
     struct cmd *c = TAILQ_FIRST(&q->waiters); /* one at a time: when it has taken what it wants, the next is woken */
-    cmd_unpark(c);
+    cmd_unpark(e, c);
     cmd_park(c, &e->ready);
 }
 

@@ -292,7 +292,7 @@ static void wait_on(struct engine *e, struct load *l, struct id session) {
     struct cmd_list *next = session_resident(e, session) ? &e->ready : &load_begin(e, LOOK_SESSION, &session, sizeof(session), false)->waiters;
     while (!TAILQ_EMPTY(&l->waiters)) {
         struct cmd *c = TAILQ_FIRST(&l->waiters);
-        cmd_unpark(c);
+        cmd_unpark(e, c);
         cmd_park(c, next);
     }
 }
@@ -333,7 +333,7 @@ static void waiters_learn(const struct engine *e, struct load *l, struct store_q
 static void load_failed(struct engine *e, struct load *l) {
     while (!TAILQ_EMPTY(&l->waiters)) {
         struct cmd *c = TAILQ_FIRST(&l->waiters);
-        cmd_unpark(c);
+        cmd_unpark(e, c);
         if (c->type == CMD_REPORT_LINES) {
             line_unread(e, c, "The store cannot be read"); /* the lines before it stand */
         } else {

@@ -149,7 +149,7 @@ bool engine_stopped(const struct engine *e) {
 static void free_list(struct engine *e, struct cmd_list *list) {
     while (!TAILQ_EMPTY(list)) {
         struct cmd *c = TAILQ_FIRST(list);
-        cmd_unpark(c);
+        cmd_unpark(e, c);
         wheel_cancel(&e->wheel, &c->e.timer);
         query_free(c->e.query);
         cmd_free(c);

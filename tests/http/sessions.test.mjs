@@ -166,6 +166,27 @@ describe('the idle clock', () => {
         assert.equal((await sessionOf(a.id)).reason, 'max_age');
     });
 
+    test('watching_keeps_alive: also a request that waits for a task, as long as it waits', async () => {
+        const o = await start({ watching_keeps_alive: true });
+        try {
+            const back = o.api();
+            const look = async (a) => ok(await back.get(`/v1/sessions/${a.id}`), 200).json;
+            const waits = [(t) => [`/v1/tasks/${t.id}`, { 'if-none-match': `"${t.version}"`, prefer: 'wait=2' }], (t) => [`/v1/tasks/${t.id}/output`, { prefer: 'wait=2' }]];
+            await Promise.all(waits.map(async (wait) => {
+                const a = await back.session({ idle_timeout: 0.7 });
+                const t = await back.task(a, { lease: 0 });
+                assert.ok([200, 304].includes((await o.api(a.token).get(...wait(t))).status), 'the session has outlived its idle clock');
+                await until(async () => (await look(a)).reason === 'idle', 'the end of the session once nobody waits');
+            }));
+            const a = await back.session({ idle_timeout: 0.7 });
+            const t = await back.task(a, { lease: 0 });
+            assert.ok([200, 304].includes((await o.api(t.token).get(...waits[0](t))).status));
+            assert.equal((await look(a)).reason, 'idle', "a watch token is not the session's own credential");
+        } finally {
+            await o.close();
+        }
+    });
+
     test('watching_keeps_alive', async () => {
         const o = await start({ watching_keeps_alive: true });
         try {

@@ -2,14 +2,17 @@
 import { after, before, describe, test } from 'node:test';
 import assert from 'node:assert/strict';
 import { start } from './lib/server.mjs';
-import { TIME, checkTask, ok, problem, question, until } from './lib/client.mjs';
+import { claims, hs256 } from './lib/jwt.mjs';
+import { connect } from './lib/raw.mjs';
+import { TIME, checkTask, ok, pause, problem, question, until } from './lib/client.mjs';
 
 let s;
 let app;
 let n = 0;
+const secret = 'a secret of the application that is long enough';
 const name = (what = 'x') => `${what}-${++n}`;
 before(async () => {
-    s = await start({ cancel_grace: 2, session_kinds: { report: { queue: 'reports', on_session_end: 'cancel', lease: 7, max_attempts: 3, metadata: { from: 'option' } }, direct: {} } });
+    s = await start({ cancel_grace: 2, jwt_secrets: secret, session_kinds: { report: { queue: 'reports', on_session_end: 'cancel', lease: 7, max_attempts: 3, metadata: { from: 'option' } }, direct: {} } });
     app = s.api();
 });
 after(() => s.close());
@@ -505,6 +508,49 @@ describe('clocks', () => {
         assert.equal((await app.look(watched)).state, 'queued');
         e.close();
         assert.equal((await app.ended(watched)).cancel_reason, 'unwatched');
+    });
+
+    const waits = { task: [(t) => `/v1/tasks/${t.id}`, (t) => ({ 'if-none-match': `"${t.version}"`, prefer: 'wait=3' })],
+        output: [(t) => `/v1/tasks/${t.id}/output`, () => ({ prefer: 'wait=3' })] };
+    for (const [what, [path, headers]] of Object.entries(waits)) {
+        test(`a request that waits for the ${what} watches it, and it counts from the end of the wait`, async () => {
+            const a = await app.session({ key: name('waits') });
+            const one = () => app.task(a, { cancel_unwatched: 1, queue: 'unwatched-q' });
+            const jwt = s.api(hs256(secret, claims({ sid: `waits-${n}` })));
+            for (const by of [(t) => s.api(t.token), () => s.api(a.token), () => jwt]) {
+                const t = await one();
+                const r = await by(t).get(path(t), headers(t));
+                assert.equal(r.status, what === 'task' ? 304 : 200);
+                assert.equal((await app.look(t)).state, 'queued', 'it waited for three times as long');
+                const waited = Date.now();
+                assert.equal((await app.ended(t)).cancel_reason, 'unwatched');
+                assert.ok(Date.now() - waited > 800, 'counted from the end of the wait');
+            }
+            const t = await one();
+            ok(await app.get(path(t), headers(t)), 200); // by the backend, which does not count: its wait ends with the task
+            assert.equal((await app.look(t)).cancel_reason, 'unwatched');
+        });
+
+        test(`one that waits for the ${what} and goes away no longer watches`, async () => {
+            const a = await app.session();
+            const t = await app.task(a, { cancel_unwatched: 1, queue: 'unwatched-q' });
+            const conn = await connect(s);
+            const lines = Object.entries({ host: `127.0.0.1:${s.port}`, authorization: `Bearer ${t.token}`, ...headers(t), prefer: 'wait=60' }).map(([k, v]) => `${k}: ${v}\r\n`);
+            conn.write(`GET ${path(t)} HTTP/1.1\r\n${lines.join('')}\r\n`);
+            await pause(1800);
+            assert.equal((await app.look(t)).state, 'queued');
+            conn.socket.resetAndDestroy();
+            assert.equal((await app.ended(t)).cancel_reason, 'unwatched');
+        });
+    }
+
+    test('one that waits for a task that moves watches until it moves', async () => {
+        const [a, b] = [await app.session(), await app.session()];
+        const t = await app.task(a, { cancel_unwatched: 1, queue: 'unwatched-q' });
+        const [waiting] = await app.begun(() => s.api(a.token).get(`/v1/tasks/${t.id}`, { 'if-none-match': `"${t.version}"`, prefer: 'wait=60' }));
+        ok(await app.post(`/v1/tasks/${t.id}/bind`, { session: b.id }), 200);
+        problem(await waiting, 'not-found');
+        assert.equal((await app.ended(t)).cancel_reason, 'unwatched');
     });
 
     test("a session's own feed watches all of its tasks, a backend's none", async () => {
