@@ -221,7 +221,7 @@ struct cmd {
         struct store_query *asking; /* and the one that is under way */
         bool in_effects;            /* its answer waits for a batch */
         bool answered;              /* and is with the loop */
-        uint64_t upto;              /* refill: what was durable when it asked */
+        uint64_t upto;              /* refill: what was durable when it asked; output: where it ended then */
         struct cmd_list *list;      /* what it is parked on; NULL: nothing */
         struct task_entry *watches; /* while it is parked there: the task whose news it waits for, if its credential is a person's */
         TAILQ_ENTRY(cmd) link;

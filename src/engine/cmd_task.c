@@ -209,28 +209,58 @@ void cmd_task_input(struct engine *e, struct cmd *c) {
 
 /* ---- output ---- */
 
-#define OUTPUT_BYTES_MAX (1024 * 1024) /* of one answer; the reader asks on from there */
+/* The next piece, behind what the answer has; its bytes are handed on and never copied here. */
+static void ask_output(struct engine *e, struct cmd *c, struct task_entry *t) {
+    struct answer *a = &c->answer;
+    struct store_query *q = query_create(STORE_GET_OUTPUT, QUERY_CMD, NULL);
+    size_t left = ENGINE_OUTPUT_ANSWER - a->body.len;
+    q->id = t->t.id;
+    q->number = a->output_offset + a->body.len;
+    q->limit = left < ENGINE_OUTPUT_PIECE ? left : ENGINE_OUTPUT_PIECE;
+    q->joined = true;
+    q->kept = a->body.len;
+    q->bytes = a->body;
+    a->body = (struct buf){0};
+    cmd_query(e, c, q);
+}
 
-static void put_rows(struct cmd *c, const struct store_query *q, uint64_t from, uint64_t to) {
-    uint64_t at = from;
-    for (size_t i = 0; i < q->output_count; i++) {
-        const struct output_row *r = &q->output[i];
-        if (r->offset + r->data.len <= at || r->offset >= to) {
-            continue;
-        }
-        if (r->offset > at) {
-            break; /* a hole cannot be; stop rather than skip */
-        }
-        uint64_t end = r->offset + r->data.len < to ? r->offset + r->data.len : to;
-        buf_put(&c->answer.body, r->data.p + (at - r->offset), end - at);
-        at = end;
-    }
-    c->answer.output_offset = from;
+/* True if it has brought anything. */
+static bool take_output(struct cmd *c) {
+    struct store_query *q = c->e.query;
+    struct answer *a = &c->answer;
+    bool more = q->bytes.len > q->kept;
+    a->output_offset = more && q->kept == 0 ? q->ret_offset : a->output_offset; /* what was asked for may just have been dropped from the front */
+    a->body = q->bytes;
+    q->bytes = (struct buf){0};
+    return more;
+}
+
+static void answer_output(struct engine *e, struct cmd *c, struct task_entry *t) {
+    struct answer *a = &c->answer;
+    a->type = ANSWER_BYTES;
+    a->status = 200;
+    a->has_output_offset = true;
+    a->output_complete = task_is_ended(&t->t) && a->output_offset + a->body.len >= t->t.output_bytes;
+    cmd_answer(e, c, t->s->pending);
 }
 
 void cmd_task_output(struct engine *e, struct cmd *c) {
     struct task_entry *t;
+    struct answer *a = &c->answer;
     if (entitled_task(e, c, &t) != FOUND) {
+        return;
+    }
+    if (c->e.query && c->e.query->result != STORE_OK) {
+        cmd_refuse(e, c, 0, ERR_UNAVAILABLE, "The store cannot be read");
+        return;
+    }
+    if (c->e.query) {
+        bool more = take_output(c) && a->body.len < ENGINE_OUTPUT_ANSWER && a->output_offset + a->body.len < c->e.upto;
+        if (more) {
+            ask_output(e, c, t);
+        } else {
+            answer_output(e, c, t);
+        }
         return;
     }
     uint64_t from = c->offset > t->t.output_first ? c->offset : t->t.output_first;
@@ -238,29 +268,14 @@ void cmd_task_output(struct engine *e, struct cmd *c) {
     if (from >= to && !task_is_ended(&t->t) && cmd_wait_watching(e, c, t) == PARKED) {
         return;
     }
-    if (from < to && !c->e.query) {
-        if (cmd_until_durable(e, c, t->s->pending) == FOUND) {
-            struct store_query *q = query_create(STORE_GET_OUTPUT, QUERY_CMD, NULL);
-            q->id = t->t.id;
-            q->number = from;
-            q->limit = OUTPUT_BYTES_MAX;
-            cmd_query(e, c, q);
-        }
-        return;
+    a->output_offset = from < to ? from : to;
+    if (from >= to) {
+        answer_output(e, c, t);
+    } else if (cmd_until_durable(e, c, t->s->pending) == FOUND) {
+        c->e.upto = to; /* what comes meanwhile is for the next answer */
+        (void) buf_reserve(&a->body, to - from < ENGINE_OUTPUT_ANSWER ? to - from : ENGINE_OUTPUT_ANSWER);
+        ask_output(e, c, t);
     }
-    if (from < to && c->e.query->result != STORE_OK) {
-        cmd_refuse(e, c, 0, ERR_UNAVAILABLE, "The store cannot be read");
-        return;
-    }
-    c->answer.type = ANSWER_BYTES;
-    c->answer.status = 200;
-    c->answer.has_output_offset = true;
-    c->answer.output_offset = from < to ? from : to;
-    if (from < to) {
-        put_rows(c, c->e.query, from, to);
-    }
-    c->answer.output_complete = task_is_ended(&t->t) && c->answer.output_offset + c->answer.body.len >= to;
-    cmd_answer(e, c, t->s->pending);
 }
 
 /* ---- changing ---- */

@@ -35,6 +35,8 @@
 #define ENGINE_SWEEP_LARGE 8
 #define ENGINE_PUMP 2
 #define ENGINE_OUTPUT_NUMBER 32
+#define ENGINE_OUTPUT_PIECE 40
+#define ENGINE_OUTPUT_ANSWER 200
 #define ENGINE_REFILL_BYTES 128
 #define ENGINE_REFILL_EVENTS 3
 #else
@@ -46,6 +48,8 @@
 #define ENGINE_SWEEP_LARGE 65536 /* bytes of a task's input, result and output (or a 16th of that, of output alone) that do not go together with it */
 #define ENGINE_PUMP 64           /* frames per step to a channel that is catching up */
 #define ENGINE_OUTPUT_NUMBER 65536       /* bytes of output that share a number */
+#define ENGINE_OUTPUT_PIECE (1u << 20)   /* bytes of output that are read at a time: other sessions wait for the same reader */
+#define ENGINE_OUTPUT_ANSWER (16u << 20) /* bytes of output in one answer: all that is kept, by default */
 #define ENGINE_REFILL_BYTES 65536
 #define ENGINE_REFILL_EVENTS 256
 #endif

@@ -24,6 +24,7 @@ struct store_query *query_create(enum store_query_type type, int purpose, void *
 void query_free(struct store_query *q) {
     if (q) {
         arena_fini(&q->arena);
+        buf_fini(&q->bytes);
         mem_free(q);
     }
 }

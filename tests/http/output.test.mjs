@@ -98,21 +98,63 @@ test('bytes are bytes', async () => {
     assert.equal((await app.look(t)).output_bytes, 6 + 7);
 });
 
-test('megabytes', async () => {
+const chunk = Array.from({ length: 8000 }, (_, i) => String(i).padStart(7, '0') + '\n').join('');
+
+test('all that is kept comes in one answer, by default', async () => {
     const t = await fresh();
-    const chunk = Array.from({ length: 8000 }, (_, i) => String(i).padStart(7, '0') + '\n').join('');
-    for (let i = 0; i < 40; i++) {
+    for (let i = 0; i < 300; i++) {
         await out(t, chunk);
     }
-    const parts = [];
-    for (let have = 0; have < 40 * 64000; ) {
-        const r = ok(await app.get(path(t, `?offset=${have}`)), 200);
-        assert.equal(Number(r.headers['bowline-output-offset']), have);
-        assert.ok(r.bytes.length > 0);
-        parts.push(r.bytes);
-        have += r.bytes.length;
+    const running = ok(await app.get(path(t)), 200);
+    assert.equal(running.headers['bowline-output-complete'], undefined);
+    await app.reported(t, { type: 'succeed' });
+    const kept = 16 * 1024 * 1024;
+    const from = 300 * chunk.length - kept;
+    for (const r of [running, ok(await s.api(t.token).get(path(t)), 200)]) {
+        assert.equal(Number(r.headers['bowline-output-offset']), from);
+        assert.equal(r.bytes.length, kept);
+        assert.ok(r.text === chunk.repeat(300).slice(from));
     }
-    assert.equal(Buffer.concat(parts).toString(), chunk.repeat(40));
+    const rest = ok(await app.get(path(t, `?offset=${from + 5}`)), 200);
+    assert.equal(rest.headers['bowline-output-complete'], 'true');
+    assert.ok(rest.text === chunk.repeat(300).slice(from + 5));
+});
+
+test('where more is kept the reader goes on until it is complete', async () => {
+    const o = await start({ max_output_per_task: 64 * 1024 * 1024 });
+    try {
+        const api = o.api();
+        const t = await api.task(await api.session());
+        const whole = chunk.repeat(320);
+        for (let i = 0; i < whole.length; i += 4 * 1024 * 1024) {
+            await api.reported(t, { type: 'output', data: whole.slice(i, i + 4 * 1024 * 1024) });
+        }
+        await api.reported(t, { type: 'succeed' });
+        const parts = [];
+        for (let have = 0, complete; complete !== 'true'; ) {
+            const r = ok(await api.get(path(t, `?offset=${have}`)), 200);
+            assert.equal(Number(r.headers['bowline-output-offset']), have);
+            parts.push(r.bytes);
+            have += r.bytes.length;
+            complete = r.headers['bowline-output-complete'];
+        }
+        assert.deepEqual(parts.map((p) => p.length), [16 * 1024 * 1024, whole.length - 16 * 1024 * 1024]);
+        assert.ok(Buffer.concat(parts).toString() === whole);
+    } finally {
+        await o.close();
+    }
+});
+
+test('written in many small pieces, it comes as a whole', async () => {
+    const t = await fresh();
+    const lines = Array.from({ length: 10000 }, (_, i) => `line ${i}\n`);
+    for (let i = 0; i < lines.length; i += 1000) {
+        await app.reported(t, lines.slice(i, i + 1000).map((data) => ({ type: 'output', data })));
+    }
+    await app.reported(t, { type: 'succeed' });
+    const r = ok(await app.get(path(t, '?offset=5')), 200);
+    assert.equal(r.headers['bowline-output-complete'], 'true');
+    assert.equal(r.text, lines.join('').slice(5));
 });
 
 test('HEAD gives the headers', async () => {
