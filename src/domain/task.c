@@ -115,10 +115,14 @@ void task_init(struct task *t, struct id id, struct id session, const struct tas
 void task_fini(struct task *t) {
     char *texts[] = {t->kind,          t->title,       t->queue,           t->metadata,        t->progress.unit,  t->progress.message,
                      t->cancel_reason, t->question_id, t->question_prompt, t->question_schema, t->answer_request, t->answer_value,
-                     t->result,        t->error_type,  t->error_message,   t->error_detail,    t->final_answer};
+                     t->result,        t->error_type,  t->error_message,   t->error_detail};
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
         mem_free(texts[i]);
     }
+    for (uint32_t i = 0; i < t->final_count; i++) {
+        mem_free(t->finals[i].answer);
+    }
+    mem_free(t->finals);
     *t = (struct task){0};
 }
 
@@ -312,6 +316,41 @@ bool task_heard(struct task *t, int64_t now_ms) {
     t->stalled = false;
     t->heard_at = now_ms;
     return was;
+}
+
+static void finals_drop(struct task *t) {
+    size_t bytes = 0;
+    uint32_t first = t->final_count;
+    while (first > 0 && t->final_count - first < TASK_FINALS_MAX) {
+        bytes += strlen(t->finals[first - 1].answer);
+        if (bytes > TASK_FINALS_BYTES && first < t->final_count) {
+            break;
+        }
+        first--;
+    }
+    for (uint32_t i = 0; i < first; i++) {
+        mem_free(t->finals[i].answer);
+    }
+    t->final_count -= first;
+    memmove(t->finals, t->finals + first, t->final_count * sizeof(*t->finals));
+}
+
+void task_keep_final(struct task *t, uint32_t attempt, const uint8_t hash[32], struct str answer) {
+    t->finals = mem_resize(t->finals, (t->final_count + 1) * sizeof(*t->finals));
+    struct task_final *f = &t->finals[t->final_count++];
+    f->attempt = attempt;
+    memcpy(f->hash, hash, sizeof(f->hash));
+    f->answer = mem_strdup(answer);
+    finals_drop(t);
+}
+
+const struct task_final *task_final_of(const struct task *t, uint32_t attempt) {
+    for (uint32_t i = t->final_count; i-- > 0;) {
+        if (t->finals[i].attempt == attempt) {
+            return &t->finals[i];
+        }
+    }
+    return NULL;
 }
 
 int64_t task_lease_until(const struct task *t) {

@@ -13,6 +13,8 @@
 
 #define TASK_GIVEN_BACK_MAX 5 /* attempts that end without any report and are not counted */
 #define TASK_BACKOFF_MAX_MS 3600000
+#define TASK_FINALS_MAX 100 /* so many attempts may fail; the last may succeed in its turn */
+#define TASK_FINALS_BYTES (256 * 1024)
 
 enum task_state { TASK_QUEUED, TASK_RUNNING, TASK_INPUT_REQUIRED, TASK_SUCCEEDED, TASK_FAILED, TASK_CANCELLED, TASK_STATES };
 
@@ -39,6 +41,13 @@ struct task_new {
     int64_t not_before_ms;       /* Unix; 0 none */
     int64_t cancel_unwatched_ms; /* -1: never */
     unsigned max_attempts;
+};
+
+/* The final report by which an attempt's worker ended it, so that saying it again gets the same answer. */
+struct task_final {
+    uint32_t attempt;
+    uint8_t hash[32];
+    char *answer;
 };
 
 struct task {
@@ -96,10 +105,8 @@ struct task {
     uint64_t result_bytes;
     char *error_type, *error_message, *error_detail;
 
-    /* the last final report that ended an attempt, so that saying it again gets the same answer */
-    uint32_t final_attempt;
-    uint8_t final_hash[32];
-    char *final_answer;
+    struct task_final *finals; /* in order of attempt; the newest TASK_FINALS_MAX, and of answers longer than TASK_FINALS_BYTES in all fewer */
+    uint32_t final_count;
 };
 
 static inline bool task_is_ended(const struct task *t) {
@@ -153,6 +160,11 @@ bool task_heard(struct task *t, int64_t now_ms);
 /* What will happen by itself to a task next, and when (0: nothing). */
 enum task_clock { CLOCK_NONE, CLOCK_STALLED, CLOCK_LEASE, CLOCK_TIMEOUT, CLOCK_DEADLINE, CLOCK_CANCEL_GRACE, CLOCK_EXPIRE };
 enum task_clock task_next_clock(const struct task *t, int64_t cancel_grace_ms, int64_t *ret_at_ms);
+
+/* Remembers how the attempt ended and what was answered; the oldest go where there is no room. */
+void task_keep_final(struct task *t, uint32_t attempt, const uint8_t hash[32], struct str answer);
+/* NULL where its worker did not end it, or that is no longer remembered. */
+const struct task_final *task_final_of(const struct task *t, uint32_t attempt);
 
 int64_t task_lease_until(const struct task *t); /* 0: no lease, or none running */
 

@@ -141,11 +141,28 @@ void task_write_report_answer(const struct task *t, struct buf *out) {
     X(lease_ms) X(timeout_ms) X(backoff_ms) X(ttl_ms) X(cancel_unwatched_ms) X(created_at) X(started_at) X(updated_at) X(ended_at) \
     X(seen_at) X(expires_at) X(deadline_at) X(ready_at) X(handover_until) X(heard) X(attempt_lost) X(stalled) X(attempt_lease_ms) \
     X(timeout_at) X(progress.has_current) X(progress.has_total) X(cancel_requested) X(cancel_at) X(cancel_version) X(output_bytes) \
-    X(output_first) X(output_base) X(questions) X(answer_version) X(input_bytes) X(result_bytes) X(final_attempt)
+    X(output_first) X(output_base) X(questions) X(answer_version) X(input_bytes) X(result_bytes)
 #define BODY_TEXTS(X) \
     X(title) X(metadata) X(progress.unit) X(progress.message) X(cancel_reason) X(question_id) X(question_prompt) X(question_schema) \
-    X(answer_request) X(answer_value) X(result) X(error_type) X(error_message) X(error_detail) X(final_answer)
+    X(answer_request) X(answer_value) X(result) X(error_type) X(error_message) X(error_detail)
 /* clang-format on */
+
+static void write_finals(const struct task *t, struct buf *out) {
+    static const char hex[] = "0123456789abcdef";
+    for (uint32_t i = 0; i < t->final_count; i++) {
+        const struct task_final *f = &t->finals[i];
+        buf_puts(out, i ? ",{\"attempt\":" : ",\"finals\":[{\"attempt\":");
+        buf_u64(out, f->attempt);
+        buf_puts(out, ",\"hash\":\"");
+        for (size_t k = 0; k < sizeof(f->hash); k++) {
+            buf_char(out, hex[f->hash[k] >> 4]);
+            buf_char(out, hex[f->hash[k] & 15]);
+        }
+        put_text(out, "\",\"answer\":", f->answer);
+        buf_char(out, '}');
+    }
+    buf_puts(out, t->final_count ? "]" : "");
+}
 
 void task_write_body(const struct task *t, struct buf *out) {
     buf_puts(out, "{\"v\":1");
@@ -174,22 +191,32 @@ void task_write_body(const struct task *t, struct buf *out) {
     if (t->eta_s >= 0) {
         put_num(out, ",\"eta\":", true, rounded(t->eta_s));
     }
-    if (t->final_attempt) {
-        static const char hex[] = "0123456789abcdef";
-        buf_puts(out, ",\"final_hash\":\"");
-        for (size_t i = 0; i < sizeof(t->final_hash); i++) {
-            buf_char(out, hex[t->final_hash[i] >> 4]);
-            buf_char(out, hex[t->final_hash[i] & 15]);
-        }
-        buf_char(out, '"');
-    }
+    write_finals(t, out);
     buf_char(out, '}');
 }
 
-static void read_hash(struct task *t, struct str hex) {
-    for (size_t i = 0; hex.len == 2 * sizeof(t->final_hash) && i < sizeof(t->final_hash); i++) {
+static void read_hash(struct str hex, uint8_t out[32]) {
+    for (size_t i = 0; hex.len == 64 && i < 32; i++) {
         unsigned char hi = (unsigned char) hex.p[2 * i], lo = (unsigned char) hex.p[2 * i + 1];
-        t->final_hash[i] = (uint8_t) ((hi <= '9' ? hi - '0' : hi - 'a' + 10) << 4 | (lo <= '9' ? lo - '0' : lo - 'a' + 10));
+        out[i] = (uint8_t) ((hi <= '9' ? hi - '0' : hi - 'a' + 10) << 4 | (lo <= '9' ? lo - '0' : lo - 'a' + 10));
+    }
+}
+
+static void read_final(struct task *t, const struct json *attempt, const struct json *hash, const struct json *answer) {
+    uint8_t bytes[32] = {0};
+    if (attempt && hash && answer && answer->type == JSON_STRING) {
+        read_hash(hash->string, bytes);
+        task_keep_final(t, (uint32_t) attempt->integer, bytes, answer->string);
+    }
+}
+
+static void read_finals(struct task *t, const struct json *root) {
+    const struct json *list = json_get(root, "finals");
+    for (const struct json *f = list ? list->child : NULL; f; f = f->next) {
+        read_final(t, json_get(f, "attempt"), json_get(f, "hash"), json_get(f, "answer"));
+    }
+    if (!list) { /* an older body has the newest alone */
+        read_final(t, json_get(root, "final_attempt"), json_get(root, "final_hash"), json_get(root, "final_answer"));
     }
 }
 
@@ -217,8 +244,6 @@ static void read_member(struct task *t, const struct json *m) {
         t->estimate.rate = m->num;
     } else if (str_eqz(m->name, "eta")) {
         t->eta_s = m->num;
-    } else if (str_eqz(m->name, "final_hash")) {
-        read_hash(t, m->string);
     }
 }
 
@@ -230,6 +255,9 @@ int task_read_body(struct task *t, struct str body) {
     t->eta_s = -1;
     for (const struct json *m = failed ? NULL : root->child; m; m = m->next) {
         read_member(t, m);
+    }
+    if (!failed) {
+        read_finals(t, root);
     }
     if (!failed && !t->metadata) {
         t->metadata = mem_strdup(STR("{}"));

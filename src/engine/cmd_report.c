@@ -21,14 +21,16 @@ static uint32_t attempt_of(const struct cmd *c) {
     return c->cred.kind == CRED_WORKER ? c->cred.gen : 1;
 }
 
-/* Is it the report that ended this attempt, said again? */
-static bool said_again(const struct cmd *c, const struct task *t) {
+/* If it is the report that ended this attempt, said again: what was answered then; else NULL. */
+static const char *said_again(const struct cmd *c, const struct task *t) {
+    const struct report *last = c->report_count ? &c->reports[c->report_count - 1] : NULL;
+    const struct task_final *f = last && report_is_final(last) ? task_final_of(t, attempt_of(c)) : NULL;
     uint8_t hash[32];
-    if (!c->report_count || !t->final_attempt || t->final_attempt != attempt_of(c) || !report_is_final(&c->reports[c->report_count - 1])) {
-        return false;
+    if (!f) {
+        return NULL;
     }
-    final_hash(&c->reports[c->report_count - 1], hash);
-    return memcmp(hash, t->final_hash, sizeof(hash)) == 0;
+    final_hash(last, hash);
+    return memcmp(hash, f->hash, sizeof(hash)) == 0 ? f->answer : NULL;
 }
 
 /* Is this attempt the one that may report? */
@@ -140,15 +142,6 @@ static void apply(struct engine *e, struct task_entry *t, const struct report *r
     }
 }
 
-/* Remembers how the attempt ended and what was answered. */
-static void keep_final(struct engine *e, struct task_entry *t, const struct report *r, uint32_t attempt, struct str answer) {
-    t->t.final_attempt = attempt;
-    final_hash(r, t->t.final_hash);
-    mem_free(t->t.final_answer);
-    t->t.final_answer = mem_strdup(answer);
-    task_dirty(e, t);
-}
-
 static void apply_all(struct engine *e, struct cmd *c, struct task_entry *t) {
     struct applying a = {0};
     for (size_t i = 0; i < c->report_count; i++) {
@@ -159,7 +152,10 @@ static void apply_all(struct engine *e, struct cmd *c, struct task_entry *t) {
     task_rearm(e, t);
     task_write_report_answer(&t->t, cmd_json(c, 200));
     if (report_is_final(last)) {
-        keep_final(e, t, last, attempt_of(c), buf_view(&c->answer.body));
+        uint8_t hash[32];
+        final_hash(last, hash);
+        task_keep_final(&t->t, attempt_of(c), hash, buf_view(&c->answer.body));
+        task_dirty(e, t);
     }
     cmd_answer(e, c, t->s->pending);
 }
@@ -177,8 +173,9 @@ void cmd_task_report(struct engine *e, struct cmd *c) {
     if (entitled_task(e, c, &t) != FOUND || refuse_key_for_queue(e, c, t)) {
         return;
     }
-    if (said_again(c, &t->t)) {
-        buf_puts(cmd_json(c, 200), t->t.final_answer);
+    const char *answer = said_again(c, &t->t);
+    if (answer) {
+        buf_puts(cmd_json(c, 200), answer);
         cmd_answer(e, c, t->s->pending);
         return;
     }

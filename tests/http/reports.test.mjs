@@ -350,6 +350,39 @@ describe('attempts', () => {
         assert.equal((await app.look(t)).attempt, 2);
     });
 
+    test('so does each attempt, however many came later, and after a restart', async () => {
+        const o = await start();
+        try {
+            let back = o.api();
+            const first = [];
+            const t = await back.task(await back.session(), { queue: 'again', max_attempts: 4, backoff: 0 });
+            const final = (n) => (n < 4 ? { type: 'fail', error: { type: 'x', message: `attempt ${n}` }, retry: true } : { type: 'succeed', result: n });
+            const again = async () => {
+                for (const [n, { token, text }] of first.entries()) {
+                    assert.equal(ok(await back.report(t, final(n + 1), token), 200).text, text, `attempt ${n + 1} of ${first.length}`);
+                    assert.equal(ok(await back.report(t, [{ type: 'heartbeat' }, final(n + 1)], token), 200).text, text);
+                    if (n + 1 < first.length) {
+                        problem(await back.report(t, final(n + 2), token), 'attempt-superseded');
+                    }
+                }
+            };
+            for (let n = 1; n <= 4; n++) {
+                const [c] = await back.claimed('again');
+                assert.equal(c.attempt, n);
+                await again();
+                first.push({ token: c.worker_token, text: ok(await back.report(t, final(n), c.worker_token), 200).text });
+                await again();
+            }
+            await o.kill();
+            await o.restart();
+            back = o.api();
+            await again();
+            assert.equal((await back.look(t)).state, 'succeeded');
+        } finally {
+            await o.close();
+        }
+    });
+
     test('retry false ends it, whatever is left', async () => {
         const t = await claimed({ max_attempts: 3 });
         assert.equal((await app.reported(t, { type: 'fail', error: { type: 'x', message: 'm' } })).state, 'failed');

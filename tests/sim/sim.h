@@ -160,6 +160,7 @@ struct worker {
     bool by_key;
     uint64_t offset;
     bool final;
+    uint64_t final_answer; /* hash of the first that it got; 0: none yet */
     struct recipe last;
 };
 

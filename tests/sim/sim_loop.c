@@ -202,10 +202,23 @@ static void worker_add(struct id task, uint32_t attempt, unsigned loop, bool by_
     }
 }
 
+/* The report that ended its attempt gets its first answer again, whatever has become of the task. */
+static void said_again(const struct call *c, struct worker *w, const struct answer *a) {
+    bool report = c->r.type == CMD_TASK_REPORT && !c->r.lines, good = report && a->type == ANSWER_JSON;
+    bool final = report && c->r.reports[c->r.report_count - 1].type >= REPORT_SUCCEED;
+    uint64_t answer = hash_str(1, buf_view(&a->body));
+    if (!final || !w->final_answer) {
+        w->final_answer = final && good ? answer : w->final_answer;
+    } else if (good ? answer != w->final_answer : a->problem.err == ERR_ATTEMPT_SUPERSEDED || a->problem.err == ERR_TASK_ENDED) {
+        broken("call %llu: the final report of attempt %u, said again, got another answer", (unsigned long long) c->number, w->attempt);
+    }
+}
+
 static void worker_answered(struct call *c) {
     struct worker *w = c->worker;
     const struct answer *a = &c->cmd->answer;
     w->busy = false;
+    said_again(c, w, a);
     if (a->type == ANSWER_PROBLEM) {
         w->certain &= a->problem.err != ERR_UNAVAILABLE && !c->r.lines; /* the lines before it may have counted */
         if (a->problem.err != ERR_UNAVAILABLE && a->problem.err != ERR_OUTPUT_GAP && !chance(4)) {

@@ -207,6 +207,41 @@ static void progress_keeps_what_is_left_out_and_clears_what_is_null(void **state
     task_fini(&t);
 }
 
+static void the_final_report_of_an_older_body_is_read(void **state) {
+    (void) state;
+    struct task t = {0};
+    struct str body = STR("{\"v\":1,\"final_hash\":\"00ff0000000000000000000000000000000000000000000000000000000000a1\","
+                          "\"final_answer\":\"{}\",\"final_attempt\":7}");
+    assert_int_equal(task_read_body(&t, body), 0);
+    assert_int_equal(t.final_count, 1);
+    assert_string_equal(task_final_of(&t, 7)->answer, "{}");
+    assert_int_equal(task_final_of(&t, 7)->hash[1], 0xff);
+    assert_int_equal(task_final_of(&t, 7)->hash[31], 0xa1);
+    task_fini(&t);
+}
+
+static void final_reports_are_remembered_as_far_as_there_is_room(void **state) {
+    (void) state;
+    struct task t = {0};
+    uint8_t hash[32] = {0};
+    for (uint32_t i = 1; i <= TASK_FINALS_MAX + 2; i++) {
+        task_keep_final(&t, i, hash, STR("{}"));
+    }
+    assert_int_equal(t.final_count, TASK_FINALS_MAX);
+    assert_null(task_final_of(&t, 2));
+    assert_non_null(task_final_of(&t, 3));
+    char *large = malloc(TASK_FINALS_BYTES + 1);
+    memset(large, ' ', TASK_FINALS_BYTES + 1);
+    task_keep_final(&t, 200, hash, str_n(large, TASK_FINALS_BYTES - 4));
+    assert_int_equal(t.final_count, 3);
+    assert_non_null(task_final_of(&t, TASK_FINALS_MAX + 1));
+    task_keep_final(&t, 201, hash, str_n(large, TASK_FINALS_BYTES + 1)); /* the newest in any case */
+    assert_int_equal(t.final_count, 1);
+    assert_non_null(task_final_of(&t, 201));
+    free(large);
+    task_fini(&t);
+}
+
 static void a_task_reads_back_as_it_was_written(void **state) {
     (void) state;
     for (int s = 0; s < TASK_STATES; s++) {
@@ -219,8 +254,11 @@ static void a_task_reads_back_as_it_was_written(void **state) {
                            .message = STR("a \"b\" \xc3\xa4\n")};
         task_progress(&t, &r, T0);
         t.version = 77;
-        t.final_attempt = 1;
-        memset(t.final_hash, 0xa7, sizeof(t.final_hash));
+        uint8_t hash[32];
+        memset(hash, 0xa7, sizeof(hash));
+        task_keep_final(&t, 1, hash, STR("{\"first\":1}"));
+        memset(hash, 0x3c, sizeof(hash));
+        task_keep_final(&t, 3, hash, STR("{\"third\":3}"));
         struct buf body = {0}, one = {0}, two = {0};
         task_write_body(&t, &body);
         back.id = t.id;
@@ -233,7 +271,10 @@ static void a_task_reads_back_as_it_was_written(void **state) {
         task_write(&t, false, &one);
         task_write(&back, false, &two);
         assert_string_equal(buf_z(&one), buf_z(&two));
-        assert_memory_equal(t.final_hash, back.final_hash, 32);
+        assert_int_equal(back.final_count, 2);
+        assert_string_equal(task_final_of(&back, 1)->answer, "{\"first\":1}");
+        assert_memory_equal(task_final_of(&back, 3)->hash, hash, 32);
+        assert_null(task_final_of(&back, 2));
         assert_int_equal(t.output_base, back.output_base);
         buf_fini(&body);
         buf_fini(&one);
@@ -281,6 +322,8 @@ int main(void) {
         cmocka_unit_test(silence_shows_past_half_the_lease_and_ends_the_attempt_at_its_end),
         cmocka_unit_test(progress_keeps_what_is_left_out_and_clears_what_is_null),
         cmocka_unit_test(a_task_reads_back_as_it_was_written),
+        cmocka_unit_test(the_final_report_of_an_older_body_is_read),
+        cmocka_unit_test(final_reports_are_remembered_as_far_as_there_is_room),
         cmocka_unit_test(what_people_see_is_json_with_every_member),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
