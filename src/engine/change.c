@@ -8,6 +8,7 @@
 #include "base/mem.h"
 
 #include <assert.h>
+#include <stdlib.h>
 
 uint64_t session_number(struct engine *e, struct session_entry *s, uint64_t above) {
     uint64_t seq = (s->seq > above ? s->seq : above) + 1;
@@ -59,13 +60,34 @@ void task_estimate(struct engine *e, struct task_entry *te) {
     }
 }
 
+void task_count_in(struct task_entry *t) {
+    struct session_entry *s = t->s;
+    if (!t->counted_ended) {
+        s->unfinished++;
+        return;
+    }
+    const struct task_entry *last = TAILQ_LAST(&s->by_end, task_list);
+    s->ends_mixed |= last && last->t.ended_at > t->t.ended_at;
+    TAILQ_INSERT_TAIL(&s->by_end, t, by_end);
+    s->ended++;
+}
+
+void task_count_out(struct task_entry *t) {
+    if (t->counted_ended) {
+        TAILQ_REMOVE(&t->s->by_end, t, by_end);
+        t->s->ended--;
+    } else {
+        t->s->unfinished--;
+    }
+}
+
 void task_count(struct task_entry *t) {
     bool ended = task_is_ended(&t->t);
     if (ended != t->counted_ended) {
         assert(ended);
+        task_count_out(t);
         t->counted_ended = true;
-        t->s->unfinished--;
-        t->s->ended++;
+        task_count_in(t);
     }
 }
 
@@ -83,17 +105,32 @@ bool session_is_crowded(const struct engine *e, const struct session_entry *s) {
     return s->ended && (int64_t) s->unfinished + s->ended > e->o->max_tasks_per_session;
 }
 
+static int by_ended_at(const void *a, const void *b) {
+    const struct task_entry *x = *(struct task_entry *const *) a, *y = *(struct task_entry *const *) b;
+    return x->t.ended_at != y->t.ended_at ? (x->t.ended_at > y->t.ended_at) - (x->t.ended_at < y->t.ended_at) : id_cmp(x->t.id, y->t.id);
+}
+
+static void sort_ends(struct session_entry *s) {
+    struct task_entry **all = mem_alloc(s->ended * sizeof(struct task_entry *)), *t;
+    size_t n = 0;
+    TAILQ_FOREACH (t, &s->by_end, by_end) {
+        all[n++] = t;
+    }
+    qsort(all, n, sizeof(struct task_entry *), by_ended_at);
+    TAILQ_INIT(&s->by_end);
+    for (size_t i = 0; i < n; i++) {
+        TAILQ_INSERT_TAIL(&s->by_end, all[i], by_end);
+    }
+    mem_free(all);
+    s->ends_mixed = false;
+}
+
 void session_thin_out(struct engine *e, struct session_entry *s) {
-    struct task_entry *t = TAILQ_FIRST(&s->by_version), *next;
-    for (; session_is_crowded(e, s); t = next) {
-        next = TAILQ_NEXT(t, by_version);
-        if (!task_is_ended(&t->t)) {
-            continue;
-        }
-        if (!sweep_may(e, SWEEP_TASK)) {
-            break;
-        }
-        task_remove(e, t, GONE_EXPIRED);
+    if (s->ends_mixed && session_is_crowded(e, s)) {
+        sort_ends(s);
+    }
+    while (session_is_crowded(e, s) && sweep_may(e, SWEEP_TASK)) {
+        task_remove(e, TAILQ_FIRST(&s->by_end), GONE_EXPIRED);
     }
 }
 
@@ -322,7 +359,7 @@ void task_entry_free(struct engine *e, struct task_entry *t) {
     feed_task_unlink(e, t);
     TAILQ_REMOVE(&s->by_version, t, by_version);
     TAILQ_REMOVE(&s->by_change, t, by_change);
-    *(t->counted_ended ? &s->ended : &s->unfinished) -= 1;
+    task_count_out(t);
     while (!LIST_EMPTY(&t->channels)) {
         struct channel *ch = LIST_FIRST(&t->channels);
         LIST_REMOVE(ch, of_object);

@@ -51,6 +51,13 @@ static void check_session(const struct engine *e, const struct session_entry *s)
         n--;
     }
     assert(n == 0);
+    int64_t end = 0;
+    TAILQ_FOREACH (t, &s->by_end, by_end) {
+        assert(t->s == s && task_is_ended(&t->t) && (s->ends_mixed || t->t.ended_at >= end));
+        end = t->t.ended_at;
+        ended--;
+    }
+    assert(ended == 0);
     last = s->gone_floor;
     TAILQ_FOREACH (g, &s->gone, link) {
         assert(g->seq > last && g->seq <= s->seq);

@@ -83,6 +83,7 @@ static struct task_entry *create_in(struct engine *e, struct cmd *c, struct sess
     }
     struct task_entry *te = task_entry_create(e, s, &t);
     task_changed(e, te, LASTING);
+    session_rearm(e, s);
     return te;
 }
 

@@ -109,6 +109,7 @@ struct task_entry {
     struct task t;
     struct session_entry *s;
     TAILQ_ENTRY(task_entry) by_version, by_change; /* session_entry.by_version, .by_change */
+    TAILQ_ENTRY(task_entry) by_end;                /* session_entry.by_end, if counted_ended */
     TAILQ_ENTRY(task_entry) of_dirty;              /* engine.dirty_tasks or engine.soft_tasks */
     enum dirt { CLEAN, SOFT, DIRTY } dirt;
     uint64_t slot;     /* of its progress in the store; 0 as long as it has had no attempt */
@@ -140,6 +141,8 @@ struct session_entry {
     uint64_t pending; /* newest batch that holds a durable change of this session */
     uint64_t touched; /* newest batch that holds a task's progress of this session */
     struct task_list by_version, by_change;
+    struct task_list by_end; /* those that have ended, the oldest end first, but for ends_mixed */
+    bool ends_mixed;         /* tasks that had ended came from elsewhere: to be sorted when the order counts */
     struct gone_list gone;
     unsigned gone_count, unfinished, ended;
     struct channel_list channels;
@@ -446,6 +449,8 @@ void task_rearm(struct engine *e, struct task_entry *t);
 bool session_is_crowded(const struct engine *e, const struct session_entry *s); /* holds more tasks than may be kept */
 void session_thin_out(struct engine *e, struct session_entry *s);               /* the oldest ended ones expire; by the session's timer only */
 void task_count(struct task_entry *t);
+void task_count_in(struct task_entry *t);                                          /* it is its session's from now on */
+void task_count_out(struct task_entry *t);                                         /* or no longer */
 void task_remove(struct engine *e, struct task_entry *t, enum gone_reason reason); /* forgets it: gone entry, tombstone, rows */
 void task_entry_free(struct engine *e, struct task_entry *t);                      /* out of all lists, without a trace in the store */
 void gone_trim(struct engine *e, struct session_entry *s);                         /* forgets those that are too old or too many */

@@ -220,17 +220,18 @@ void task_move_to(struct engine *e, struct task_entry *t, struct session_entry *
     }
     from->watchers -= watchers;
     to->watchers += watchers;
-    *(t->counted_ended ? &from->ended : &from->unfinished) -= 1;
-    *(t->counted_ended ? &to->ended : &to->unfinished) += 1;
     TAILQ_INSERT_TAIL(&to->by_version, t, by_version);
     TAILQ_INSERT_TAIL(&to->by_change, t, by_change);
+    task_count_out(t);
     t->s = to;
+    task_count_in(t);
     t->t.session = to->s.id;
     t->t.watch_base = watch_gen - to->s.gen;
     session_pend(e, from);
     t->t.moved_seq = (to->seq > t->t.version ? to->seq : t->t.version) + 1;
     task_changed(e, t, LASTING);
     session_rearm(e, from);
+    session_rearm(e, to);
 }
 
 /* ---- keys ---- */

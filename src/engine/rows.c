@@ -12,6 +12,7 @@ struct session_entry *session_entry_create(struct engine *e, struct session *s) 
     se->s = *s;
     TAILQ_INIT(&se->by_version);
     TAILQ_INIT(&se->by_change);
+    TAILQ_INIT(&se->by_end);
     TAILQ_INIT(&se->gone);
     LIST_INIT(&se->channels);
     se->used_at = e->now;
@@ -33,7 +34,7 @@ struct task_entry *task_entry_create(struct engine *e, struct session_entry *s, 
     TAILQ_INSERT_TAIL(&s->by_version, te, by_version);
     TAILQ_INSERT_TAIL(&s->by_change, te, by_change);
     te->counted_ended = task_is_ended(t);
-    *(te->counted_ended ? &s->ended : &s->unfinished) += 1;
+    task_count_in(te);
     HASH_ADD(hh, e->tasks, t.id, sizeof(te->t.id), te);
     return te;
 }

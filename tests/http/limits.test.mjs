@@ -3,7 +3,7 @@ import { after, before, describe, test } from 'node:test';
 import assert from 'node:assert/strict';
 import WebSocket from 'ws';
 import { start } from './lib/server.mjs';
-import { ok, problem, until } from './lib/client.mjs';
+import { ok, pause, problem, until } from './lib/client.mjs';
 import { connect, exchange } from './lib/raw.mjs';
 
 let s;
@@ -150,6 +150,90 @@ test('tasks kept per session: the oldest ended ones expire first', async () => {
     problem(await app.get(`/v1/tasks/${tasks[0].id}`), 'gone');
     assert.equal(ok(await app.get(`/v1/tasks?session=${a.id}`), 200).json.items.length, 5);
     ok(await app.get(`/v1/tasks/${tasks[2].id}`), 200);
+});
+
+describe('tasks kept per session', () => {
+    const kept = async (api, a) => ok(await api.get(`/v1/sessions/${a.id}`), 200).json.tasks;
+    const thinned = (api, a, tasks) => until(async () => JSON.stringify(await kept(api, a)) === JSON.stringify(tasks), `${JSON.stringify(tasks)} of ${a.id}`, 5000);
+    const done = async (api, a) => {
+        const t = await api.task(a);
+        await api.reported(t, { type: 'succeed' });
+        await pause(3); // so that no two end at the same time
+        return t;
+    };
+    const isGone = async (api, tasks) => Promise.all(tasks.map(async (t) => (await api.get(`/v1/tasks/${t.id}`)).status === 410));
+
+    test('creating one expires as well', async () => {
+        const a = await app.session();
+        const ended = [await done(app, a), await done(app, a), await done(app, a), await done(app, a)];
+        await app.task(a);
+        await app.task(a);
+        await thinned(app, a, { unfinished: 2, ended: 3 });
+        await app.task(a);
+        await thinned(app, a, { unfinished: 3, ended: 2 });
+        assert.deepEqual(await isGone(app, ended), [true, true, false, false]);
+    });
+
+    test('what ended first goes first, also when it was seen later', async () => {
+        const a = await app.session();
+        const ended = [await done(app, a), await done(app, a), await done(app, a), await done(app, a), await done(app, a)];
+        ok(await s.api(a.token).post(`/v1/tasks/${ended[0].id}/seen`), 200);
+        ok(await s.api(a.token).post(`/v1/tasks/${ended[2].id}/seen`), 200);
+        await app.task(a);
+        await app.task(a);
+        await thinned(app, a, { unfinished: 2, ended: 3 });
+        assert.deepEqual(await isGone(app, ended), [true, true, false, false, false]);
+    });
+
+    test('or when it came from another session', async () => {
+        const [a, b] = [await app.session(), await app.session()];
+        const first = await done(app, a);
+        const there = [await done(app, b), await done(app, b), await done(app, b)];
+        const later = await done(app, a);
+        there.push(await done(app, b));
+        ok(await app.post(`/v1/tasks/${later.id}/bind`, { session: b.id }), 200);
+        await pause(50);
+        assert.deepEqual(await kept(app, b), { unfinished: 0, ended: 5 });
+        ok(await app.post(`/v1/tasks/${first.id}/bind`, { session: b.id }), 200);
+        await thinned(app, b, { unfinished: 0, ended: 5 });
+        assert.deepEqual(await isGone(app, [first, ...there, later]), [true, false, false, false, false, false]);
+    });
+
+    test('after a merge and a handover', async () => {
+        const users = [await app.session({ user: 'crowd' }), await app.session({ user: 'crowd' })];
+        const ended = [];
+        for (let i = 0; i < 4; i++) {
+            for (const a of users) {
+                ended.push(await done(app, a));
+            }
+        }
+        ok(await app.post(`/v1/sessions/${users[0].id}/merge`, { into: users[1].id }), 200);
+        await thinned(app, users[1], { unfinished: 0, ended: 5 });
+        assert.deepEqual(await isGone(app, ended), [true, true, true, false, false, false, false, false]);
+        const third = await app.session({ user: 'crowd' });
+        const handed = await app.task(third, { on_session_end: 'handover' });
+        ok(await app.delete(`/v1/sessions/${third.id}`), 200);
+        await thinned(app, users[1], { unfinished: 1, ended: 4 });
+        assert.deepEqual(await isGone(app, [ended[3], ended[4], handed]), [true, false, false]);
+    });
+
+    test('after a restart with less', async () => {
+        const o = await start({});
+        try {
+            const a = await o.api().session();
+            const ended = [];
+            for (let i = 0; i < 6; i++) {
+                ended.push(await done(o.api(), a));
+            }
+            await o.stop();
+            await o.restart({ max_tasks_per_session: 4 });
+            assert.equal((await o.api().look(ended[5])).state, 'succeeded');
+            await thinned(o.api(), a, { unfinished: 0, ended: 4 });
+            assert.deepEqual(await isGone(o.api(), ended), [true, true, false, false, false, false]);
+        } finally {
+            await o.close();
+        }
+    });
 });
 
 test('watchers per session, of all ways together', async () => {
