@@ -58,6 +58,8 @@ static void check_session(const struct engine *e, const struct session_entry *s)
         ended--;
     }
     assert(ended == 0);
+    bool soon = s->timer.at_ms && s->timer.at_ms <= e->now + ENGINE_SWEEP_MS;
+    assert(soon || !session_is_crowded(e, s) || s->ending || e->dead || e->state != ENGINE_SERVING);
     last = s->gone_floor;
     TAILQ_FOREACH (g, &s->gone, link) {
         assert(g->seq > last && g->seq <= s->seq);

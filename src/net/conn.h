@@ -119,9 +119,11 @@ void conn_settle(struct http_conn *c);
 /* ---- feeds ---- */
 
 #define FEED_GONE_MAX 8192
+#define FEED_OVER_MAX 1024
 
 struct feed_entry {
-    uint64_t seq;
+    uint64_t seq : 63;
+    uint64_t over : 1;   /* the last state of what is gone since; kept until those who keep up have it */
     struct frame *frame; /* NULL: replaced or dropped */
 };
 
@@ -137,12 +139,15 @@ struct feed {
     struct watcher_list watchers;
     unsigned watcher_count;
     uint64_t last_seq, synced;
+    uint64_t flushed_seq;       /* last_seq when it was last flushed */
     uint64_t log_floor;         /* seq of the last log frame dropped */
     uint64_t gone_floor;        /* seq of the last GONE frame dropped */
     struct feed_entry *entries; /* in order of seq */
     size_t count, cap, dead;
     uint32_t *slots; /* open addressing: index of the newest frame of a key, plus one */
     size_t slot_count, keyed, gone_count;
+    size_t over_count;        /* of them, at most FEED_OVER_MAX */
+    uint64_t over_seq;        /* and none before that */
     size_t log_at, log_bytes; /* no log frame stands before entries[log_at] */
 };
 TAILQ_HEAD(feed_list, feed);

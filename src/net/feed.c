@@ -2,6 +2,8 @@
  * A feed: frames in order of seq. They stand in an array that only grows at its end; a frame that is replaced leaves a hole, and when half of
  * it is holes the array is closed up. So the next frame after a number is found by a search that gallops from the tail, and watchers hold
  * nothing but a number. A hash table knows where the newest frame of each key stands.
+ *
+ * A state that is gone before it was flushed stays beside what says so (`over`), so that those who keep up get both; with the first frame of a later turn it goes.
  */
 #include "base/fetch.h"
 #include "base/mem.h"
@@ -86,7 +88,7 @@ static void keys_rebuild(struct feed *f, size_t slot_count) {
     f->keyed = 0;
     for (size_t i = 0; i < f->count; i++) {
         struct frame *frame = f->entries[i].frame;
-        if (frame && frame->kind != FRAME_LOG) {
+        if (frame && frame->kind != FRAME_LOG && !f->entries[i].over) {
             f->slots[key_slot(f, frame->key)] = (uint32_t) i + 1;
             f->keyed++;
         }
@@ -102,7 +104,8 @@ static void entry_drop(struct feed *f, size_t i) {
     } else if (frame->kind == FRAME_LOG) {
         f->log_bytes -= frame_sse(frame).len;
     }
-    f->entries[i].frame = NULL;
+    f->over_count -= f->entries[i].over;
+    f->entries[i] = (struct feed_entry){.seq = f->entries[i].seq};
     f->dead++;
     frame_unref(frame);
 }
@@ -131,7 +134,25 @@ static void entry_append(struct feed *f, struct frame *frame) {
         f->cap = f->cap ? f->cap * 2 : 8;
         f->entries = mem_resize(f->entries, f->cap * sizeof(*f->entries));
     }
-    f->entries[f->count++] = (struct feed_entry){frame->seq, frame};
+    f->entries[f->count++] = (struct feed_entry){.seq = frame->seq, .frame = frame};
+}
+
+static bool entry_stays(const struct feed *f, const struct feed_entry *old, const struct frame *frame) {
+    return frame->kind == FRAME_GONE && old->frame->kind == FRAME_STATE && old->seq > f->flushed_seq && f->over_count < FEED_OVER_MAX;
+}
+
+static void entry_is_over(struct feed *f, struct feed_entry *old) {
+    f->over_seq = f->over_count && f->over_seq < old->seq ? f->over_seq : old->seq;
+    f->over_count++;
+    old->over = true;
+}
+
+static void drop_over(struct feed *f) {
+    for (size_t i = feed_after(f, f->over_seq - 1); f->over_count; i++) {
+        if (f->entries[i].over) {
+            entry_drop(f, i);
+        }
+    }
 }
 
 /* The frame is the newest of its key: the older one goes. */
@@ -143,7 +164,11 @@ static void entry_replace(struct feed *f, const struct frame *frame) {
     if (f->slots[slot]) {
         size_t old = f->slots[slot] - 1;
         f->slots[slot] = (uint32_t) f->count + 1;
-        entry_drop(f, old);
+        if (entry_stays(f, &f->entries[old], frame)) {
+            entry_is_over(f, &f->entries[old]);
+        } else {
+            entry_drop(f, old);
+        }
     } else {
         f->slots[slot] = (uint32_t) f->count + 1;
         f->keyed++;
@@ -189,6 +214,9 @@ void feed_publish(struct feed *f, struct frame *frame) {
     if (frame->seq < f->last_seq || (frame->kind == FRAME_LOG && !f->log)) {
         frame_unref(frame);
         return;
+    }
+    if (f->over_count && f->over_seq <= f->flushed_seq) {
+        drop_over(f);
     }
     f->last_seq = frame->seq;
     entry_append(f, frame);
@@ -255,6 +283,7 @@ void feed_expect(const struct feed *f, unsigned steps_left) {
 void feed_flush(struct feed *f) {
     struct watcher *w;
     f->dirty = false;
+    f->flushed_seq = f->last_seq;
     TAILQ_REMOVE(&f->loop->dirty_feeds, f, dirty_link);
     LIST_FOREACH (w, &f->watchers, link) {
         if (!w->conn->blocked) {

@@ -45,12 +45,19 @@ static struct frame *source_at(const struct source *s) {
     return refill ? refill->frames[s->at] : s->w->feed->entries[s->at].frame;
 }
 
+/* What was gone when it opened is not news to it: not that it is gone, if it knew of nothing, nor what it was before. */
+static bool source_passes_over(const struct source *s, const struct frame *frame) {
+    const struct watcher *w = s->w;
+    bool over = !w->refill && w->feed->entries[s->at].over;
+    return (over && frame->seq <= w->live_seq) || (frame->kind == FRAME_GONE && frame->seq <= w->gone_from);
+}
+
 struct frame *source_peek(struct source *s) {
     const struct watcher *w = s->w;
     size_t count = w->refill ? w->refill->count : w->feed->count;
     for (; s->at < count; s->at++) {
         struct frame *frame = source_at(s);
-        if (frame && !(frame->kind == FRAME_GONE && frame->seq <= w->gone_from)) {
+        if (frame && !source_passes_over(s, frame)) {
             return frame;
         }
     }

@@ -396,6 +396,42 @@ describe('pages', () => {
     });
 });
 
+for (const output of [false, true]) {
+    test(`a task that is not kept at all: who keeps up sees its last state and then that it is gone${output ? ', with output too' : ''}`, async () => {
+        const query = output ? '?output=1' : '';
+        for (let round = 0; round < 5; round++) {
+            const { a, mine, feed } = await fresh();
+            const e = await mine.events(feed + query);
+            const w = new Socket(s, feed + query, a.token);
+            await e.live();
+            await w.live();
+            const t = await app.task(a, { ttl: 0 });
+            await step(t, 1);
+            const shown = (i) => i.data.reason ?? i.data.task?.state ?? i.data.data;
+            const running = (i) => i.data.task?.state === 'running';
+            const [p] = [await e.find(running), await w.find(running)];
+            const [waiting] = await app.begun(() => mine.page(feed, { after: p.id, wait: 30, output }));
+            await app.reported(t, [...(output ? [{ type: 'output', data: 'last' }] : []), { type: 'succeed', result: 1 }]);
+            const expected = [...(output ? ['last'] : []), 'succeeded', 'expired'];
+            for (const next of [() => e.next(), () => w.next()]) {
+                const got = [];
+                while (got.at(-1) !== 'expired') {
+                    got.push(shown(await next()));
+                }
+                assert.deepEqual(got, expected);
+            }
+            const page = ok(await waiting, 200).json.events.map(shown);
+            assert.deepEqual(page, expected.slice(0, page.length), 'a page that came first goes on with the next');
+            const late = ok(await mine.page(feed, { after: p.id, output }), 200).json.events.map(shown);
+            assert.deepEqual(late.filter((i) => i !== 'last'), ['expired'], 'who comes later is told what stands');
+            const anew = ok(await mine.page(feed, { output }), 200).json.events;
+            assert.deepEqual(anew.filter((i) => i.event === 'task'), [], 'and who begins anew, of nothing');
+            e.close();
+            w.ws.close();
+        }
+    });
+}
+
 test('one cursor serves all the ways', async () => {
     const { a, mine, feed } = await fresh();
     const t = await app.task(a);

@@ -177,7 +177,7 @@ struct feed {
     uint64_t channel;
     unsigned loop, readers;
     bool open, log, dropped;
-    uint64_t log_floor, last_seq, synced;
+    uint64_t log_floor, last_seq, synced, flushed_seq;
     struct frame **frames;
     size_t count, cap, log_bytes;
     UT_hash_handle hh;
@@ -302,8 +302,9 @@ void call_abandon(struct call *c);
 void call_free(struct call *c);
 void answer_unref(struct answer *a); /* lets go of its frames */
 void letter_send(unsigned loop, struct letter letter);
-struct feed *feed_opened(const struct call *c); /* the feed that an answer names; made by the first */
-void loops_reset(void);                         /* after a crash */
+bool feed_is_over(const struct feed *f, size_t at); /* the frame there is the last state of what is gone since */
+struct feed *feed_opened(const struct call *c);     /* the feed that an answer names; made by the first */
+void loops_reset(void);                             /* after a crash */
 
 /* ---- sim_client.c ---- */
 

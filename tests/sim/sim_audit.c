@@ -139,10 +139,6 @@ static void check_counts(void) {
             broken("session %s says that it has %u and %u tasks, and has %u and %u", name_of(s->id), s->unfinished, s->finished, s->counted[0],
                    s->counted[1]);
         }
-        bool crowded = s->counted[0] + s->counted[1] > sim.options.max_tasks_per_session && s->counted[0] && s->counted[1]; /* and in memory */
-        if (is_listed(s->listed) && crowded) {
-            broken("session %s keeps %u tasks that have ended beside %u", name_of(s->id), s->counted[1], s->counted[0]);
-        }
     }
 }
 

@@ -295,8 +295,9 @@ static struct frame *client_peek(struct client *c, bool *ret_waits) {
         return NULL;
     }
     for (; at < count; at++) {
-        bool old_gone = list[at]->kind == FRAME_GONE && list[at]->seq <= c->gone_from;
-        if (list[at]->seq > (c->refill ? 0 : c->at) && !old_gone) {
+        bool over = !c->refill && feed_is_over(c->feed, at);
+        bool old = (over && list[at]->seq <= c->live_seq) || (list[at]->kind == FRAME_GONE && list[at]->seq <= c->gone_from);
+        if (list[at]->seq > (c->refill ? 0 : c->at) && !old) {
             return list[at];
         }
     }

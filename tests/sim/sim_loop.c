@@ -119,10 +119,35 @@ static void feed_remove(struct feed *f, size_t at) {
     memmove(f->frames + at, f->frames + at + 1, (--f->count - at) * sizeof(f->frames[0]));
 }
 
-static void feed_replace(struct feed *f, const struct frame *frame) {
-    for (size_t i = 0; i < f->count; i++) {
-        if (f->frames[i]->kind != FRAME_LOG && memcmp(f->frames[i]->key, frame->key, 16) == 0) {
+static bool same_key(const struct frame *a, const struct frame *b) {
+    return a->kind != FRAME_LOG && b->kind != FRAME_LOG && memcmp(a->key, b->key, 16) == 0;
+}
+
+bool feed_is_over(const struct feed *f, size_t at) {
+    for (size_t i = at + 1; i < f->count; i++) {
+        if (same_key(f->frames[i], f->frames[at])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What is over since the last turn has been read by those who keep up. */
+static void feed_drop_over(struct feed *f) {
+    for (size_t i = f->count; i-- > 0;) {
+        if (f->frames[i]->seq <= f->flushed_seq && feed_is_over(f, i)) {
             feed_remove(f, i);
+        }
+    }
+}
+
+static void feed_replace(struct feed *f, const struct frame *frame) {
+    for (size_t i = f->count; i-- > 0;) {
+        if (same_key(f->frames[i], frame)) {
+            bool stays = frame->kind == FRAME_GONE && f->frames[i]->kind == FRAME_STATE && f->frames[i]->seq > f->flushed_seq;
+            if (!stays) {
+                feed_remove(f, i);
+            }
             return;
         }
     }
@@ -145,6 +170,7 @@ static void feed_publish_frame(struct feed *f, struct frame *frame) {
         broken("channel %llu: number %llu after %llu", (unsigned long long) f->channel, (unsigned long long) frame->seq,
                (unsigned long long) f->last_seq);
     }
+    feed_drop_over(f);
     f->last_seq = frame->seq;
     if (frame->kind != FRAME_LOG) {
         feed_replace(f, frame);
@@ -330,5 +356,8 @@ void loop_deliver(unsigned loop, unsigned most) {
         TAILQ_REMOVE(&sim.mail[loop], p, link);
         deliver(loop, &p->mail);
         mem_free(p);
+    }
+    for (struct feed *f = sim.feeds[loop]; f; f = f->hh.next) {
+        f->flushed_seq = f->last_seq;
     }
 }

@@ -61,11 +61,62 @@ static void holds_the_newest_of_each_key_in_order(void **state) {
         seq += 1 + unit_random(&seed) % 3;
         newest[key] = seq;
         feed_publish(f, make(unit_random(&seed) % 4 ? FRAME_STATE : FRAME_GONE, seq, key));
+        feed_flush(f);
         uint64_t from = unit_random(&seed) % (seq + 1);
         assert_int_equal(feed_next(f, from), model_after(newest, KEYS, from));
         assert_int_equal(feed_next(f, seq), 0);
         assert_true(f->count <= 4 * KEYS);
     }
+    feed_destroy(f);
+}
+
+static void a_last_state_stays_until_it_is_flushed(void **state) {
+    enum { SAME = 3 * FEED_OVER_MAX / 2 };
+    struct feed *f = feed_create(loop, false, 0, STR("e-f-"), NULL);
+    (void) state;
+    for (unsigned round = 0; round < 3; round++) { /* what was gone before leaves nothing */
+        uint64_t first = f->last_seq;
+        for (unsigned i = 0; i < SAME; i++) {
+            feed_publish(f, make(FRAME_STATE, first + 1 + i, i));
+        }
+        for (unsigned i = 0; i < SAME; i++) {
+            feed_publish(f, make(FRAME_GONE, first + 1 + SAME + i, i));
+        }
+        assert_int_equal(f->over_count, FEED_OVER_MAX);
+        uint64_t at = first;
+        for (unsigned i = 0; i < FEED_OVER_MAX; i++) {
+            at = feed_next(f, at);
+            assert_int_equal(at, first + 1 + i);
+        }
+        assert_int_equal(feed_next(f, at), first + 1 + SAME); /* there are only so many */
+        feed_flush(f);
+        assert_int_equal(feed_next(f, first), first + 1); /* those who keep up read it now */
+        feed_publish(f, make(FRAME_STATE, f->last_seq + 1, SAME));
+        assert_int_equal(f->over_count, 0);
+        assert_int_equal(feed_next(f, first), first + 1 + SAME);
+        feed_flush(f);
+        feed_publish(f, make(FRAME_GONE, f->last_seq + 1, SAME)); /* its state was flushed */
+        assert_int_equal(f->over_count, 0);
+        assert_true(f->count <= 4 * SAME);
+    }
+    feed_destroy(f);
+}
+
+static void a_key_that_comes_back_in_the_same_turn_is_found(void **state) {
+    struct feed *f = feed_create(loop, false, 0, STR("e-f-"), NULL);
+    (void) state;
+    feed_publish(f, make(FRAME_STATE, 1, 7));
+    feed_publish(f, make(FRAME_GONE, 2, 7));
+    for (unsigned i = 0; i < 100; i++) { /* the table and the array are made anew meanwhile */
+        feed_publish(f, make(FRAME_STATE, 10 + i, 100 + i % 60));
+    }
+    feed_publish(f, make(FRAME_STATE, 200, 7));
+    assert_int_equal(feed_next(f, 0), 1);
+    assert_int_equal(feed_next(f, 1), 50); /* that it was gone is no longer so */
+    feed_flush(f);
+    feed_publish(f, make(FRAME_STATE, 201, 7));
+    assert_int_equal(feed_next(f, 0), 50);
+    assert_int_equal(feed_next(f, 109), 201);
     feed_destroy(f);
 }
 
@@ -128,8 +179,12 @@ static void an_address_in_use_is_found_out(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(holds_the_newest_of_each_key_in_order), cmocka_unit_test(keeps_a_window_of_the_log),
-        cmocka_unit_test(forgets_the_oldest_that_are_gone),      cmocka_unit_test(synced_never_goes_back),
+        cmocka_unit_test(holds_the_newest_of_each_key_in_order),
+        cmocka_unit_test(a_last_state_stays_until_it_is_flushed),
+        cmocka_unit_test(a_key_that_comes_back_in_the_same_turn_is_found),
+        cmocka_unit_test(keeps_a_window_of_the_log),
+        cmocka_unit_test(forgets_the_oldest_that_are_gone),
+        cmocka_unit_test(synced_never_goes_back),
         cmocka_unit_test(an_address_in_use_is_found_out),
     };
     return cmocka_run_group_tests(tests, open_loop, close_loop);
