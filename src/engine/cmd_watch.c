@@ -36,6 +36,7 @@ static void attach(struct engine *e, struct cmd *c, enum channel_kind kind, stru
     struct buf prefix = {0};
     ch->watchers++;
     ch->people += person;
+    ch->own += tag_of(c) == WATCHER_SESSION;
     s->watchers++;
     *(t ? &t->people : &s->people) += person;
     cursor_prefix(e, t ? ID_TASK : ID_SESSION, t ? t->t.id : s->s.id, &prefix);

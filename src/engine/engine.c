@@ -269,9 +269,13 @@ void engine_unwatch(struct engine *e, unsigned loop, uint64_t number, uint32_t t
     struct session_entry *s = ch->t ? ch->t->s : ch->s;
     bool person = tag != WATCHER_KEY;
     ch->people -= person;
+    ch->own -= tag == WATCHER_SESSION;
     if (s) {
         s->watchers--;
         s->used_at = e->now;
+    }
+    if (s && tag == WATCHER_SESSION && e->o->watching_keeps_alive) {
+        session_touch(e, s, false); /* it was used until now */
     }
     if (person && ch->t) {
         ch->t->people--;

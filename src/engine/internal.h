@@ -85,6 +85,7 @@ struct channel {
     struct session_entry *s; /* NULL while the session is being loaded again, and for tasks */
     struct task_entry *t;
     unsigned watchers, people;
+    unsigned own;          /* of them, with the session's credential */
     uint64_t sent;         /* everything up to it is with the loop or on its way */
     bool behind;           /* on engine.behind */
     struct task_entry *at; /* catching up: the next task to send */

@@ -416,6 +416,23 @@ static void session_forget(struct engine *e, struct session_entry *s) {
     session_drop(e, s);
 }
 
+/* With its own credential: a stream or a waiting request, on its feed or on one of its tasks. */
+static bool session_is_watched(const struct session_entry *s) {
+    const struct task_entry *t;
+    const struct channel *ch;
+    if (s->people || s->waiting) {
+        return true;
+    }
+    TAILQ_FOREACH (t, &s->by_version, by_version) {
+        LIST_FOREACH (ch, &t->channels, of_object) {
+            if (ch->own) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 static void session_timer(struct timer *t, int64_t now_ms, void *arg) {
     struct engine *e = arg;
     struct session_entry *s = (struct session_entry *) ((char *) t - offsetof(struct session_entry, timer));
@@ -429,10 +446,11 @@ static void session_timer(struct timer *t, int64_t now_ms, void *arg) {
     }
     session_thin_out(e, s);
     if (s->s.state == SESSION_ACTIVE) {
-        if (e->o->watching_keeps_alive && (s->people || s->waiting)) {
-            session_touch(e, s, false);
-        }
         int64_t at = session_expires_at(&s->s, &reason);
+        if (at && at <= now_ms && e->o->watching_keeps_alive && session_is_watched(s)) {
+            session_touch(e, s, false);
+            at = session_expires_at(&s->s, &reason);
+        }
         if (at && at <= now_ms && !s->ending) {
             end_by_itself(e, s, reason);
             return;

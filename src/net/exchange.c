@@ -2,7 +2,7 @@
 #include "base/mem.h"
 #include "net/conn.h"
 
-#define SPARE_MAX 256   /* exchanges that wait to be used again, with some of their memory */
+#define SPARE_MAX 128   /* exchanges that wait to be used again, with some of their memory */
 #define ARENA_KEPT 4096 /* of each */
 #define HEADERS_KEPT (2 * 1024)
 #define CONTINUE "HTTP/1.1 100 Continue\r\n\r\n"

@@ -154,7 +154,7 @@ test('tasks kept per session: the oldest ended ones expire first', async () => {
 
 describe('tasks kept per session', () => {
     const kept = async (api, a) => ok(await api.get(`/v1/sessions/${a.id}`), 200).json.tasks;
-    const thinned = (api, a, tasks) => until(async () => JSON.stringify(await kept(api, a)) === JSON.stringify(tasks), `${JSON.stringify(tasks)} of ${a.id}`, 5000);
+    const thinned = (api, a, tasks) => until(async () => JSON.stringify(await kept(api, a)) === JSON.stringify(tasks), `${JSON.stringify(tasks)} of ${a.id}`, 10_000);
     const done = async (api, a) => {
         const t = await api.task(a);
         await api.reported(t, { type: 'succeed' });

@@ -171,17 +171,44 @@ describe('the idle clock', () => {
         try {
             const back = o.api();
             const look = async (a) => ok(await back.get(`/v1/sessions/${a.id}`), 200).json;
-            const waits = [(t) => [`/v1/tasks/${t.id}`, { 'if-none-match': `"${t.version}"`, prefer: 'wait=2' }], (t) => [`/v1/tasks/${t.id}/output`, { prefer: 'wait=2' }]];
+            const waits = [(t) => [`/v1/tasks/${t.id}`, { 'if-none-match': `"${t.version}"`, prefer: 'wait=4' }], (t) => [`/v1/tasks/${t.id}/output`, { prefer: 'wait=4' }]];
             await Promise.all(waits.map(async (wait) => {
-                const a = await back.session({ idle_timeout: 0.7 });
+                const a = await back.session({ idle_timeout: 2 });
                 const t = await back.task(a, { lease: 0 });
                 assert.ok([200, 304].includes((await o.api(a.token).get(...wait(t))).status), 'the session has outlived its idle clock');
                 await until(async () => (await look(a)).reason === 'idle', 'the end of the session once nobody waits');
             }));
-            const a = await back.session({ idle_timeout: 0.7 });
+            const a = await back.session({ idle_timeout: 2 });
             const t = await back.task(a, { lease: 0 });
             assert.ok([200, 304].includes((await o.api(t.token).get(...waits[0](t))).status));
             assert.equal((await look(a)).reason, 'idle', "a watch token is not the session's own credential");
+        } finally {
+            await o.close();
+        }
+    });
+
+    test("watching_keeps_alive: also a stream on a task's own feed, and until it ends", async () => {
+        const o = await start({ watching_keeps_alive: true });
+        try {
+            const back = o.api();
+            const look = async (a) => ok(await back.get(`/v1/sessions/${a.id}`), 200).json;
+            const [a, b] = [await back.session({ idle_timeout: 2 }), await back.session({ idle_timeout: 2 })];
+            const [t, u] = [await back.task(a, { lease: 0 }), await back.task(b, { lease: 0 })];
+            const e = await o.api(a.token).events(`/v1/tasks/${t.id}/events`);
+            const w = await o.api(u.token).events(`/v1/tasks/${u.id}/events`);
+            await e.live();
+            await w.live();
+            await until(async () => (await look(b)).reason === 'idle', "the end of the session that only a watch token's stream watches");
+            await pause(1000);
+            const before = await look(a);
+            assert.equal(before.state, 'active');
+            e.close();
+            const end = await until(async () => {
+                const now = await look(a);
+                return now.reason === 'idle' && now;
+            }, 'the end of the session once nobody watches');
+            assert.ok(Date.parse(end.ended_at) - Date.parse(a.created_at) >= 4900, 'the idle clock began when the stream ended');
+            w.close();
         } finally {
             await o.close();
         }
