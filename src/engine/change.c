@@ -102,7 +102,7 @@ static void to_the_end(struct engine *e, struct task_entry *t, bool output_only)
 }
 
 bool session_is_crowded(const struct engine *e, const struct session_entry *s) {
-    return s->ended && (int64_t) s->unfinished + s->ended > e->o->max_tasks_per_session;
+    return !TAILQ_EMPTY(&s->by_end) && (int64_t) s->unfinished + s->ended > e->o->max_tasks_per_session;
 }
 
 static int by_ended_at(const void *a, const void *b) {
