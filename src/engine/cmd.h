@@ -144,8 +144,8 @@ struct answer {
     /* ANSWER_WATCH */
     uint64_t channel; /* name of the feed: made by the first such answer, gone with MAIL_FEED_DROP */
     bool fresh, reset, log;
-    bool marks; /* something of the feed has gone: cursors on the way from the front say where that began */
     uint64_t cursor, gone_from, live_seq, log_floor;
+    uint64_t gone_floor; /* what has gone up to there is forgotten: cursors before it say where the way from the front began */
     uint32_t tag[2];
     int64_t until_ms;
     struct str cursor_prefix; /* "epoch-feed-" */

@@ -49,7 +49,7 @@ static void attach(struct engine *e, struct cmd *c, enum channel_kind kind, stru
     a->log = kind != CHANNEL_SESSION;
     a->cursor = is == CURSOR_GOOD ? cursor.number : 0;
     a->gone_from = is == CURSOR_GOOD ? cursor.gone_from : 0;
-    a->marks = !t && (s->gone_count || s->gone_floor);
+    a->gone_floor = t ? 0 : s->gone_floor;
     a->live_seq = live;
     a->log_floor = live; /* counts when this answer makes the feed */
     a->tag[0] = tag_of(c);

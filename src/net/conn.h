@@ -170,8 +170,9 @@ struct refill {
 struct page {
     struct buf extra, events; /* header lines from above; events so far, separated by commas */
     unsigned count;
-    uint64_t cursor; /* what the answer's cursor will be */
-    bool due;        /* its time is up: answer with nothing, too */
+    uint64_t cursor;     /* what the answer's cursor will be */
+    uint64_t gone_floor; /* a cursor before it would be of no use by itself */
+    bool due;            /* its time is up: answer with nothing, too */
 };
 
 struct watcher {
@@ -193,7 +194,7 @@ struct watcher {
     int64_t ping_ms; /* when the oldest unanswered ping was sent; 0 none */
     uint32_t tag[2];
     uint8_t way; /* enum watch_way */
-    bool marks, live_sent, refilling, refill_failed, until, cutting, draining, ending;
+    bool live_sent, refilling, refill_failed, until, cutting, draining, ending;
 };
 
 /* Where the next frame comes from. */
@@ -229,7 +230,9 @@ void watcher_send_away(struct watcher *w, unsigned code);
 void watcher_cut(struct watcher *w, enum cut_how how, struct frame *last);
 void watcher_cut_now(struct watcher *w); /* what was to come before the end has come */
 void watcher_drain(struct watcher *w);
-void watcher_put_number(const struct watcher *w, struct buf *out, uint64_t number); /* a cursor at that number */
+void watcher_put_number(const struct watcher *w, struct buf *out, uint64_t number); /* a cursor */
+/* The same on the way from the front, which began at gone_from; 0: it is not on that way. */
+void watcher_put_cursor(const struct watcher *w, struct buf *out, uint64_t number, uint64_t gone_from);
 /* One event of our own, dressed for the watcher's way. */
 void watcher_put_event(const struct watcher *w, struct buf *out, uint64_t number, struct str event, struct str data);
 

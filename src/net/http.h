@@ -128,12 +128,12 @@ enum watch_way { WATCH_SSE, WATCH_WEBSOCKET, WATCH_PAGE };
 
 struct watch_start {
     enum watch_way way;
-    bool fresh;         /* from the front, without those gone before */
-    bool marks;         /* cursors given on the way from the front say where it began: it matters, as things have gone */
-    uint64_t gone_from; /* resumed on the way from the front: where that began. 0: not so */
-    bool reset;         /* first an event `reset`, then as fresh */
-    uint64_t cursor;    /* resumed: only what has a greater seq */
-    uint64_t live_seq;  /* after everything up to it the event `live` is sent (SSE, WebSocket) */
+    bool fresh;          /* from the front, without those gone before */
+    uint64_t gone_floor; /* WATCH_PAGE: what has gone up to there is forgotten, so that a cursor before it says where the way from the front began */
+    uint64_t gone_from;  /* resumed on the way from the front: where that began. 0: not so */
+    bool reset;          /* first an event `reset`, then as fresh */
+    uint64_t cursor;     /* resumed: only what has a greater seq */
+    uint64_t live_seq;   /* after everything up to it the event `live` is sent (SSE, WebSocket) */
     int64_t
         until_ms; /* WATCH_PAGE: answer by then if there is nothing (0: at once, but not before the feed is synced up to live_seq); others: close with retry at that time (credential's end), 0 none */
     uint32_t tag[2]; /* who: matched by feed_cut */

@@ -27,6 +27,7 @@ void page_open(struct watcher *w, const struct watch_start *start) {
     w->page = mem_alloc(sizeof(*w->page));
     buf_str(&w->page->extra, start->headers);
     w->page->cursor = start->fresh || start->reset ? start->live_seq : start->cursor;
+    w->page->gone_floor = start->gone_floor;
     if (start->reset) {
         add_own(w, 0, STR("reset"), STR("{}"));
     }
@@ -41,7 +42,7 @@ void page_answer(struct watcher *w) {
     buf_puts(&body, "{\"events\":[");
     buf_str(&body, buf_view(&w->page->events));
     buf_puts(&body, "],\"cursor\":\"");
-    watcher_put_number(w, &body, w->page->cursor);
+    watcher_put_cursor(w, &body, w->page->cursor, w->page->cursor < w->page->gone_floor ? w->gone_from : 0);
     buf_puts(&body, "\"}");
     body.failed |= w->page->events.failed;
     struct http_handler *handler = &w->conn->loop->handler;
@@ -110,7 +111,7 @@ void page_flush(struct watcher *w) {
     case PULLED_FULL: page_answer(w); return;
     case PULLED_ALL: break;
     }
-    if (w->marks && page->cursor < w->gone_from) {
+    if (page->cursor < page->gone_floor && page->cursor < w->gone_from) {
         page->cursor = w->gone_from; /* the way from the front is behind it, with what had gone at its end */
     }
     if (page->count || page->due || w->cutting) {

@@ -9,7 +9,7 @@ void sse_open(struct watcher *w, const struct watch_start *start) {
                   "nosniff\r\nReferrer-Policy: no-referrer\r\nConnection: close\r\n");
     buf_str(out, start->headers);
     buf_puts(out, "\r\nretry: 2000\nid: ");
-    watcher_put_number(w, out, w->cursor);
+    watcher_put_cursor(w, out, w->cursor, start->gone_from);
     buf_puts(out, "\n\n");
     if (start->reset) {
         watcher_put_event(w, out, 0, STR("reset"), STR("{}"));

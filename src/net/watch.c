@@ -117,7 +117,9 @@ void watcher_restart(struct watcher *w) {
     w->live_sent = false;
     w->live_seq = w->feed->last_seq > w->feed->synced ? w->feed->last_seq : w->feed->synced;
     w->gone_from = w->live_seq;
-    w->marks = true;
+    if (w->page) {
+        w->page->gone_floor = w->feed->gone_floor;
+    }
 }
 
 /* ---- our own words ---- */
@@ -125,9 +127,13 @@ void watcher_restart(struct watcher *w) {
 void watcher_put_number(const struct watcher *w, struct buf *out, uint64_t number) {
     buf_str(out, w->feed->cursor_prefix);
     buf_u64(out, number);
-    if (w->marks && number && number < w->gone_from) {
+}
+
+void watcher_put_cursor(const struct watcher *w, struct buf *out, uint64_t number, uint64_t gone_from) {
+    watcher_put_number(w, out, number);
+    if (number && number < gone_from) {
         buf_char(out, '.');
-        buf_u64(out, w->gone_from);
+        buf_u64(out, gone_from);
     }
 }
 
@@ -204,7 +210,6 @@ static struct watcher *watcher_create(struct http_conn *c, struct feed *f, const
     w->cursor = fresh ? 0 : start->cursor;
     w->live_seq = start->live_seq;
     w->gone_from = fresh ? start->live_seq : start->gone_from;
-    w->marks = start->marks;
     w->tag[0] = start->tag[0];
     w->tag[1] = start->tag[1];
     LIST_INSERT_HEAD(&f->watchers, w, link);

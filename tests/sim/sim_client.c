@@ -188,7 +188,7 @@ static void page_answer(struct client *c) {
     for (size_t i = 0; i < c->held_count; i++) {
         client_event(c, c->held[i]);
     }
-    bool on_the_way = c->marks && c->last_seq < c->gone_from;
+    bool on_the_way = c->last_seq && c->last_seq < c->gone_floor && c->last_seq < c->gone_from;
     if (on_the_way && c->held_count < c->page_most) {
         cursor_set(c, c->gone_from);
     } else if (on_the_way) {
@@ -522,7 +522,7 @@ static void client_attach(struct client *c, struct call *call) {
     c->live_seq = a->live_seq;
     c->fresh = a->fresh;
     c->gone_from = a->fresh ? a->live_seq : a->gone_from;
-    c->marks = a->marks;
+    c->gone_floor = a->gone_floor;
     c->page_most = chance(3) ? 1 + dice(4) : SIZE_MAX;
     c->live_sent = c->cutting = c->refill_failed = false;
     trace("client %u watches channel %llu from %llu, live is %llu", client_number(c), (unsigned long long) a->channel, (unsigned long long) c->at,

@@ -45,7 +45,7 @@ static void a_page_on_the_way_says_where_it_began(void **state) {
     }
     publish(FRAME_GONE, 1002, 2000, "1");
     synced(1002);
-    server.start.marks = true;
+    server.start.gone_floor = 1002;
     server.start.live_seq = 1002;
     struct client c = client_open();
     client_send(&c, GET("/page"));
