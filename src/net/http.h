@@ -109,10 +109,8 @@ void http_body_resume(struct http_request *r);
  */
 #define FEED_LOG_BYTES (256 * 1024)
 
-struct feed *feed_create(
-    struct http_loop *loop, bool log, uint64_t log_floor, struct str cursor_prefix,
-    void *
-        user); /* cursor_prefix: "epoch-feed-", copied; a cursor is it + a number, and "." with the number at which a reading began that is still on its way from the front */
+/* cursor_prefix: "epoch-feed-", copied. A cursor is it + a number; on the way from the front perhaps "." and the number at which that began. */
+struct feed *feed_create(struct http_loop *loop, bool log, uint64_t log_floor, struct str cursor_prefix, void *user);
 void feed_destroy(struct feed *f); /* no watchers left */
 void *feed_user(struct feed *f);
 unsigned feed_watchers(const struct feed *f);
