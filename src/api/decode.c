@@ -50,7 +50,7 @@ void decode_refuse(struct decode *d, enum err err, const char *name, const char 
     va_end(args);
     size_t len = n < 0 ? 0 : (size_t) n < sizeof text ? (size_t) n : sizeof text - 1;
     struct str detail = arena_str(d->arena, str_n(text, len));
-    problem_place(d->problem, err, name ? decode_pointer(d, name) : d->at, detail.p ? detail : STR("is not valid"));
+    problem_add(d->problem, d->arena, err, name ? decode_pointer(d, name) : d->at, detail.p ? detail : STR("is not valid"));
 }
 
 static void refuse_unknown(struct decode *d, struct str name, const char *const *names, unsigned count) {
@@ -286,7 +286,7 @@ static struct json *body_parse(struct cmd *c, const struct options *o) {
     char detail[240];
     int n = snprintf(detail, sizeof detail, "%s (at byte %zu)", err.detail, err.offset);
     enum err what = err.too_many ? ERR_TOO_LARGE : ERR_INVALID_REQUEST;
-    problem_place(&c->early, what, arena_str(&c->arena, str_of(err.pointer)), arena_str(&c->arena, str_n(detail, (size_t) n)));
+    problem_add(&c->early, &c->arena, what, arena_str(&c->arena, str_of(err.pointer)), arena_str(&c->arena, str_n(detail, (size_t) n)));
     return NULL;
 }
 

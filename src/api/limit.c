@@ -2,14 +2,13 @@
 
 #include "base/mem.h"
 
-#include <arpa/inet.h>
 #include <pthread.h>
 #include <uthash.h>
 
 #define BUCKETS_MAX 65536
 
 struct bucket {
-    uint8_t address[16]; /* IPv4 as mapped */
+    struct in6_addr address; /* the part that counts */
     double tokens;
     int64_t at_ms;
     UT_hash_handle hh;
@@ -44,27 +43,19 @@ void limit_destroy(struct limit *l) {
     mem_free(l);
 }
 
-static void address_read(const char *text, uint8_t out[16]) {
-    static const uint8_t mapped[12] = {[10] = 0xff, [11] = 0xff};
-    memset(out, 0, 16);
-    if (inet_pton(AF_INET, text, out + 12) == 1) {
-        memcpy(out, mapped, 12);
-    } else if (inet_pton(AF_INET6, text, out) == 1 && memcmp(out, mapped, 12) != 0) {
-        memset(out + 8, 0, 8);
-    }
-}
-
-static struct bucket *bucket_find(struct limit *l, const char *text, int64_t now_ms) {
-    uint8_t address[16];
+static struct bucket *bucket_find(struct limit *l, const struct in6_addr *address, int64_t now_ms) {
+    struct in6_addr counted = *address;
     struct bucket *b;
-    address_read(text, address);
-    HASH_FIND(hh, l->buckets, address, sizeof address, b);
+    if (!IN6_IS_ADDR_V4MAPPED(address)) {
+        memset(counted.s6_addr + 8, 0, 8);
+    }
+    HASH_FIND(hh, l->buckets, &counted, sizeof counted, b);
     if (!b && now_ms) {
         if (HASH_COUNT(l->buckets) >= BUCKETS_MAX) {
             bucket_free(l, l->buckets);
         }
         b = mem_alloc(sizeof *b);
-        memcpy(b->address, address, sizeof address);
+        b->address = counted;
         b->tokens = l->per_minute;
         b->at_ms = now_ms;
         HASH_ADD(hh, l->buckets, address, sizeof b->address, b);
@@ -72,7 +63,7 @@ static struct bucket *bucket_find(struct limit *l, const char *text, int64_t now
     return b;
 }
 
-unsigned limit_take(struct limit *l, const char *address, int64_t now_ms) {
+unsigned limit_take(struct limit *l, const struct in6_addr *address, int64_t now_ms) {
     unsigned wait_s = 0;
     pthread_mutex_lock(&l->lock);
     struct bucket *b = bucket_find(l, address, now_ms);
@@ -90,7 +81,7 @@ unsigned limit_take(struct limit *l, const char *address, int64_t now_ms) {
     return wait_s;
 }
 
-void limit_give_back(struct limit *l, const char *address) {
+void limit_give_back(struct limit *l, const struct in6_addr *address) {
     pthread_mutex_lock(&l->lock);
     struct bucket *b = bucket_find(l, address, 0);
     if (b && b->tokens + 1 <= l->per_minute) {

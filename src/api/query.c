@@ -66,8 +66,12 @@ static bool query_add(struct query *q, struct str name, struct str value, struct
         p->detail = STR("There are too many query parameters");
         return false;
     }
-    q->at[q->count].name = name;
-    q->at[q->count++].value = value;
+    q->at = q->at ? q->at : arena_take(a, QUERY_MAX * sizeof *q->at);
+    if (!q->at) {
+        p->err = ERR_UNAVAILABLE;
+        return false;
+    }
+    q->at[q->count++] = (struct query_parameter){name, value};
     p->err = ERR_NONE;
     return true;
 }

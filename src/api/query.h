@@ -10,9 +10,9 @@
 
 struct query {
     unsigned count;
-    struct {
-        struct str name, value; /* decoded, in the arena */
-    } at[QUERY_MAX];
+    struct query_parameter {
+        struct str name, value; /* decoded */
+    } * at;                     /* QUERY_MAX of them, in the arena; NULL while there is none */
 };
 
 /*

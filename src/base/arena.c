@@ -9,7 +9,7 @@ struct arena_block {
     _Alignas(16) char data[];
 };
 
-#define ARENA_FIRST 1008u
+#define ARENA_FIRST 1520u
 #define ARENA_BLOCK_MAX 65536u
 
 void *arena_take(struct arena *a, size_t bytes) {

@@ -3,12 +3,9 @@
 static const char base64_digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
 static const char base64url_digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-static void base64_write(struct buf *b, const void *data, size_t len, const char *digits, bool pad) {
+/* Returns where it ends. */
+static char *base64_write(char *out, const void *data, size_t len, const char *digits, bool pad) {
     const uint8_t *p = data;
-    if (!buf_reserve(b, (len / 3 + 1) * 4)) {
-        return;
-    }
-    char *out = b->data + b->len;
     for (; len >= 3; p += 3, len -= 3) {
         uint32_t v = (uint32_t) p[0] << 16 | (uint32_t) p[1] << 8 | p[2];
         *out++ = digits[v >> 18];
@@ -27,15 +24,25 @@ static void base64_write(struct buf *b, const void *data, size_t len, const char
             *out++ = '=';
         }
     }
-    b->len = (size_t) (out - b->data);
+    return out;
+}
+
+static void base64_append(struct buf *b, const void *data, size_t len, const char *digits, bool pad) {
+    if (buf_reserve(b, (len / 3 + 1) * 4)) {
+        b->len = (size_t) (base64_write(b->data + b->len, data, len, digits, pad) - b->data);
+    }
+}
+
+void base64url_write(const void *data, size_t len, char *out) {
+    (void) base64_write(out, data, len, base64url_digits, false);
 }
 
 void buf_base64url(struct buf *b, const void *data, size_t len) {
-    base64_write(b, data, len, base64url_digits, false);
+    base64_append(b, data, len, base64url_digits, false);
 }
 
 void buf_base64(struct buf *b, const void *data, size_t len) {
-    base64_write(b, data, len, base64_digits, true);
+    base64_append(b, data, len, base64_digits, true);
 }
 
 static int base64_value(char c, const char *last_two) {

@@ -1,14 +1,12 @@
+#define OPENSSL_API_COMPAT 10101 /* SHA256_Init and its kin: "deprecated" in 3.0 in favour of what allocates memory for each hash */
 #include "base/crypto.h"
 
 #include <assert.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
-#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/random.h>
-
-#define SHA256_BLOCK 64
 
 void crypto_random(void *arg, void *out, size_t len) {
     (void) arg;
@@ -27,70 +25,54 @@ void crypto_random(void *arg, void *out, size_t len) {
 
 /* ---- SHA-256 ---- */
 
-/*
- * Fetching the algorithm and making a context cost more than hashing a token, so one is fetched for all and each thread keeps one context.
- */
-static EVP_MD *sha256_md;
-static pthread_key_t sha256_key;
-static pthread_once_t sha256_once = PTHREAD_ONCE_INIT;
-static _Thread_local EVP_MD_CTX *sha256_ctx;
-
-static void sha256_free(void *ctx) {
-    EVP_MD_CTX_free(ctx);
-}
-
-static void sha256_start(void) {
-    sha256_md = EVP_MD_fetch(NULL, "SHA256", NULL);
-    if (!sha256_md || pthread_key_create(&sha256_key, sha256_free) != 0) {
-        fprintf(stderr, "bowline: OpenSSL has no SHA-256\n");
-        abort();
-    }
-}
-
-static EVP_MD_CTX *sha256_thread_ctx(void) {
-    if (!sha256_ctx) {
-        pthread_once(&sha256_once, sha256_start);
-        sha256_ctx = EVP_MD_CTX_new();
-        if (!sha256_ctx || pthread_setspecific(sha256_key, sha256_ctx) != 0) {
-            fprintf(stderr, "bowline: out of memory\n");
-            abort();
-        }
-    }
-    return sha256_ctx;
-}
-
-/* The hash of first followed by data. */
-static void sha256_two(const void *first, size_t first_len, const void *data, size_t len, uint8_t out[SHA256_BYTES]) {
-    EVP_MD_CTX *ctx = sha256_thread_ctx();
-    int ok = EVP_DigestInit_ex2(ctx, sha256_md, NULL);
-    ok = ok && (first_len == 0 || EVP_DigestUpdate(ctx, first, first_len));
-    ok = ok && (len == 0 || EVP_DigestUpdate(ctx, data, len));
-    ok = ok && EVP_DigestFinal_ex(ctx, out, NULL);
-    assert(ok);
-}
-
+/* Through the functions that need no context from the heap: fetching the algorithm and making one costs more than hashing a token. They cannot fail. */
 void crypto_sha256(struct str data, uint8_t out[SHA256_BYTES]) {
-    sha256_two(NULL, 0, data.p, data.len, out);
+    SHA256_CTX ctx;
+    SHA256_Init(&ctx);
+    if (data.len) {
+        SHA256_Update(&ctx, data.p, data.len);
+    }
+    SHA256_Final(out, &ctx);
 }
 
-/* RFC 2104 */
-void crypto_hmac_sha256(const uint8_t *key, size_t key_len, struct str data, uint8_t out[SHA256_BYTES]) {
-    uint8_t block[SHA256_BLOCK] = {0}, pad[SHA256_BLOCK], inner[SHA256_BYTES];
-    if (key_len > SHA256_BLOCK) {
+static void pad_hash(SHA256_CTX *ctx, const uint8_t block[SHA256_CBLOCK], uint8_t with) {
+    uint8_t pad[SHA256_CBLOCK];
+    for (int i = 0; i < SHA256_CBLOCK; i++) {
+        pad[i] = block[i] ^ with;
+    }
+    SHA256_Init(ctx);
+    SHA256_Update(ctx, pad, sizeof(pad));
+    OPENSSL_cleanse(pad, sizeof(pad));
+}
+
+void crypto_hmac_init(struct hmac_key *ret_key, const uint8_t *key, size_t key_len) {
+    uint8_t block[SHA256_CBLOCK] = {0};
+    if (key_len > sizeof(block)) {
         crypto_sha256(str_n((const char *) key, key_len), block);
     } else if (key_len) {
         memcpy(block, key, key_len);
     }
-    for (int i = 0; i < SHA256_BLOCK; i++) {
-        pad[i] = block[i] ^ 0x36;
-    }
-    sha256_two(pad, sizeof(pad), data.p, data.len, inner);
-    for (int i = 0; i < SHA256_BLOCK; i++) {
-        pad[i] = block[i] ^ 0x5c;
-    }
-    sha256_two(pad, sizeof(pad), inner, sizeof(inner), out);
+    pad_hash(&ret_key->inner, block, 0x36);
+    pad_hash(&ret_key->outer, block, 0x5c);
     OPENSSL_cleanse(block, sizeof(block));
-    OPENSSL_cleanse(pad, sizeof(pad));
+}
+
+void crypto_hmac(const struct hmac_key *key, struct str data, uint8_t out[SHA256_BYTES]) {
+    SHA256_CTX ctx = key->inner;
+    if (data.len) {
+        SHA256_Update(&ctx, data.p, data.len);
+    }
+    SHA256_Final(out, &ctx);
+    ctx = key->outer;
+    SHA256_Update(&ctx, out, SHA256_BYTES);
+    SHA256_Final(out, &ctx);
+}
+
+void crypto_hmac_sha256(const uint8_t *key, size_t key_len, struct str data, uint8_t out[SHA256_BYTES]) {
+    struct hmac_key made;
+    crypto_hmac_init(&made, key, key_len);
+    crypto_hmac(&made, data, out);
+    OPENSSL_cleanse(&made, sizeof(made));
 }
 
 void crypto_hkdf_sha256(struct str secret, struct str info, uint8_t out[SHA256_BYTES]) {
@@ -126,10 +108,17 @@ bool crypto_ed25519_verify(const uint8_t public_key[32], struct str message, str
 
 /* ---- the installation's keys ---- */
 
+static void key_derive(struct hmac_key *ret_key, struct str secret, struct str purpose) {
+    uint8_t key[SHA256_BYTES];
+    crypto_hkdf_sha256(secret, purpose, key);
+    crypto_hmac_init(ret_key, key, sizeof(key));
+    OPENSSL_cleanse(key, sizeof(key));
+}
+
 static void keyset_derive(struct keyset *set, struct str secret) {
-    crypto_hkdf_sha256(secret, STR("bowline 1 tokens"), set->tokens);
-    crypto_hkdf_sha256(secret, STR("bowline 1 session keys"), set->session_keys);
-    crypto_hkdf_sha256(secret, STR("bowline 1 idempotency"), set->idempotency);
+    key_derive(&set->tokens, secret, STR("bowline 1 tokens"));
+    key_derive(&set->session_keys, secret, STR("bowline 1 session keys"));
+    key_derive(&set->idempotency, secret, STR("bowline 1 idempotency"));
 }
 
 static int keyring_add(struct keyring *ring, struct str secret, unsigned line, char err[160]) {

@@ -5,14 +5,21 @@
 #include "base/buf.h"
 #include "base/str.h"
 
+#include <openssl/sha.h>
 #include <stdint.h>
 
-#define SHA256_BYTES 32
+#define SHA256_BYTES SHA256_DIGEST_LENGTH
 #define SECRET_LINES_MAX 16
 
 void crypto_random(void *arg, void *out, size_t len); /* arg unused; aborts if the kernel has no randomness */
 void crypto_sha256(struct str data, uint8_t out[SHA256_BYTES]);
-void crypto_hmac_sha256(const uint8_t *key, size_t key_len, struct str data, uint8_t out[SHA256_BYTES]);
+/* HMAC (RFC 2104) with SHA-256. A key that is used again and again is made ready once. */
+struct hmac_key {
+    SHA256_CTX inner, outer; /* behind the block that holds the key */
+};
+void crypto_hmac_init(struct hmac_key *ret_key, const uint8_t *key, size_t key_len);
+void crypto_hmac(const struct hmac_key *key, struct str data, uint8_t out[SHA256_BYTES]);
+void crypto_hmac_sha256(const uint8_t *key, size_t key_len, struct str data, uint8_t out[SHA256_BYTES]); /* both */
 /* RFC 5869 with an empty salt; 32 bytes. */
 void crypto_hkdf_sha256(struct str secret, struct str info, uint8_t out[SHA256_BYTES]);
 bool crypto_equal(const void *a, const void *b, size_t len); /* constant time */
@@ -20,6 +27,8 @@ bool crypto_equal(const void *a, const void *b, size_t len); /* constant time */
 bool crypto_ed25519_verify(const uint8_t public_key[32], struct str message, struct str signature);
 
 /* base64url without padding (RFC 4648 section 5) */
+#define BASE64URL_LEN(bytes) (((bytes) *4 + 2) / 3)
+void base64url_write(const void *data, size_t len, char *out); /* BASE64URL_LEN(len) characters */
 void buf_base64url(struct buf *b, const void *data, size_t len);
 /* Standard base64 with padding (section 4). */
 void buf_base64(struct buf *b, const void *data, size_t len);
@@ -32,9 +41,9 @@ bool base64_decode(struct str text, struct buf *out) MUST_CHECK;
 struct keyring {
     unsigned count;
     struct keyset {
-        uint8_t tokens[SHA256_BYTES];       /* MAC of tokens */
-        uint8_t session_keys[SHA256_BYTES]; /* hash of session keys */
-        uint8_t idempotency[SHA256_BYTES];  /* hash of idempotency scopes */
+        struct hmac_key tokens;       /* MAC of tokens */
+        struct hmac_key session_keys; /* hash of session keys */
+        struct hmac_key idempotency;  /* hash of idempotency scopes */
     } set[SECRET_LINES_MAX];
 };
 

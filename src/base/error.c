@@ -22,14 +22,15 @@ const char *err_title(enum err e) {
     return err_table[e].title;
 }
 
-void problem_place(struct problem *p, enum err err, struct str pointer, struct str detail) {
+void problem_add(struct problem *p, struct arena *a, enum err err, struct str pointer, struct str detail) {
     if (p->err == ERR_NONE) {
         p->err = err;
     }
-    if (p->places < PROBLEM_PLACES) {
-        p->at[p->places].pointer = pointer;
-        p->at[p->places].detail = detail;
-        p->places++;
+    if (!p->places) {
+        p->at = arena_take(a, PROBLEM_PLACES * sizeof(*p->at));
+    }
+    if (p->at && p->places < PROBLEM_PLACES) {
+        p->at[p->places++] = (struct problem_place){pointer, detail};
     }
 }
 

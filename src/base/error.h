@@ -3,6 +3,7 @@
 #define BOWLINE_BASE_ERROR_H
 
 #include "base/arena.h"
+#include "base/arena.h"
 #include "base/buf.h"
 #include "base/str.h"
 
@@ -56,17 +57,17 @@ const char *err_title(enum err e);
 struct problem {
     enum err err;
     struct str detail; /* STR_NONE: the title says all */
-    unsigned places;
-    struct {
+    unsigned places;        /* at most PROBLEM_PLACES; further ones are left out */
+    struct problem_place {
         struct str pointer, detail;
-    } at[PROBLEM_PLACES];   /* places in the body; further ones are left out */
+    } * at;                 /* places in the body; in an arena */
     struct str extra;       /* more members as JSON text beginning with a comma, or STR_NONE */
     unsigned retry_after_s; /* 0: none */
 };
 
 /* Appends the problem document. */
 void problem_render(const struct problem *p, struct buf *out);
-/* Adds a place; pointer and detail must outlive the problem. Sets err if none was set. */
-void problem_place(struct problem *p, enum err err, struct str pointer, struct str detail);
+/* Adds a place, in memory of the arena if there is any; arena, pointer and detail must outlive the problem. Sets err if none was set. */
+void problem_add(struct problem *p, struct arena *a, enum err err, struct str pointer, struct str detail);
 
 #endif

@@ -1,14 +1,14 @@
 #include "domain/token.h"
 
 #define MAC_BYTES 16
-#define MAC_TEXT 22
+#define MAC_TEXT BASE64URL_LEN(MAC_BYTES)
 
 static const char token_letter[] = {[TOKEN_SESSION] = 'g', [TOKEN_WATCH] = 'w', [TOKEN_WORKER] = 'x'};
 
-static void token_mac(const uint8_t key[SHA256_BYTES], struct str text, struct buf *out) {
+static void token_mac(const struct keyset *keys, struct str text, char out[MAC_TEXT]) {
     uint8_t mac[SHA256_BYTES];
-    crypto_hmac_sha256(key, SHA256_BYTES, text, mac);
-    buf_base64url(out, mac, MAC_BYTES);
+    crypto_hmac(&keys->tokens, text, mac);
+    base64url_write(mac, MAC_BYTES, out);
 }
 
 void token_write(const struct keyring *keys, struct token t, struct buf *out) {
@@ -22,12 +22,10 @@ void token_write(const struct keyring *keys, struct token t, struct buf *out) {
     if (out->failed) {
         return;
     }
-    struct buf mac = {0};
-    token_mac(keys->set[0].tokens, str_n(out->data + from, out->len - from), &mac);
+    char mac[MAC_TEXT];
+    token_mac(&keys->set[0], str_n(out->data + from, out->len - from), mac);
     buf_char(out, '.');
-    buf_str(out, buf_view(&mac));
-    out->failed |= mac.failed;
-    buf_fini(&mac);
+    buf_put(out, mac, sizeof mac);
 }
 
 bool token_verify(const struct keyring *keys, struct str text, struct token *ret_token) {
@@ -55,10 +53,9 @@ bool token_verify(const struct keyring *keys, struct str text, struct token *ret
     t.gen = (uint32_t) gen;
     bool good = false;
     for (unsigned i = 0; i < keys->count; i++) {
-        struct buf mac = {0};
-        token_mac(keys->set[i].tokens, str_n(text.p, signed_len), &mac);
-        good |= !mac.failed && crypto_equal(mac.data, text.p + signed_len + 1, MAC_TEXT);
-        buf_fini(&mac);
+        char mac[MAC_TEXT];
+        token_mac(&keys->set[i], str_n(text.p, signed_len), mac);
+        good |= crypto_equal(mac, text.p + signed_len + 1, sizeof mac);
     }
     if (good) {
         *ret_token = t;

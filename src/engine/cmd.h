@@ -257,7 +257,7 @@ struct cmd {
 
 /* Commands that were freed and may be used again, with some of their memory. One thread at a time makes and frees those of a pool. */
 struct cmd_pool {
-    struct cmd *spare[128];
+    struct cmd *spare[256];
     unsigned count;
 };
 

@@ -219,7 +219,7 @@ void line_answered(struct cmd *c, uint64_t needs) {
         buf_one_line(&c->e.lines_text, from); /* a person's answer may hold line breaks between its tokens, and must not pass for lines of ours */
     } else {
         if (c->lines_of_many && a->problem.err == ERR_NOT_FOUND && !a->problem.places) {
-            problem_place(&a->problem, ERR_NOT_FOUND, STR("/task"), STR("does not exist here"));
+            problem_add(&a->problem, &c->arena, ERR_NOT_FOUND, STR("/task"), STR("does not exist here"));
         }
         problem_render(&a->problem, &c->e.lines_text);
     }

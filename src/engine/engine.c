@@ -189,7 +189,7 @@ void cmd_refuse(struct engine *e, struct cmd *c, uint64_t needs, enum err err, c
 void cmd_refuse_at(struct engine *e, struct cmd *c, uint64_t needs, enum err err, struct str pointer, const char *detail) {
     c->answer.type = ANSWER_PROBLEM;
     c->answer.problem = (struct problem){0};
-    problem_place(&c->answer.problem, err, pointer, str_of(detail));
+    problem_add(&c->answer.problem, &c->arena, err, pointer, str_of(detail));
     cmd_answer(e, c, needs);
 }
 

@@ -20,7 +20,7 @@ static void scope_of(struct engine *e, struct cmd *c, unsigned set, uint8_t out[
         buf_printf(&text, " %zu:", parts[i].len);
         buf_str(&text, parts[i]);
     }
-    crypto_hmac_sha256(e->config.keys->set[set].idempotency, SHA256_BYTES, buf_view(&text), out);
+    crypto_hmac(&e->config.keys->set[set].idempotency, buf_view(&text), out);
     buf_fini(&text);
 }
 

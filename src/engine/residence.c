@@ -204,7 +204,7 @@ enum found find_task(struct engine *e, struct cmd *c, struct id id, struct task_
 }
 
 void session_key_hash(const struct engine *e, unsigned set, struct str key, uint8_t out[32]) {
-    crypto_hmac_sha256(e->config.keys->set[set].session_keys, SHA256_BYTES, key, out);
+    crypto_hmac(&e->config.keys->set[set].session_keys, key, out);
 }
 
 enum found find_key(struct engine *e, struct cmd *c, struct str key, struct session_entry **ret) {

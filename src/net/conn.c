@@ -17,13 +17,13 @@ static void conn_on_timer(struct timer *t, int64_t now_ms, void *arg);
 
 /* ---- birth, states, death ---- */
 
-void conn_create(struct http_loop *l, int fd, const char *peer) {
+void conn_create(struct http_loop *l, int fd, const struct in6_addr *peer) {
     struct http_conn *c = mem_alloc(sizeof(*c));
     c->loop = l;
     c->fd = fd;
     c->in_ms = c->out_ms = l->now_ms;
     TAILQ_INIT(&c->exchanges);
-    memcpy(c->peer, peer, sizeof(c->peer));
+    c->peer = *peer;
     if (uv_poll_init(&l->uv, &c->poll, fd)) {
         close(fd);
         mem_free(c);

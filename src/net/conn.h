@@ -88,12 +88,12 @@ struct http_conn {
     int64_t in_ms, out_ms, head_ms; /* last byte in, last byte out, first byte of the present head (0: none) */
     int64_t unread_ms;              /* since when unread has been what it is, in a silent stream */
     int unread;                     /* bytes that the socket has taken and the peer has not, when last looked at */
-    char peer[46];
+    struct in6_addr peer;
 };
 LIST_HEAD(conn_list, http_conn);
 TAILQ_HEAD(conn_queue, http_conn);
 
-void conn_create(struct http_loop *l, int fd, const char *peer);
+void conn_create(struct http_loop *l, int fd, const struct in6_addr *peer);
 /* Frees all it has, telling the handler; the memory itself goes at the end of the turn. */
 void conn_close(struct http_conn *c);
 /* The one place where a connection changes its state. */

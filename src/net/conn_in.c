@@ -36,8 +36,8 @@ void conn_refuse(struct http_conn *c, enum err err, const char *detail) {
 
 static bool copy_head(struct http_conn *c, struct exchange *x, struct str block, struct http1_head *head) {
     unsigned lines = http1_head_lines(&c->parser);
-    char *copy = arena_alloc(&x->r.arena, block.len);
-    struct http_header *headers = arena_alloc(&x->r.arena, (lines + 1) * sizeof(*headers));
+    char *copy = arena_take(&x->r.arena, block.len);
+    struct http_header *headers = arena_take(&x->r.arena, (lines + 1) * sizeof(*headers));
     if (!copy || !headers) {
         return http1_fail(&c->parser, ERR_UNAVAILABLE, "There is no memory");
     }

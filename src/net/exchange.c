@@ -2,9 +2,9 @@
 #include "base/mem.h"
 #include "net/conn.h"
 
-#define SPARE_MAX 128   /* exchanges that wait to be used again, with some of their memory */
-#define ARENA_KEPT 4096 /* of each */
-#define HEADERS_KEPT (2 * 1024)
+#define SPARE_MAX 256   /* exchanges that wait to be used again, with some of their memory */
+#define ARENA_KEPT 2048 /* of each */
+#define HEADERS_KEPT 1024
 #define CONTINUE "HTTP/1.1 100 Continue\r\n\r\n"
 
 struct exchange *exchange_create(struct http_conn *c) {
@@ -22,7 +22,7 @@ struct exchange *exchange_create(struct http_conn *c) {
         x = mem_alloc(sizeof(*x));
     }
     x->r.conn = c;
-    memcpy(x->r.peer, c->peer, sizeof(x->r.peer));
+    x->r.peer = &c->peer;
     TAILQ_INSERT_TAIL(&c->exchanges, x, link);
     c->exchange_count++;
     return x;

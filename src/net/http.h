@@ -21,6 +21,7 @@
 #include "base/frame.h"
 #include "base/str.h"
 
+#include <netinet/in.h>
 #include <stdint.h>
 
 #define HTTP_PIPELINE 64
@@ -41,7 +42,7 @@ struct http_request {
     unsigned header_count;
     struct str body;        /* HTTP_BODY_WHOLE: complete when `request` is called, with 64 readable bytes behind it */
     bool upgrade_websocket; /* a well-formed upgrade request of RFC 6455, version checked by http_watch */
-    char peer[46];          /* address of the peer as text, for limits per address */
+    const struct in6_addr *peer; /* its address, IPv4 as mapped (RFC 4291, 2.5.5.2), for limits per address */
     struct arena arena;     /* dies with the request; headers, path, query and body lie in it */
     void *user;             /* the handler's affair; NULL at first */
     bool

@@ -7,7 +7,6 @@
 #include "base/mem.h"
 #include "net/conn.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -106,25 +105,21 @@ static void accept_back_off(struct http_loop *l, int err) {
     wheel_set(&l->wheel, &l->accept_timer, l->now_ms + ACCEPT_RETRY_MS, on_accept_again);
 }
 
-static void peer_text(const struct sockaddr_storage *addr, char out[46]) {
-    memset(out, 0, 46);
+static struct in6_addr peer_of(const struct sockaddr_storage *addr) {
+    struct in6_addr peer = {0};
     if (addr->ss_family == AF_INET6) {
-        const struct in6_addr *in6 = &((const struct sockaddr_in6 *) (const void *) addr)->sin6_addr;
-        if (IN6_IS_ADDR_V4MAPPED(in6)) {
-            inet_ntop(AF_INET, in6->s6_addr + 12, out, 46);
-        } else {
-            inet_ntop(AF_INET6, in6, out, 46);
-        }
+        peer = ((const struct sockaddr_in6 *) (const void *) addr)->sin6_addr;
     } else if (addr->ss_family == AF_INET) {
-        inet_ntop(AF_INET, &((const struct sockaddr_in *) (const void *) addr)->sin_addr, out, 46);
+        peer.s6_addr[10] = peer.s6_addr[11] = 0xff;
+        memcpy(peer.s6_addr + 12, &((const struct sockaddr_in *) (const void *) addr)->sin_addr, 4);
     }
+    return peer;
 }
 
 /* False when there was none to be had. */
 static bool accept_one(struct http_loop *l) {
     struct sockaddr_storage addr = {0};
     socklen_t len = sizeof(addr);
-    char peer[46];
     int fd = accept4(l->listen_fd, (struct sockaddr *) &addr, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
     if (fd < 0) {
         if (errno == EMFILE || errno == ENFILE || errno == ENOBUFS || errno == ENOMEM) {
@@ -132,8 +127,8 @@ static bool accept_one(struct http_loop *l) {
         }
         return errno == ECONNABORTED || errno == EINTR;
     }
-    peer_text(&addr, peer);
-    conn_create(l, fd, peer);
+    struct in6_addr peer = peer_of(&addr);
+    conn_create(l, fd, &peer);
     return true;
 }
 

@@ -201,8 +201,9 @@ static void problems_are_rendered(void **state) {
     assert_buf(&b, "{\"type\":\"urn:bowline:problem:not-found\",\"title\":\"There is nothing here\",\"status\":404,"
                    "\"detail\":\"There is nothing here\",\"code\":\"not-found\"}");
     struct problem places = {.extra = STR(",\"kind\":\"x\"")};
+    struct arena arena = {0};
     for (int i = 0; i < PROBLEM_PLACES + 2; i++) {
-        problem_place(&places, ERR_INVALID_REQUEST, STR("/a\"b"), STR("is wrong"));
+        problem_add(&places, &arena, ERR_INVALID_REQUEST, STR("/a\"b"), STR("is wrong"));
     }
     assert_int_equal(places.places, PROBLEM_PLACES);
     buf_clear(&b);
@@ -210,6 +211,7 @@ static void problems_are_rendered(void **state) {
     problem_render(&places, &b);
     assert_buf(&b, "{\"type\":\"urn:bowline:problem:invalid-request\",\"title\":\"The request is not valid\",\"status\":400,\"detail\":\"is wrong\","
                    "\"code\":\"invalid-request\",\"errors\":[{\"pointer\":\"/a\\\"b\",\"detail\":\"is wrong\"}],\"kind\":\"x\"}");
+    arena_fini(&arena);
     buf_fini(&b);
 }
 

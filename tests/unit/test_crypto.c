@@ -189,12 +189,12 @@ static void a_secret_file_gives_a_set_per_line(void **state) {
     char err[160] = "";
     assert_int_equal(keyring_read(&ring, STR("# comment\n\n  0123456789abcdef0123456789abcdef \r\n\tABCDEF0123456789ABCDEF0123456789"), err), 0);
     assert_int_equal(ring.count, 2);
-    assert_memory_not_equal(ring.set[0].tokens, ring.set[1].tokens, 32);
-    assert_memory_not_equal(ring.set[0].tokens, ring.set[0].session_keys, 32);
-    assert_memory_not_equal(ring.set[0].tokens, ring.set[0].idempotency, 32);
-    assert_memory_not_equal(ring.set[0].session_keys, ring.set[0].idempotency, 32);
+    assert_memory_not_equal(&ring.set[0].tokens, &ring.set[1].tokens, sizeof ring.set[0].tokens);
+    assert_memory_not_equal(&ring.set[0].tokens, &ring.set[0].session_keys, sizeof ring.set[0].tokens);
+    assert_memory_not_equal(&ring.set[0].tokens, &ring.set[0].idempotency, sizeof ring.set[0].tokens);
+    assert_memory_not_equal(&ring.set[0].session_keys, &ring.set[0].idempotency, sizeof ring.set[0].session_keys);
     assert_int_equal(keyring_read(&one, STR("0123456789abcdef0123456789abcdef"), err), 0);
-    assert_memory_equal(one.set[0].tokens, ring.set[0].tokens, 32);
+    assert_memory_equal(&one.set[0].tokens, &ring.set[0].tokens, sizeof one.set[0].tokens);
 }
 
 static void a_bad_secret_file_is_refused(void **state) {
