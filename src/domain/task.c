@@ -44,7 +44,13 @@ int task_next_state(enum task_state s, enum task_event ev) {
     return next_state[s][ev];
 }
 
+/* In the same memory where it is no longer, as it mostly is. */
 static void replace(char **at, struct str with) {
+    if (with.p && *at && with.len <= strlen(*at)) {
+        memcpy(*at, with.p, with.len);
+        (*at)[with.len] = '\0';
+        return;
+    }
     char *copy = mem_strdup(with);
     mem_free(*at);
     *at = copy;

@@ -107,8 +107,12 @@ struct str batch_text(struct engine *e, struct str s) {
     return copy;
 }
 
+static struct task_list *soft_due(struct engine *e) {
+    return &e->soft_tasks[!e->soft_side];
+}
+
 static bool batch_is_empty(const struct engine *e) {
-    return e->open->b.count == 0 && TAILQ_EMPTY(&e->dirty_tasks) && TAILQ_EMPTY(&e->dirty_sessions);
+    return e->open->b.count == 0 && TAILQ_EMPTY(&e->dirty_tasks) && TAILQ_EMPTY(&e->soft_tasks[!e->soft_side]) && TAILQ_EMPTY(&e->dirty_sessions);
 }
 
 uint64_t engine_newest(const struct engine *e) {
@@ -133,7 +137,7 @@ void session_pend(struct engine *e, struct session_entry *s) {
 
 void task_dirty(struct engine *e, struct task_entry *t) {
     if (t->dirt == SOFT) {
-        TAILQ_REMOVE(&e->soft_tasks, t, of_dirty);
+        TAILQ_REMOVE(&e->soft_tasks[t->soft_side], t, of_dirty);
     }
     if (t->dirt != DIRTY) {
         t->dirt = DIRTY;
@@ -154,13 +158,15 @@ void session_dirty(struct engine *e, struct session_entry *s) {
     session_pend(e, s);
 }
 
+/* What became due before is nearly always written by now, and then the tasks need not be looked at. */
 void soft_becomes_dirty(struct engine *e) {
-    while (!TAILQ_EMPTY(&e->soft_tasks)) {
-        struct task_entry *te = TAILQ_FIRST(&e->soft_tasks);
-        TAILQ_REMOVE(&e->soft_tasks, te, of_dirty);
+    while (!TAILQ_EMPTY(soft_due(e))) {
+        struct task_entry *te = TAILQ_FIRST(soft_due(e));
+        TAILQ_REMOVE(soft_due(e), te, of_dirty);
         te->dirt = DIRTY;
         TAILQ_INSERT_TAIL(&e->dirty_tasks, te, of_dirty);
     }
+    e->soft_side = !e->soft_side;
     while (!TAILQ_EMPTY(&e->soft_sessions)) {
         struct session_entry *s = TAILQ_FIRST(&e->soft_sessions);
         TAILQ_REMOVE(&e->soft_sessions, s, of_dirty);
@@ -177,7 +183,8 @@ static void soft_is_due(struct timer *t, int64_t now_ms, void *arg) {
 void task_soft(struct engine *e, struct task_entry *t) {
     if (t->dirt == CLEAN) {
         t->dirt = SOFT;
-        TAILQ_INSERT_TAIL(&e->soft_tasks, t, of_dirty);
+        t->soft_side = (uint8_t) e->soft_side;
+        TAILQ_INSERT_TAIL(&e->soft_tasks[e->soft_side], t, of_dirty);
         if (!e->soft_timer.at_ms) {
             wheel_set(&e->wheel, &e->soft_timer, e->now + ENGINE_SOFT_MS, soft_is_due);
         }
@@ -196,7 +203,7 @@ void session_soft(struct engine *e, struct session_entry *s) {
 
 void entry_clean_task(struct engine *e, struct task_entry *t) {
     if (t->dirt == SOFT) {
-        TAILQ_REMOVE(&e->soft_tasks, t, of_dirty);
+        TAILQ_REMOVE(&e->soft_tasks[t->soft_side], t, of_dirty);
     } else if (t->dirt == DIRTY) {
         TAILQ_REMOVE(&e->dirty_tasks, t, of_dirty);
     }
@@ -350,20 +357,37 @@ static void write_kinds(struct engine *e) {
     e->kinds_dirty = false;
 }
 
-static void write_dirty(struct engine *e) {
+/* What the rows of those behind it will need. */
+static void rows_expect(const struct task_entry *t) {
+    const struct task_entry *next = TAILQ_NEXT(t, of_dirty);
+    if (next) {
+        fetch_ahead(TAILQ_NEXT(next, of_dirty), sizeof(*next));
+        fetch_ahead(next->s, sizeof(*next->s));
+        fetch_ahead(next->t.progress.unit, 1);
+        fetch_ahead(next->t.progress.message, 1);
+    }
+}
+
+static void write_tasks(struct engine *e, struct task_list *tasks) {
     uint64_t number = e->open->b.number;
-    size_t pended = e->open->touched_count;
-    write_kinds(e);
-    while (!TAILQ_EMPTY(&e->dirty_tasks)) {
-        struct task_entry *t = TAILQ_FIRST(&e->dirty_tasks);
+    while (!TAILQ_EMPTY(tasks)) {
+        struct task_entry *t = TAILQ_FIRST(tasks);
+        rows_expect(t);
         if (t->s->pending != number && t->s->touched != number) {
             t->s->touched = number;
             batch_touch(e, t->s, 0); /* progress: nothing waits for it */
         }
-        fetch_ahead(TAILQ_NEXT(t, of_dirty), sizeof(*t));
         task_row_put(e, t);
         entry_clean_task(e, t);
     }
+}
+
+static void write_dirty(struct engine *e) {
+    uint64_t number = e->open->b.number;
+    size_t pended = e->open->touched_count;
+    write_kinds(e);
+    write_tasks(e, &e->dirty_tasks);
+    write_tasks(e, soft_due(e));
     while (!TAILQ_EMPTY(&e->dirty_sessions)) {
         struct session_entry *s = TAILQ_FIRST(&e->dirty_sessions);
         session_row_put(e, s);

@@ -111,8 +111,9 @@ struct task_entry {
     struct session_entry *s;
     TAILQ_ENTRY(task_entry) by_version, by_change; /* session_entry.by_version, .by_change */
     TAILQ_ENTRY(task_entry) by_end;                /* session_entry.by_end, if counted_ended */
-    TAILQ_ENTRY(task_entry) of_dirty;              /* engine.dirty_tasks or engine.soft_tasks */
+    TAILQ_ENTRY(task_entry) of_dirty;              /* engine.dirty_tasks or engine.soft_tasks[soft_side] */
     enum dirt { CLEAN, SOFT, DIRTY } dirt;
+    uint8_t soft_side;
     uint64_t slot;     /* of its progress in the store; 0 as long as it has had no attempt */
     bool row_stale;    /* more has changed than its progress can say */
     bool has_progress; /* there is something in its slot, perhaps older than its row */
@@ -337,7 +338,9 @@ struct engine {
     struct recent_list recent_order;
     unsigned queries; /* with the store */
     struct stopped_list stopped;
-    struct task_list dirty_tasks, soft_tasks;
+    struct task_list dirty_tasks;
+    struct task_list soft_tasks[2]; /* one side takes in; the other is due, and turns are taken */
+    unsigned soft_side;             /* that takes in */
     struct session_list dirty_sessions, soft_sessions;
     struct timer soft_timer, due_timer, forget_timer;
     unsigned sweep_room;  /* rows for the sweep in one batch: fewer if they take long */

@@ -27,7 +27,8 @@ struct engine *engine_create(const struct engine_config *config, int64_t now_ms)
     LIST_INIT(&e->stopped);
     TAILQ_INIT(&e->recent_order);
     TAILQ_INIT(&e->dirty_tasks);
-    TAILQ_INIT(&e->soft_tasks);
+    TAILQ_INIT(&e->soft_tasks[0]);
+    TAILQ_INIT(&e->soft_tasks[1]);
     TAILQ_INIT(&e->dirty_sessions);
     TAILQ_INIT(&e->soft_sessions);
     TAILQ_INIT(&e->ready);
@@ -102,7 +103,8 @@ void engine_started(struct engine *e, struct store_query *q) {
 
 /* Is everything that changed on its way into storage, also what a failed batch has thrown away? */
 static bool all_is_written(const struct engine *e) {
-    bool lists = TAILQ_EMPTY(&e->dirty_sessions) && TAILQ_EMPTY(&e->dirty_tasks) && TAILQ_EMPTY(&e->soft_sessions) && TAILQ_EMPTY(&e->soft_tasks);
+    bool lists = TAILQ_EMPTY(&e->dirty_sessions) && TAILQ_EMPTY(&e->dirty_tasks) && TAILQ_EMPTY(&e->soft_sessions) &&
+                 TAILQ_EMPTY(&e->soft_tasks[0]) && TAILQ_EMPTY(&e->soft_tasks[1]);
     for (const struct load *l = e->loads; l; l = l->hh.next) {
         if (l->reload) {
             return false;

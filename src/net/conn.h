@@ -22,6 +22,7 @@
 #define LINGER_MS 1000          /* how long what a peer still sends is read and thrown away after the last answer */
 #define CUT_MS 100              /* how long a cut watcher may take to be flushed */
 #define SMALL_REST (64 * 1024)  /* of a body nobody wants any more: read to keep the connection */
+#define HEAD_ROOM 512           /* that the head of a stream needs at most, nearly always: it does not grow in steps */
 #define CONTROL_MAX (16 * 1024) /* answers to a WebSocket peer that wait to be sent before it is no longer read */
 
 /* ---- exchanges ---- */

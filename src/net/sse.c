@@ -3,6 +3,7 @@
 
 void sse_open(struct watcher *w, const struct watch_start *start) {
     struct buf *out = &w->control;
+    (void) buf_reserve(out, HEAD_ROOM);
     buf_puts(out, "HTTP/1.1 200 OK\r\n");
     buf_puts(out, loop_date(w->conn->loop));
     buf_puts(out, "Content-Type: text/event-stream\r\nCache-Control: no-store\r\nX-Accel-Buffering: no\r\nX-Content-Type-Options: "

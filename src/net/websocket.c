@@ -3,8 +3,6 @@
 #include "base/mem.h"
 #include "net/conn.h"
 
-#include <openssl/sha.h>
-
 #define GUID "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 #define SUBPROTOCOL "bowline.v1"
 
@@ -57,17 +55,14 @@ static bool offers_subprotocol(const struct http_request *r) {
 }
 
 static void put_accept(struct buf *out, struct str key) {
-    struct buf text = {0};
-    unsigned char digest[SHA_DIGEST_LENGTH] = {0};
-    buf_str(&text, key);
-    buf_puts(&text, GUID);
-    SHA1((const unsigned char *) buf_z(&text), text.len, digest);
+    uint8_t digest[SHA1_BYTES];
+    crypto_sha1_two(key, STR(GUID), digest);
     buf_base64(out, digest, sizeof(digest));
-    buf_fini(&text);
 }
 
 void websocket_open(struct watcher *w, const struct http_request *r, const struct watch_start *start) {
     struct buf *out = &w->control;
+    (void) buf_reserve(out, HEAD_ROOM);
     buf_puts(out, "HTTP/1.1 101 Switching Protocols\r\n");
     buf_puts(out, loop_date(w->conn->loop));
     buf_puts(out, "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ");
