@@ -184,8 +184,7 @@ static void read_body(struct call *call, struct cmd *c) {
     if (r->method == HTTP_GET || r->method == HTTP_HEAD) {
         return;
     }
-    enum media media = media_of(r);
-    if ((call->route->flags & ROUTE_ONLY_NDJSON) || (r->body.len && media != MEDIA_NONE && media != MEDIA_JSON)) {
+    if ((call->route->flags & ROUTE_ONLY_NDJSON) || (r->body.len && call->media != MEDIA_NONE && call->media != MEDIA_JSON)) {
         early(c, ERR_UNSUPPORTED_MEDIA_TYPE, STR_NONE);
         return;
     }
@@ -364,6 +363,19 @@ static void answer_options(struct call *call) {
     http_respond(call->r, 204, &headers, &body, false);
 }
 
+/* Nearly all requests name the same one. */
+static bool host_served(struct api *a, struct str host) {
+    if (host.len && host.len == a->host_len && memcmp(host.p, a->host, host.len) == 0) {
+        return true;
+    }
+    bool allowed = host_allowed(&a->shared->config->origins, host);
+    if (allowed && host.len <= sizeof a->host) {
+        memcpy(a->host, host.p, host.len);
+        a->host_len = host.len;
+    }
+    return allowed;
+}
+
 /* Host, path and method. False: it was answered. */
 static bool head_route(struct call *call) {
     struct http_request *r = call->r;
@@ -371,7 +383,7 @@ static bool head_route(struct call *call) {
     call->path = path_decode(&r->arena, r->path);
     route_find(call->path, r->method, s->options->open_sessions != 0, &call->match);
     call->route = call->match.route;
-    if (!(call->route && (call->route->flags & ROUTE_ANY_HOST)) && !host_allowed(&s->config->origins, r->host)) {
+    if (!(call->route && (call->route->flags & ROUTE_ANY_HOST)) && !host_served(call->api, r->host)) {
         call_refuse_err(call, ERR_MISDIRECTED);
     } else if (str_eqz(r->path, "*") && r->method == HTTP_OPTIONS) {
         answer_options(call);
@@ -424,9 +436,8 @@ static bool head_credential(struct call *call) {
 }
 
 static bool wants_stream(const struct call *call) {
-    enum media media = media_of(call->r);
     unsigned flags = call->route->flags;
-    return (flags & ROUTE_NDJSON) && (media == MEDIA_NDJSON || (media == MEDIA_NONE && (flags & ROUTE_ONLY_NDJSON)));
+    return (flags & ROUTE_NDJSON) && (call->media == MEDIA_NDJSON || (call->media == MEDIA_NONE && (flags & ROUTE_ONLY_NDJSON)));
 }
 
 static enum http_body on_head(void *arg, struct http_request *r) {
@@ -445,6 +456,9 @@ static enum http_body on_head(void *arg, struct http_request *r) {
     call->origin = origin_allowed(&a->shared->config->origins, origin) ? origin : STR_NONE;
     if (!head_route(call) || !head_credential(call)) {
         return HTTP_BODY_WHOLE;
+    }
+    if (r->method != HTTP_GET && r->method != HTTP_HEAD) {
+        call->media = media_of(r);
     }
     if (wants_stream(call)) {
         stream_open(call);

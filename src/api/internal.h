@@ -28,6 +28,8 @@ struct api {
     struct http_loop *loop;
     struct channel *channels;
     struct buf openapi; /* made when first asked for */
+    char host[64];      /* the one that was found to be allowed last */
+    size_t host_len;
     struct timer kick;  /* flushes what was sent outside of a turn */
     struct cmd_pool cmds;
     struct cmd *line; /* lines of reports are decoded in it; made with the first */
@@ -55,6 +57,7 @@ struct call {
     struct problem early; /* the first thing found wrong */
     bool early_is_role;   /* it comes before everything else */
     struct str origin;    /* an allowed one, to be told so */
+    enum media media;     /* what the body is said to be */
     bool waits;           /* Prefer: wait is applied */
     bool head_of_events;  /* HEAD of a stream: only the head is wanted */
     bool sse;             /* which way of watching was chosen */

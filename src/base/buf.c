@@ -178,15 +178,24 @@ void buf_json_str(struct buf *b, struct str s) {
     buf_char(b, '"');
 }
 
-/* A number with up to three decimals, which most are: n / 1000 rounds correctly, so the decimal text reads back as that very number. */
-static void buf_thousandths(struct buf *b, long long n) {
-    unsigned long long whole = n < 0 ? 0 - (unsigned long long) n : (unsigned long long) n;
-    char decimals[4] = {'.', (char) ('0' + whole % 1000 / 100), (char) ('0' + whole % 100 / 10), (char) ('0' + whole % 10)};
-    size_t len = decimals[3] != '0' ? 4 : decimals[2] != '0' ? 3 : 2;
+#define MILLION 1000000
+
+/* A number with up to six decimals, which most are: n / 1e6 rounds correctly, so the decimal text reads back as that very number. */
+static void buf_millionths(struct buf *b, long long n) {
+    unsigned long long all = n < 0 ? 0 - (unsigned long long) n : (unsigned long long) n;
+    unsigned part = (unsigned) (all % MILLION);
+    char decimals[7] = {'.'};
+    size_t len = sizeof(decimals);
+    digits_two(decimals + 1, part / 10000);
+    digits_two(decimals + 3, part / 100 % 100);
+    digits_two(decimals + 5, part % 100);
+    while (decimals[len - 1] == '0') {
+        len--;
+    }
     if (n < 0) {
         buf_char(b, '-');
     }
-    buf_u64(b, whole / 1000);
+    buf_u64(b, all / MILLION);
     buf_put(b, decimals, len);
 }
 
@@ -199,9 +208,9 @@ void buf_json_num(struct buf *b, double v) {
         buf_i64(b, (int64_t) v);
         return;
     }
-    long long thousandths = fabs(v) < 1e12 ? (long long) (v * 1000 + (v < 0 ? -0.5 : 0.5)) : 0;
-    if (thousandths && (double) thousandths / 1000 == v) {
-        buf_thousandths(b, thousandths);
+    long long millionths = fabs(v) < 1e9 ? (long long) (v * MILLION + (v < 0 ? -0.5 : 0.5)) : 0;
+    if (millionths && (double) millionths / MILLION == v) {
+        buf_millionths(b, millionths);
         return;
     }
     char text[NUMBER_TEXT_MAX];

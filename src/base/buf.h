@@ -51,7 +51,7 @@ static inline struct str buf_view(const struct buf *b) {
 
 /* JSON text. Strings come out escaped and quoted; STR_NONE comes out as null. */
 void buf_json_str(struct buf *b, struct str s);
-/* A number as JSON: integers without a point, others in the shortest form that reads back; NaN and infinite as null. */
+/* A number as JSON: integers without a point, others with up to six decimals or in the shortest form that reads back; NaN and infinite as null. */
 void buf_json_num(struct buf *b, double v);
 
 #endif

@@ -51,36 +51,36 @@ void id_format(struct id id, enum id_kind kind, char out[ID_TEXT_LEN + 1]) {
     out[ID_TEXT_LEN] = '\0';
 }
 
-/* What a digit stands for, plus one; 0: it is none. */
+#define DIGIT 32 /* set in what a digit stands for, so that 0 says that it is none */
 static const uint8_t id_values[256] = {
-    ['0'] = 1,  ['1'] = 2,  ['2'] = 3,  ['3'] = 4,  ['4'] = 5,  ['5'] = 6,  ['6'] = 7,  ['7'] = 8,  ['8'] = 9,  ['9'] = 10, ['A'] = 11,
-    ['B'] = 12, ['C'] = 13, ['D'] = 14, ['E'] = 15, ['F'] = 16, ['G'] = 17, ['H'] = 18, ['J'] = 19, ['K'] = 20, ['M'] = 21, ['N'] = 22,
-    ['P'] = 23, ['Q'] = 24, ['R'] = 25, ['S'] = 26, ['T'] = 27, ['V'] = 28, ['W'] = 29, ['X'] = 30, ['Y'] = 31, ['Z'] = 32,
+    ['0'] = DIGIT,      ['1'] = DIGIT + 1,  ['2'] = DIGIT + 2,  ['3'] = DIGIT + 3,  ['4'] = DIGIT + 4,  ['5'] = DIGIT + 5,  ['6'] = DIGIT + 6,
+    ['7'] = DIGIT + 7,  ['8'] = DIGIT + 8,  ['9'] = DIGIT + 9,  ['A'] = DIGIT + 10, ['B'] = DIGIT + 11, ['C'] = DIGIT + 12, ['D'] = DIGIT + 13,
+    ['E'] = DIGIT + 14, ['F'] = DIGIT + 15, ['G'] = DIGIT + 16, ['H'] = DIGIT + 17, ['J'] = DIGIT + 18, ['K'] = DIGIT + 19, ['M'] = DIGIT + 20,
+    ['N'] = DIGIT + 21, ['P'] = DIGIT + 22, ['Q'] = DIGIT + 23, ['R'] = DIGIT + 24, ['S'] = DIGIT + 25, ['T'] = DIGIT + 26, ['V'] = DIGIT + 27,
+    ['W'] = DIGIT + 28, ['X'] = DIGIT + 29, ['Y'] = DIGIT + 30, ['Z'] = DIGIT + 31,
 };
+
+/* The number that these digits make, 12 or 13 of them; clears DIGIT in *all if one of them is none. */
+static inline __attribute__((always_inline)) uint64_t digits_read(const unsigned char *digits, int count, unsigned *all) {
+    uint64_t v = 0;
+    for (int i = 0; i < count; i++) {
+        *all &= id_values[digits[i]];
+        v = v << 5 | (id_values[digits[i]] & (DIGIT - 1));
+    }
+    return v;
+}
 
 bool id_parse(struct str text, enum id_kind kind, struct id *ret_id) {
     if (text.len != ID_TEXT_LEN || memcmp(text.p, id_prefix[kind], 4) != 0 || text.p[4] < '0' || text.p[4] > '7') {
         return false;
     }
     const unsigned char *digits = (const unsigned char *) text.p + 4;
-    uint64_t d[26], upper = 0, lower;
-    bool good = true;
-    for (int i = 0; i < 26; i++) {
-        unsigned v = id_values[digits[i]];
-        good &= v != 0;
-        d[i] = v - 1;
-    }
-    if (!good) {
+    unsigned all = DIGIT, between = id_values[digits[13]]; /* a bit of the upper half, four of the lower */
+    uint64_t upper = digits_read(digits, 13, &all), lower = digits_read(digits + 14, 12, &all);
+    if (!(all & between & DIGIT)) {
         return false;
     }
-    for (int i = 0; i < 13; i++) {
-        upper = upper << 5 | d[i];
-    }
-    lower = d[13] & 15;
-    for (int i = 14; i < 26; i++) {
-        lower = lower << 5 | d[i];
-    }
-    half_write(ret_id->b, upper << 1 | d[13] >> 4);
-    half_write(ret_id->b + 8, lower);
+    half_write(ret_id->b, upper << 1 | (between >> 4 & 1));
+    half_write(ret_id->b + 8, (uint64_t) (between & 15) << 60 | lower);
     return true;
 }

@@ -33,10 +33,13 @@ static inline int str_cmp(struct str a, struct str b) {
     int c = n ? memcmp(a.p, b.p, n) : 0;
     return c ? c : (a.len > b.len) - (a.len < b.len);
 }
-/* A loop of its own: most names differ in their first letters. */
-static inline bool str_eqz(struct str a, const char *z) {
+/* A loop of its own, unless the length is known when it is compiled: most names differ in their first letters. */
+static inline __attribute__((always_inline)) bool str_eqz(struct str a, const char *z) {
     if (!z) {
         return a.len == 0;
+    }
+    if (__builtin_constant_p(strlen(z))) {
+        return a.len == strlen(z) && memcmp(a.p ? a.p : "", z, strlen(z)) == 0;
     }
     for (size_t i = 0; i < a.len; i++) {
         if (a.p[i] != z[i] || !z[i]) {

@@ -82,9 +82,13 @@ static size_t key_slot(const struct feed *f, const uint8_t key[16]) {
 
 /* Fills the table anew from the entries. */
 static void keys_rebuild(struct feed *f, size_t slot_count) {
-    mem_free(f->slots);
-    f->slots = mem_alloc(slot_count * sizeof(*f->slots));
-    f->slot_count = slot_count;
+    if (slot_count == f->slot_count) {
+        memset(f->slots, 0, slot_count * sizeof(*f->slots));
+    } else {
+        mem_free(f->slots);
+        f->slots = mem_alloc(slot_count * sizeof(*f->slots));
+        f->slot_count = slot_count;
+    }
     f->keyed = 0;
     for (size_t i = 0; i < f->count; i++) {
         struct frame *frame = f->entries[i].frame;
@@ -127,7 +131,7 @@ static void entries_close_up(struct feed *f) {
 }
 
 static void entry_append(struct feed *f, struct frame *frame) {
-    if (f->dead > DEAD_MIN && f->dead > f->count / 2) {
+    if (f->dead > f->count / 2 && (f->dead > DEAD_MIN || f->count == f->cap)) {
         entries_close_up(f);
     }
     if (f->count == f->cap) {
@@ -175,6 +179,30 @@ static void entry_replace(struct feed *f, const struct frame *frame) {
     }
 }
 
+/* The older one of its key is the newest of all, as it is in a feed of one task: the frame takes its place. */
+static bool entry_renew(struct feed *f, struct frame *frame) {
+    struct feed_entry *newest = f->count ? &f->entries[f->count - 1] : NULL;
+    if (!newest || !newest->frame || newest->frame->kind == FRAME_LOG || newest->over || memcmp(newest->frame->key, frame->key, sizeof(frame->key)) != 0 ||
+        entry_stays(f, newest, frame)) {
+        return false;
+    }
+    entry_drop(f, f->count - 1);
+    f->dead--;
+    *newest = (struct feed_entry){.seq = frame->seq, .frame = frame};
+    return true;
+}
+
+/* Also what it replaces goes. */
+static void entry_put(struct feed *f, struct frame *frame) {
+    if (entry_renew(f, frame)) {
+        return;
+    }
+    entry_append(f, frame);
+    f->count--; /* the table must not find it before its older one is gone */
+    entry_replace(f, frame);
+    f->count++;
+}
+
 /* ---- what a feed does not keep for ever ---- */
 
 static void trim_log(struct feed *f) {
@@ -219,14 +247,12 @@ void feed_publish(struct feed *f, struct frame *frame) {
         drop_over(f);
     }
     f->last_seq = frame->seq;
-    entry_append(f, frame);
     if (frame->kind == FRAME_LOG) {
+        entry_append(f, frame);
         f->log_bytes += frame_sse(frame).len;
         trim_log(f);
     } else {
-        f->count--; /* the table must not find it before its older one is gone */
-        entry_replace(f, frame);
-        f->count++;
+        entry_put(f, frame);
         if (frame->kind == FRAME_GONE) {
             f->gone_count++;
             trim_gone(f);

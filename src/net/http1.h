@@ -107,5 +107,14 @@ static inline size_t http1_run(enum http1_class class, struct str s) {
     }
     return n;
 }
+/* Whether all of s is, four bytes at a time. */
+static inline bool http1_all(enum http1_class class, struct str s) {
+    const unsigned char *p = (const unsigned char *) s.p;
+    size_t n = 0;
+    while (s.len - n >= 4 && http1_classes[p[n]] & http1_classes[p[n + 1]] & http1_classes[p[n + 2]] & http1_classes[p[n + 3]] & class) {
+        n += 4;
+    }
+    return n + http1_run(class, str_from(s, n)) == s.len;
+}
 
 #endif

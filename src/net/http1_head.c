@@ -36,7 +36,7 @@ static enum http_method method_of(struct str text) {
 }
 
 static bool host_valid(struct str host) {
-    return http1_run(HTTP1_HOST, host) == host.len;
+    return http1_all(HTTP1_HOST, host);
 }
 
 static void split_query(struct str target, struct str *ret_path, struct str *ret_query) {
@@ -65,7 +65,7 @@ static bool target_parse(struct cut *k, struct str target) {
     if (target.len > k->limits->max_target) {
         return http1_fail(k->p, ERR_URI_TOO_LONG, "The request target is too long");
     }
-    if (http1_run(HTTP1_TARGET, target) < target.len) {
+    if (!http1_all(HTTP1_TARGET, target)) {
         return bad(k, "The request target has an invalid character");
     }
     if (target.len && target.p[0] == '/') {
@@ -184,7 +184,7 @@ static bool value_valid(struct str value) {
     while (value.len >= 8 && !eight_below(eight_read(value.p), 0x20) && !eight_have(eight_read(value.p), 0x7f)) {
         value = str_from(value, 8);
     }
-    return http1_run(HTTP1_TEXT, value) == value.len;
+    return http1_all(HTTP1_TEXT, value);
 }
 
 static bool header_line(struct cut *k, struct str line, struct http_header *h) {
