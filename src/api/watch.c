@@ -91,14 +91,14 @@ static void channel_synced(struct channel *ch, uint64_t pos) {
     }
 }
 
-static void channel_cut(struct channel *ch, const struct mail *m) {
+static void channel_cut(struct channel *ch, const struct cut *cut) {
     static const enum cut_how hows[] = {[MAIL_CUT_DRAINED] = CUT_DRAINED,
                                         [MAIL_CUT_AT_ONCE] = CUT_AT_ONCE,
                                         [MAIL_CUT_DEAD] = CUT_DEAD,
                                         [MAIL_CUT_AWAY] = CUT_AWAY,
                                         [MAIL_CUT_FINISHED] = CUT_FINISHED};
     if (ch->feed) {
-        feed_cut(ch->feed, m->mask, m->below, hows[m->how], str_of(m->event), m->data);
+        feed_cut(ch->feed, cut->mask, cut->below, hows[cut->how], str_of(cut->event), cut->data);
     }
 }
 
@@ -109,12 +109,12 @@ void watch_mail(struct api *a, struct mail *m) {
     } else if (m->type == MAIL_SYNCED) {
         channel_synced(ch, m->pos);
     } else if (m->type == MAIL_CUT && ch) {
-        channel_cut(ch, m);
+        channel_cut(ch, m->cut);
     } else if (m->type == MAIL_DROP && ch) {
         channel_free(a, ch);
     }
     if (m->type == MAIL_CUT) {
-        mem_free((void *) m->data.p);
+        mem_free(m->cut);
     }
 }
 

@@ -21,9 +21,10 @@ struct batch *batch_create(uint64_t number) {
     return b;
 }
 
-static void mail_fini(struct mail *m) {
-    frame_unref(m->frame);
-    mem_free((void *) m->data.p);
+/* The command that waits here, to go on or with its answer; NULL: none does. */
+static struct cmd *effect_cmd(const struct effect *f) {
+    bool answers = f->mail.type == MAIL_ANSWER || f->mail.type == MAIL_ABANDONED;
+    return f->resume ? f->resume : answers ? f->mail.cmd : NULL;
 }
 
 static void answer_fini(struct cmd *c) {
@@ -40,13 +41,13 @@ void batch_destroy(struct batch *b) {
     while (!TAILQ_EMPTY(&b->effects)) {
         struct effect *f = TAILQ_FIRST(&b->effects);
         TAILQ_REMOVE(&b->effects, f, link);
-        struct cmd *c = f->resume ? f->resume : f->mail.cmd;
+        struct cmd *c = effect_cmd(f);
         if (c) {
             answer_fini(c);
             query_free(c->e.query);
             cmd_free(c);
         }
-        mail_fini(&f->mail);
+        mail_discard(&f->mail);
         mem_free(f);
     }
     arena_fini(&b->b.arena);
@@ -303,7 +304,7 @@ static void effects_release(struct engine *e, struct effect_list *effects) {
         } else if (f->resume) {
             cmd_park(c, &e->ready);
         } else if (mail_is_late(e, &f->mail)) {
-            mail_fini(&f->mail);
+            mail_discard(&f->mail);
         } else {
             mail_send(e, f->loop, f->mail);
         }
@@ -336,10 +337,10 @@ static void effects_fail(struct engine *e, struct effect_list *effects) {
         } else {
             struct channel *ch;
             HASH_FIND(hh, e->channels, &f->mail.channel, sizeof(f->mail.channel), ch);
-            if (ch && f->mail.frame) {
+            if (ch && f->mail.type == MAIL_FRAME) {
                 channel_fall_behind(e, ch, f->mail.frame->seq - 1);
             }
-            mail_fini(&f->mail);
+            mail_discard(&f->mail);
         }
         mem_free(f);
     }

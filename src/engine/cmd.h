@@ -273,7 +273,7 @@ enum mail_type {
     MAIL_ABANDONED, /* cmd: what engine_abandon asked for is done; the loop frees it. An answer may have come before */
     MAIL_FRAME,     /* channel, frame (the reference is the receiver's) */
     MAIL_SYNCED,    /* channel, pos */
-    MAIL_CUT,       /* channel, mask, below, how, event, data */
+    MAIL_CUT,       /* channel, cut */
     MAIL_DROP,      /* channel: nobody watches it any more; free the feed */
 };
 
@@ -288,15 +288,27 @@ enum mail_cut {
 /* Watchers by how they came: bits of tag[0] in feeds; tag[1] is the generation of the credential. */
 enum watcher_tag { WATCHER_SESSION = 1, WATCHER_WATCH = 2, WATCHER_KEY = 4 };
 
-struct mail {
-    enum mail_type type;
-    struct cmd *cmd;
-    uint64_t channel, pos;
-    struct frame *frame;
+/* Which watchers of a channel are to leave: those with a bit of mask whose generation is below `below`. One piece of memory. */
+struct cut {
     uint32_t mask, below;
     enum mail_cut how;
     const char *event; /* literal; NULL: no last event */
-    struct str data;   /* heap: freed by the receiver with mem_free((void *) data.p) */
+    struct str data;
 };
+struct cut *cut_create(uint32_t mask, uint32_t below, enum mail_cut how, const char *event, struct str data); /* copies data; freed with mem_free */
+
+/* Small: two of them cross from one processor to another for each report. */
+struct mail {
+    enum mail_type type;
+    uint64_t channel;
+    union {
+        struct cmd *cmd;
+        struct frame *frame;
+        uint64_t pos;
+        struct cut *cut; /* the receiver's */
+    };
+};
+/* Lets go of the frame or the cut of mail that goes nowhere. Its command, if it is of that kind, is not touched. */
+void mail_discard(struct mail *m);
 
 #endif

@@ -66,7 +66,7 @@ static void attach(struct engine *e, struct cmd *c, enum channel_kind kind, stru
     }
     if (t && task_is_ended(&t->t)) {
         engine_post(e, needs, loop,
-                    (struct mail){.type = MAIL_CUT, .channel = number, .mask = CUT_ANYBODY, .below = CUT_ANY_GEN, .how = MAIL_CUT_FINISHED});
+                    (struct mail){.type = MAIL_CUT, .channel = number, .cut = cut_create(CUT_ANYBODY, CUT_ANY_GEN, MAIL_CUT_FINISHED, NULL, STR_NONE)});
     }
 }
 

@@ -106,7 +106,7 @@ struct frame *feed_frame(struct engine *e, enum frame_kind kind, const struct ch
 
 static void send_frame(struct engine *e, struct channel *ch, uint64_t needs, struct frame *f) {
     if (f) {
-        engine_post(e, needs, ch->loop, (struct mail){.type = MAIL_FRAME, .channel = ch->number, .frame = f, .pos = f->seq});
+        engine_post(e, needs, ch->loop, (struct mail){.type = MAIL_FRAME, .channel = ch->number, .frame = f});
     }
 }
 
@@ -203,7 +203,7 @@ void feed_gone_forgotten(struct engine *e, struct session_entry *s, uint64_t seq
     LIST_FOREACH (ch, &s->channels, of_object) {
         if (ch->behind && ch->sent < seq) { /* their watchers come back with their cursors */
             engine_post(e, s->pending, ch->loop,
-                        (struct mail){.type = MAIL_CUT, .channel = ch->number, .mask = CUT_ANYBODY, .below = CUT_ANY_GEN, .how = MAIL_CUT_AWAY});
+                        (struct mail){.type = MAIL_CUT, .channel = ch->number, .cut = cut_create(CUT_ANYBODY, CUT_ANY_GEN, MAIL_CUT_AWAY, NULL, STR_NONE)});
         }
     }
 }
@@ -234,7 +234,7 @@ static struct task_entry *first_after(struct session_entry *s, uint64_t seq) {
 void channel_fall_behind(struct engine *e, struct channel *ch, uint64_t sent) {
     if (ch->kind != CHANNEL_SESSION) { /* these are not sent from the order of changes: their watchers come back with their cursors */
         engine_post(e, 0, ch->loop,
-                    (struct mail){.type = MAIL_CUT, .channel = ch->number, .mask = CUT_ANYBODY, .below = CUT_ANY_GEN, .how = MAIL_CUT_AWAY});
+                    (struct mail){.type = MAIL_CUT, .channel = ch->number, .cut = cut_create(CUT_ANYBODY, CUT_ANY_GEN, MAIL_CUT_AWAY, NULL, STR_NONE)});
         return;
     }
     ch->sent = sent < ch->sent ? sent : ch->sent;
@@ -371,9 +371,8 @@ void channels_cut(struct engine *e, struct channel_list *list, uint64_t needs, u
                   struct str data) {
     struct channel *ch;
     LIST_FOREACH (ch, list, of_object) {
-        struct mail m = {.type = MAIL_CUT, .channel = ch->number, .mask = mask, .below = below, .how = how, .event = event};
-        m.data = data.p ? str_n(mem_strdup(data), data.len) : STR_NONE;
-        engine_post(e, needs, ch->loop, m);
+        engine_post(e, needs, ch->loop,
+                    (struct mail){.type = MAIL_CUT, .channel = ch->number, .cut = cut_create(mask, below, how, event, data)});
     }
 }
 

@@ -168,8 +168,7 @@ static void mail_lost(void) {
         while (!TAILQ_EMPTY(&sim.mail[l])) {
             struct post *p = TAILQ_FIRST(&sim.mail[l]);
             TAILQ_REMOVE(&sim.mail[l], p, link);
-            frame_unref(p->mail.frame);
-            mem_free((void *) p->mail.data.p);
+            mail_discard(&p->mail);
             struct cmd *c = p->mail.type == MAIL_ANSWER ? p->mail.cmd : NULL;
             for (size_t i = 0; c && i < c->answer.frame_count; i++) {
                 frame_unref(c->answer.frames[i]);

@@ -222,21 +222,21 @@ static void client_last_words(struct client *c) {
     client_leave(c, true);
 }
 
-static void client_cut(struct client *c, const struct mail *m) {
-    if (m->how == MAIL_CUT_DEAD || m->how == MAIL_CUT_AWAY || (c->page && m->how == MAIL_CUT_DRAINED)) { /* a page is answered with what there is */
+static void client_cut(struct client *c, const struct cut *cut) {
+    if (cut->how == MAIL_CUT_DEAD || cut->how == MAIL_CUT_AWAY || (c->page && cut->how == MAIL_CUT_DRAINED)) { /* a page is answered with what there is */
         client_leave(c, true);
         return;
     }
-    if (!c->cutting || m->how == MAIL_CUT_AT_ONCE) {
+    if (!c->cutting || cut->how == MAIL_CUT_AT_ONCE) {
         mem_free(c->last_data);
-        c->last_event = m->event;
-        c->last_data = mem_strdup(m->data);
+        c->last_event = cut->event;
+        c->last_data = mem_strdup(cut->data);
         c->cut_seq = c->feed->last_seq > c->feed->synced ? c->feed->last_seq : c->feed->synced;
         c->cut_seq = c->cut_seq > c->live_seq ? c->cut_seq : c->live_seq;
-        c->patient = m->how == MAIL_CUT_FINISHED;
+        c->patient = cut->how == MAIL_CUT_FINISHED;
     }
     c->cutting = true;
-    if (m->how == MAIL_CUT_AT_ONCE) {
+    if (cut->how == MAIL_CUT_AT_ONCE) {
         if (c->page) {
             client_leave(c, true); /* 401 */
         } else {
@@ -245,13 +245,13 @@ static void client_cut(struct client *c, const struct mail *m) {
     }
 }
 
-void feed_cut_readers(struct feed *f, const struct mail *m) {
-    trace("channel %llu is cut: mask %u below %u how %d %s", (unsigned long long) f->channel, m->mask, m->below, (int) m->how,
-          m->event ? m->event : "");
+void feed_cut_readers(struct feed *f, const struct cut *cut) {
+    trace("channel %llu is cut: mask %u below %u how %d %s", (unsigned long long) f->channel, cut->mask, cut->below, (int) cut->how,
+          cut->event ? cut->event : "");
     for (unsigned i = 0; i < CLIENTS; i++) {
         struct client *c = &sim.clients[i];
-        if (c->state == CLIENT_READING && c->feed == f && (c->tag[0] & m->mask) && c->tag[1] < m->below) {
-            client_cut(c, m);
+        if (c->state == CLIENT_READING && c->feed == f && (c->tag[0] & cut->mask) && c->tag[1] < cut->below) {
+            client_cut(c, cut);
         }
     }
 }

@@ -341,9 +341,9 @@ static void deliver(unsigned loop, struct mail *m) {
         struct feed *f;
         HASH_FIND(hh, sim.feeds[loop], &m->channel, sizeof(m->channel), f);
         if (f && !f->dropped) {
-            feed_cut_readers(f, m);
+            feed_cut_readers(f, m->cut);
         }
-        mem_free((void *) m->data.p);
+        mem_free(m->cut);
         break;
     }
     case MAIL_DROP: feed_dropped(feed_get(loop, m->channel)); break;

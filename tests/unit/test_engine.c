@@ -22,8 +22,7 @@ static struct world {
 
 static void on_mail(void *arg, unsigned loop, struct mail m) {
     (void) arg, (void) loop;
-    frame_unref(m.frame);
-    mem_free((void *) m.data.p);
+    mail_discard(&m);
     if (m.type == MAIL_ANSWER) {
         cmd_free(w.answered);
         w.answered = m.cmd;
