@@ -108,12 +108,8 @@ struct str batch_text(struct engine *e, struct str s) {
     return copy;
 }
 
-static struct task_list *soft_due(struct engine *e) {
-    return &e->soft_tasks[!e->soft_side];
-}
-
 static bool batch_is_empty(const struct engine *e) {
-    return e->open->b.count == 0 && TAILQ_EMPTY(&e->dirty_tasks) && TAILQ_EMPTY(&e->soft_tasks[!e->soft_side]) && TAILQ_EMPTY(&e->dirty_sessions);
+    return e->open->b.count == 0 && !e->dirty_tasks.left && !e->soft_tasks[!e->soft_side].left && TAILQ_EMPTY(&e->dirty_sessions);
 }
 
 uint64_t engine_newest(const struct engine *e) {
@@ -136,13 +132,30 @@ void session_pend(struct engine *e, struct session_entry *s) {
     }
 }
 
-void task_dirty(struct engine *e, struct task_entry *t) {
-    if (t->dirt == SOFT) {
-        TAILQ_REMOVE(&e->soft_tasks[t->soft_side], t, of_dirty);
+static void changed_take(struct task_entry *t) {
+    if (t->changed) {
+        t->changed->at[t->changed_at] = NULL;
+        t->changed->left--;
+        t->changed = NULL;
     }
-    if (t->dirt != DIRTY) {
-        t->dirt = DIRTY;
-        TAILQ_INSERT_TAIL(&e->dirty_tasks, t, of_dirty);
+}
+
+static void changed_put(struct changed_tasks *tasks, struct task_entry *t) {
+    tasks->count = tasks->left ? tasks->count : 0;
+    if (tasks->count == tasks->cap) {
+        tasks->cap = tasks->cap ? tasks->cap * 2 : 64;
+        tasks->at = mem_resize(tasks->at, tasks->cap * sizeof(struct task_entry *));
+    }
+    t->changed = tasks;
+    t->changed_at = tasks->count;
+    tasks->at[tasks->count++] = t;
+    tasks->left++;
+}
+
+void task_dirty(struct engine *e, struct task_entry *t) {
+    if (t->changed != &e->dirty_tasks) {
+        changed_take(t);
+        changed_put(&e->dirty_tasks, t);
     }
     t->row_stale = true;
     session_pend(e, t->s);
@@ -161,11 +174,13 @@ void session_dirty(struct engine *e, struct session_entry *s) {
 
 /* What became due before is nearly always written by now, and then the tasks need not be looked at. */
 void soft_becomes_dirty(struct engine *e) {
-    while (!TAILQ_EMPTY(soft_due(e))) {
-        struct task_entry *te = TAILQ_FIRST(soft_due(e));
-        TAILQ_REMOVE(soft_due(e), te, of_dirty);
-        te->dirt = DIRTY;
-        TAILQ_INSERT_TAIL(&e->dirty_tasks, te, of_dirty);
+    struct changed_tasks *due = &e->soft_tasks[!e->soft_side];
+    for (size_t i = 0; due->left; i++) {
+        struct task_entry *t = due->at[i];
+        if (t) {
+            changed_take(t);
+            changed_put(&e->dirty_tasks, t);
+        }
     }
     e->soft_side = !e->soft_side;
     while (!TAILQ_EMPTY(&e->soft_sessions)) {
@@ -182,10 +197,8 @@ static void soft_is_due(struct timer *t, int64_t now_ms, void *arg) {
 }
 
 void task_soft(struct engine *e, struct task_entry *t) {
-    if (t->dirt == CLEAN) {
-        t->dirt = SOFT;
-        t->soft_side = (uint8_t) e->soft_side;
-        TAILQ_INSERT_TAIL(&e->soft_tasks[e->soft_side], t, of_dirty);
+    if (!t->changed) {
+        changed_put(&e->soft_tasks[e->soft_side], t);
         if (!e->soft_timer.at_ms) {
             wheel_set(&e->wheel, &e->soft_timer, e->now + ENGINE_SOFT_MS, soft_is_due);
         }
@@ -202,13 +215,8 @@ void session_soft(struct engine *e, struct session_entry *s) {
     }
 }
 
-void entry_clean_task(struct engine *e, struct task_entry *t) {
-    if (t->dirt == SOFT) {
-        TAILQ_REMOVE(&e->soft_tasks[t->soft_side], t, of_dirty);
-    } else if (t->dirt == DIRTY) {
-        TAILQ_REMOVE(&e->dirty_tasks, t, of_dirty);
-    }
-    t->dirt = CLEAN;
+void entry_clean_task(struct task_entry *t) {
+    changed_take(t);
     t->row_stale = false;
 }
 
@@ -358,28 +366,36 @@ static void write_kinds(struct engine *e) {
     e->kinds_dirty = false;
 }
 
+#define EXPECT_APART 3 /* tasks between the two steps in which one is fetched */
+
 /* What the rows of those behind it will need. */
-static void rows_expect(const struct task_entry *t) {
-    const struct task_entry *next = TAILQ_NEXT(t, of_dirty);
+static void rows_expect(const struct changed_tasks *tasks, size_t i) {
+    const struct task_entry *next = i + EXPECT_APART < tasks->count ? tasks->at[i + EXPECT_APART] : NULL;
+    const struct task_entry *later = i + 2 * (size_t) EXPECT_APART < tasks->count ? tasks->at[i + 2 * (size_t) EXPECT_APART] : NULL;
+    if (later) {
+        fetch_ahead(later, sizeof(*later));
+    }
     if (next) {
-        fetch_ahead(TAILQ_NEXT(next, of_dirty), sizeof(*next));
         fetch_ahead(next->s, sizeof(*next->s));
         fetch_ahead(next->t.progress.unit, 1);
         fetch_ahead(next->t.progress.message, 1);
     }
 }
 
-static void write_tasks(struct engine *e, struct task_list *tasks) {
+static void write_tasks(struct engine *e, struct changed_tasks *tasks) {
     uint64_t number = e->open->b.number;
-    while (!TAILQ_EMPTY(tasks)) {
-        struct task_entry *t = TAILQ_FIRST(tasks);
-        rows_expect(t);
+    for (size_t i = 0; tasks->left; i++) {
+        struct task_entry *t = tasks->at[i];
+        rows_expect(tasks, i);
+        if (!t) {
+            continue;
+        }
         if (t->s->pending != number && t->s->touched != number) {
             t->s->touched = number;
             batch_touch(e, t->s, 0); /* progress: nothing waits for it */
         }
         task_row_put(e, t);
-        entry_clean_task(e, t);
+        entry_clean_task(t);
     }
 }
 
@@ -388,7 +404,7 @@ static void write_dirty(struct engine *e) {
     size_t pended = e->open->touched_count;
     write_kinds(e);
     write_tasks(e, &e->dirty_tasks);
-    write_tasks(e, soft_due(e));
+    write_tasks(e, &e->soft_tasks[!e->soft_side]);
     while (!TAILQ_EMPTY(&e->dirty_sessions)) {
         struct session_entry *s = TAILQ_FIRST(&e->dirty_sessions);
         session_row_put(e, s);

@@ -369,7 +369,7 @@ void task_entry_free(struct engine *e, struct task_entry *t) {
     }
     queue_leave(e, t);
     cmd_wake(e, &t->waiters);
-    entry_clean_task(e, t);
+    entry_clean_task(t);
     wheel_cancel(&e->wheel, &t->timer);
     HASH_DELETE(hh, e->tasks, t);
     e->found = e->found == t ? NULL : e->found;

@@ -14,6 +14,7 @@ static unsigned check_task(const struct engine *e, const struct session_entry *s
     assert(!t->queue_at || t->queue->heap[t->queue_at - 1] == t);
     assert(!t->queue || t->queue_running == task_has_worker(&t->t));
     assert(t->t.attempts_used <= t->t.max_attempts && t->t.attempts_used + t->t.given_back <= t->t.attempt);
+    assert(!t->changed || (t->changed_at < t->changed->count && t->changed->at[t->changed_at] == t));
     struct channel *ch;
     unsigned people = 0, watchers = 0;
     LIST_FOREACH (ch, &t->channels, of_object) {
@@ -78,6 +79,16 @@ static void check_session(const struct engine *e, const struct session_entry *s)
     assert(s->watchers == watchers && s->people == people && s->waiting == waiting);
 }
 
+static void check_changed(const struct changed_tasks *tasks) {
+    size_t left = 0;
+    for (size_t i = 0; i < tasks->count; i++) {
+        const struct task_entry *t = tasks->at[i];
+        assert(!t || (t->changed == tasks && t->changed_at == i));
+        left += t != NULL;
+    }
+    assert(left == tasks->left);
+}
+
 void engine_check(const struct engine *e) {
     for (const struct session_entry *s = e->sessions; s; s = s->hh.next) {
         check_session(e, s);
@@ -90,6 +101,9 @@ void engine_check(const struct engine *e) {
             assert(up->ready_at < down->ready_at || (up->ready_at == down->ready_at && id_cmp(up->id, down->id) < 0));
         }
     }
+    check_changed(&e->dirty_tasks);
+    check_changed(&e->soft_tasks[0]);
+    check_changed(&e->soft_tasks[1]);
     assert(!e->inflight || e->inflight->b.number == e->durable + 1);
     assert(e->open->b.number > e->durable);
 }

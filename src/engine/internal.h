@@ -106,14 +106,20 @@ TAILQ_HEAD(gone_list, gone_entry);
 
 /* ---- what is in memory ---- */
 
+/* Tasks whose rows are to be written, in that order. An array, so that what comes next is known before it is looked at. */
+struct changed_tasks {
+    struct task_entry **at; /* NULL: it has been written, or left */
+    size_t count, cap;
+    size_t left; /* those that are not NULL */
+};
+
 struct task_entry {
     struct task t;
     struct session_entry *s;
     TAILQ_ENTRY(task_entry) by_version, by_change; /* session_entry.by_version, .by_change */
     TAILQ_ENTRY(task_entry) by_end;                /* session_entry.by_end, if counted_ended */
-    TAILQ_ENTRY(task_entry) of_dirty;              /* engine.dirty_tasks or engine.soft_tasks[soft_side] */
-    enum dirt { CLEAN, SOFT, DIRTY } dirt;
-    uint8_t soft_side;
+    struct changed_tasks *changed;                 /* engine.dirty_tasks or one of engine.soft_tasks; NULL: it is as the store has it */
+    size_t changed_at;                             /* its place there */
     uint64_t slot;     /* of its progress in the store; 0 as long as it has had no attempt */
     bool row_stale;    /* more has changed than its progress can say */
     bool has_progress; /* there is something in its slot, perhaps older than its row */
@@ -153,7 +159,7 @@ struct session_entry {
     unsigned waiting; /* requests with its own credential that wait for news of one of its tasks */
     int64_t unwatched_since;
     TAILQ_ENTRY(session_entry) of_dirty;
-    enum dirt dirt;
+    enum dirt { CLEAN, SOFT, DIRTY } dirt;
     int64_t active_written; /* idle clock and due time as the store has them */
     int64_t due_written;
     int64_t used_at;
@@ -338,9 +344,9 @@ struct engine {
     struct recent_list recent_order;
     unsigned queries; /* with the store */
     struct stopped_list stopped;
-    struct task_list dirty_tasks;
-    struct task_list soft_tasks[2]; /* one side takes in; the other is due, and turns are taken */
-    unsigned soft_side;             /* that takes in */
+    struct changed_tasks dirty_tasks;
+    struct changed_tasks soft_tasks[2]; /* one side takes in; the other is due, and turns are taken */
+    unsigned soft_side;                 /* that takes in */
     struct session_list dirty_sessions, soft_sessions;
     struct timer soft_timer, due_timer, forget_timer;
     unsigned sweep_room;  /* rows for the sweep in one batch: fewer if they take long */
@@ -387,7 +393,7 @@ void session_dirty(struct engine *e, struct session_entry *s);
 void session_soft(struct engine *e, struct session_entry *s);
 void soft_becomes_dirty(struct engine *e);                     /* all of it is written with the next batch */
 void session_pend(struct engine *e, struct session_entry *s);  /* the open batch holds a durable change of it */
-void entry_clean_task(struct engine *e, struct task_entry *t); /* takes it off the lists of what must be written */
+void entry_clean_task(struct task_entry *t); /* takes it off the lists of what must be written */
 void entry_clean_session(struct engine *e, struct session_entry *s);
 void engine_post(struct engine *e, uint64_t needs, unsigned loop, struct mail m);
 enum found cmd_until_durable(struct engine *e, struct cmd *c, uint64_t needs); /* FOUND, or PARKED (at most once for a command) */

@@ -480,7 +480,7 @@ void session_maybe_evict(struct engine *e, struct session_entry *s) {
     }
     struct task_entry *t;
     TAILQ_FOREACH (t, &s->by_version, by_version) {
-        if (t->dirt != CLEAN || !TAILQ_EMPTY(&t->waiters) || !LIST_EMPTY(&t->channels)) {
+        if (t->changed || !TAILQ_EMPTY(&t->waiters) || !LIST_EMPTY(&t->channels)) {
             return;
         }
     }

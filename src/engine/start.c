@@ -26,9 +26,6 @@ struct engine *engine_create(const struct engine_config *config, int64_t now_ms)
     TAILQ_INIT(&e->pieces);
     LIST_INIT(&e->stopped);
     TAILQ_INIT(&e->recent_order);
-    TAILQ_INIT(&e->dirty_tasks);
-    TAILQ_INIT(&e->soft_tasks[0]);
-    TAILQ_INIT(&e->soft_tasks[1]);
     TAILQ_INIT(&e->dirty_sessions);
     TAILQ_INIT(&e->soft_sessions);
     TAILQ_INIT(&e->ready);
@@ -103,8 +100,8 @@ void engine_started(struct engine *e, struct store_query *q) {
 
 /* Is everything that changed on its way into storage, also what a failed batch has thrown away? */
 static bool all_is_written(const struct engine *e) {
-    bool lists = TAILQ_EMPTY(&e->dirty_sessions) && TAILQ_EMPTY(&e->dirty_tasks) && TAILQ_EMPTY(&e->soft_sessions) &&
-                 TAILQ_EMPTY(&e->soft_tasks[0]) && TAILQ_EMPTY(&e->soft_tasks[1]);
+    bool lists =
+        TAILQ_EMPTY(&e->dirty_sessions) && TAILQ_EMPTY(&e->soft_sessions) && !e->dirty_tasks.left && !e->soft_tasks[0].left && !e->soft_tasks[1].left;
     for (const struct load *l = e->loads; l; l = l->hh.next) {
         if (l->reload) {
             return false;
@@ -216,6 +213,9 @@ void engine_destroy(struct engine *e) {
     batch_destroy(e->open);
     batch_destroy(e->inflight);
     batch_destroy(e->spare);
+    mem_free(e->dirty_tasks.at);
+    mem_free(e->soft_tasks[0].at);
+    mem_free(e->soft_tasks[1].at);
     buf_fini(&e->scratch);
     buf_fini(&e->cursor_text);
     mem_free(e);

@@ -238,7 +238,14 @@ static enum sqlite_open_error open_file(const char *path, struct buf *err) {
     return e;
 }
 
+/* Nobody asks SQLite how much memory it has, and keeping count of it takes a lock for each piece. Refused once SQLite is in use: then it is on. */
+static void memory_uncounted(void) {
+    (void) sqlite3_config(SQLITE_CONFIG_MEMSTATUS, 0);
+}
+
 static int open_connection(const char *path, int flags, sqlite3 **ret_db) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, memory_uncounted);
     int rc = sqlite3_open_v2(path, ret_db, flags | SQLITE_OPEN_NOMUTEX | SQLITE_OPEN_EXRESCODE, NULL);
     return rc == SQLITE_OK ? sqlite3_busy_timeout(*ret_db, SQLITE_BUSY_MS) : rc;
 }
