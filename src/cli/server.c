@@ -1,6 +1,6 @@
 /*
  * The happy path: a loop's api gathers commands of one turn (submit), posts them at the turn's end (flush) and rings the engine. The engine
- * takes from each loop's box at most ROUND_MAX of them in turn and from the store's box everything, runs, and posts what it has to say once per
+ * takes from each loop's box a limited number of them in turn and from the store's box everything, runs, and posts what it has to say once per
  * loop and round, waking the loop if its box had been empty. Nothing is shared but boxes, the bell and a few atomic flags.
  */
 #include "cli/server_internal.h"
@@ -12,8 +12,6 @@
 #include <stdio.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
-
-#define ROUND_MAX 256
 
 void server_notice(struct server *s) {
     uint64_t one = 1;
@@ -27,7 +25,7 @@ static void store_post(struct server *s, const struct letter *what) {
     struct letters one = {.letter_bytes = sizeof *what};
     *(struct letter *) letters_add(&one) = *what;
     if (mailbox_post(&s->store_inbox.box, &one)) {
-        bell_ring(&s->bell);
+        server_wake_engine(s);
     }
     letters_fini(&one);
 }
@@ -42,120 +40,6 @@ static void store_query_done(void *arg, struct store_query *q) {
 
 struct store_sink server_sink(struct server *s) {
     return (struct store_sink){store_batch_done, store_query_done, s};
-}
-
-/* ---- the engine's thread ---- */
-
-static void engine_mail(void *arg, unsigned loop, struct mail m) {
-    struct server *s = arg;
-    assert(loop < s->loop_count);
-    *(struct mail *) letters_add(&s->loops[loop].to_loop) = m;
-}
-
-static void server_post_mail(struct server *s) {
-    for (unsigned i = 0; i < s->loop_count; i++) {
-        struct loop *l = &s->loops[i];
-        if (mailbox_post(&l->mail, &l->to_loop)) {
-            http_loop_wake(l->http);
-        }
-    }
-}
-
-static void letter_open(struct engine *e, unsigned loop, const struct letter *letter) {
-    switch (letter->type) {
-    case LETTER_SUBMIT: engine_submit(e, letter->u.cmd); break;
-    case LETTER_ABANDON: engine_abandon(e, letter->u.cmd); break;
-    case LETTER_UNWATCH: engine_unwatch(e, loop, letter->channel, letter->tag); break;
-    case LETTER_BATCH: engine_batch_done(e, letter->u.batch); break;
-    case LETTER_QUERY: engine_query_done(e, letter->u.query); break;
-    }
-}
-
-/* How much work it is: a command can bring many lines. */
-static size_t letter_weight(const struct letter *letter) {
-    return letter->type == LETTER_SUBMIT ? 1 + letter->u.cmd->line_count : 1;
-}
-
-#define EXPECT_APART 2 /* letters between two steps */
-
-static void letters_expect(const struct engine *e, const struct inbox *in) {
-    for (unsigned step = 0; step < ENGINE_EXPECT_STEPS; step++) {
-        size_t at = in->next + (size_t) (step + 1) * EXPECT_APART;
-        const struct letter *letter = at < in->taken.count ? letters_at(&in->taken, at) : NULL;
-        if (letter && letter->type == LETTER_SUBMIT) {
-            engine_expect(e, letter->u.cmd, step);
-        }
-    }
-}
-
-/* Opens letters of at most this weight, but at least one; true if more are waiting. */
-static bool inbox_serve(struct engine *e, struct inbox *in, unsigned loop, size_t most) {
-    if (in->next == in->taken.count) {
-        letters_clear(&in->taken);
-        in->next = 0;
-        mailbox_take(&in->box, &in->taken);
-    }
-    for (size_t weight = 0; in->next < in->taken.count && weight < most;) {
-        letters_expect(e, in);
-        const struct letter *letter = letters_at(&in->taken, in->next++);
-        weight += letter_weight(letter);
-        letter_open(e, loop, letter);
-    }
-    return in->next < in->taken.count;
-}
-
-static bool server_serve_boxes(struct server *s) {
-    bool more = inbox_serve(s->engine, &s->store_inbox, 0, SIZE_MAX);
-    for (unsigned i = 0; i < s->loop_count; i++) {
-        more |= inbox_serve(s->engine, &s->loops[i].inbox, i, ROUND_MAX);
-    }
-    return more;
-}
-
-static void server_look_ready(struct server *s) {
-    if (!atomic_load(&s->ready) && !atomic_load(&s->draining) && engine_ready(s->engine)) {
-        atomic_store(&s->ready, true);
-        server_notice(s);
-    }
-}
-
-/* Requests that wait are under way as well: they are answered before the loops close their connections. */
-static void server_look_draining(struct server *s) {
-    if (!s->waits_end && atomic_load(&s->draining)) {
-        s->waits_end = true;
-        engine_end_waits(s->engine, clock_ms() + atomic_load(&s->drain_ms));
-    }
-}
-
-static void *engine_main(void *arg) {
-    struct server *s = arg;
-    bool stopping = false;
-    pthread_setname_np(pthread_self(), "engine");
-    engine_start(s->engine, s->config.store);
-    for (;;) {
-        int64_t begin_us = clock_us();
-        bool stop_wanted = atomic_load(&s->stop_wanted); /* before the boxes: no loop posts any more once it is set */
-        engine_at(s->engine, clock_ms());
-        server_look_draining(s);
-        bool more = server_serve_boxes(s);
-        if (!stopping && !more && stop_wanted) {
-            stopping = true;
-            engine_stop(s->engine);
-        }
-        engine_run(s->engine, clock_ms());
-        server_post_mail(s);
-        times_add(&s->rounds, clock_us() - begin_us);
-        server_metrics_give(s);
-        server_look_ready(s);
-        if (stopping && engine_stopped(s->engine)) {
-            break;
-        }
-        bell_wait(&s->bell, more ? 0 : engine_next(s->engine) - clock_ms());
-    }
-    server_metrics_close(s);
-    atomic_store(&s->stopped, true);
-    server_notice(s);
-    return NULL;
 }
 
 /* ---- the main thread ---- */
@@ -183,6 +67,7 @@ struct server *server_create(unsigned loops) {
     assert(loops > 0 && loops <= LOOPS_MAX);
     struct server *s = mem_alloc(sizeof *s);
     s->loop_count = loops;
+    s->engine_in_loop = loops == 1;
     s->loops = mem_alloc(loops * sizeof *s->loops);
     for (unsigned i = 0; i < loops; i++) {
         loop_init(&s->loops[i], s, i);
@@ -199,7 +84,7 @@ static void server_make_engine(struct server *s) {
         .options = s->config.options,
         .keys = s->config.keys,
         .loops = s->loop_count,
-        .mail = engine_mail,
+        .mail = server_mail,
         .mail_arg = s,
         .random = crypto_random,
     };
@@ -238,8 +123,11 @@ int server_start(struct server *s, const struct server_config *config, struct bu
             return server_give_up(s);
         }
     }
+    if (s->engine_in_loop) {
+        return 0;
+    }
     pthread_mutex_lock(&s->lock);
-    int failed = pthread_create(&s->engine_thread, NULL, engine_main, s);
+    int failed = pthread_create(&s->engine_thread, NULL, server_engine_main, s);
     s->has_engine_thread = !failed;
     pthread_mutex_unlock(&s->lock);
     if (failed) {
@@ -272,7 +160,7 @@ void server_drain(struct server *s, int64_t drain_ms) {
             http_loop_wake(s->loops[i].http);
         }
     }
-    bell_ring(&s->bell);
+    server_wake_engine(s);
 }
 
 bool server_drained(const struct server *s) {
@@ -286,7 +174,7 @@ bool server_drained(const struct server *s) {
 
 void server_stop(struct server *s) {
     atomic_store(&s->stop_wanted, true);
-    bell_ring(&s->bell);
+    server_wake_engine(s);
 }
 
 bool server_stopped(const struct server *s) {

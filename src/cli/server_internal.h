@@ -3,9 +3,11 @@
 #define BOWLINE_CLI_SERVER_INTERNAL_H
 
 #include "base/times.h"
+#include "base/wheel.h"
 #include "cli/mailbox.h"
 #include "cli/server.h"
 #include "engine/engine.h"
+#include "net/http.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
@@ -64,6 +66,7 @@ struct loop {
     struct mailbox mail;
     struct letters mail_taken;       /* the loop's thread */
     bool drains;                     /* the loop's thread */
+    struct timer engine_timer;       /* the loop's thread, if the engine runs in it: when that wants its next round */
     _Atomic uint64_t counts[COUNTS]; /* as of the loop's last turn */
 };
 
@@ -78,10 +81,13 @@ struct server {
     struct engine *engine;
     pthread_t engine_thread;
     bool has_engine_thread;
+    bool engine_in_loop; /* there is one loop, and the engine runs in its turns */
     atomic_bool ready, draining, stop_wanted, stopped;
     _Atomic int64_t drain_ms;
-    bool waits_end;      /* the engine has been told to end them; its thread */
-    struct times rounds; /* of the engine; its thread */
+    /* of the thread in which the engine runs: */
+    bool waits_end; /* the engine has been told to end them */
+    bool stopping;  /* and to stop */
+    struct times rounds;
 
     pthread_mutex_t lock; /* what follows */
     pthread_cond_t cond;
@@ -92,6 +98,16 @@ struct server {
 void inbox_init(struct inbox *in);
 void inbox_fini(struct inbox *in);
 void server_notice(struct server *s); /* makes server_notice_fd readable; any thread */
+
+/* ---- server_engine.c ---- */
+
+void server_wake_engine(struct server *s); /* there is something for it; any thread */
+void server_mail(void *arg, unsigned loop, struct mail m); /* struct engine_config.mail */
+/* Serves what has come to the engine, and posts what follows from it. True if there is more. */
+bool server_round(struct server *s);
+void server_rounds(struct server *s); /* until the engine has stopped */
+void *server_engine_main(void *arg);  /* a thread of its own */
+bool server_serve_boxes(struct server *s);
 
 /* ---- server_loop.c ---- */
 

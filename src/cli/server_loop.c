@@ -4,6 +4,9 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#define ROUNDS_PER_TURN 4   /* of an engine that runs here */
+#define TURN_REQUESTS 64    /* then, too: so many are served together, that all they touch stays in the cache */
+
 /* ---- what the api asks for; the loop's thread ---- */
 
 static void loop_submit(void *arg, struct cmd *c) {
@@ -28,14 +31,6 @@ static void loop_unwatch(void *arg, uint64_t channel, uint32_t tag) {
     letter->tag = tag;
 }
 
-static void loop_flush(void *arg) {
-    struct loop *l = arg;
-    loop_counts_publish(l);
-    if (mailbox_post(&l->inbox.box, &l->to_engine)) {
-        bell_ring(&l->server->bell);
-    }
-}
-
 /* What the mail that comes next needs is fetched meanwhile. */
 static void mail_expect(const struct loop *l, size_t at) {
     for (unsigned step = 0; step < API_EXPECT_STEPS && at + 1 + step < l->mail_taken.count; step++) {
@@ -52,6 +47,49 @@ static void loop_read_mail(struct loop *l) {
         api_mail(l->api, *(struct mail *) letters_at(&l->mail_taken, i));
     }
     letters_clear(&l->mail_taken);
+}
+
+/* ---- the end of a turn ---- */
+
+static void on_engine_timer(struct timer *t, int64_t now_ms, void *arg) {
+    (void) t, (void) now_ms, (void) arg; /* it only begins a turn, at the end of which the engine has its round */
+}
+
+/* When the engine wants its next round at the latest. */
+static void loop_set_engine_timer(struct loop *l) {
+    struct wheel *wheel = http_loop_wheel(l->http);
+    int64_t at = engine_next(l->server->engine);
+    if (at == INT64_MAX) {
+        wheel_cancel(wheel, &l->engine_timer);
+    } else if (at != l->engine_timer.at_ms) {
+        wheel_set(wheel, &l->engine_timer, at, on_engine_timer);
+    }
+}
+
+/* The engine runs here. What it says can ask for something in its turn: a refill, or that a watcher has left. */
+static void loop_think(struct loop *l) {
+    bool more = true;
+    for (unsigned rounds = 0; more && rounds < ROUNDS_PER_TURN; rounds++) {
+        more = server_round(l->server);
+        loop_read_mail(l);
+        more |= mailbox_post(&l->inbox.box, &l->to_engine);
+    }
+    if (more) {
+        http_loop_wake(l->http); /* what has come to the sockets meanwhile is read in between */
+    } else {
+        loop_set_engine_timer(l);
+    }
+}
+
+static void loop_flush(void *arg) {
+    struct loop *l = arg;
+    loop_counts_publish(l);
+    bool was_empty = mailbox_post(&l->inbox.box, &l->to_engine);
+    if (l->server->engine_in_loop) {
+        loop_think(l);
+    } else if (was_empty) {
+        bell_ring(&l->server->bell);
+    }
 }
 
 static void loop_on_wake(void *arg) {
@@ -76,6 +114,7 @@ static struct http_limits limits_of(const struct options *o, unsigned loops) {
         .keepalive_ms = o->keepalive,
         .max_stream_age_ms = o->max_stream_age,
         .stalled_reader_ms = o->stalled_reader_timeout,
+        .turn_requests = loops == 1 ? TURN_REQUESTS : 0,
     };
 }
 
@@ -115,11 +154,17 @@ static void *loop_main(void *arg) {
         loop_set_state(l, LOOP_FAILED);
         return NULL;
     }
+    if (l->server->engine_in_loop) {
+        engine_start(l->server->engine, l->server->config.store);
+    }
     loop_set_state(l, LOOP_RUNNING);
     http_loop_run(l->http);
     loop_flush(l);
     loop_set_state(l, LOOP_ENDED);
     server_notice(l->server);
+    if (l->server->engine_in_loop) {
+        server_rounds(l->server);
+    }
     return NULL;
 }
 

@@ -30,7 +30,7 @@ static void count_write(const struct server *s, int count, const char *type, con
     buf_printf(out, "# HELP %s %s\n%s%s %llu\n", name, text, name, strcmp(type, "counter") == 0 ? "_total" : "", (unsigned long long) sum);
 }
 
-/* ---- the engine's: a loop asks, and waits for the end of the round ---- */
+/* ---- the engine's: a loop asks, and waits for the end of the round, unless the engine runs in it ---- */
 
 /* Waits while the state is `state`, at most until `until`. */
 static void numbers_wait(struct server *s, enum numbers_state state, const struct timespec *until) {
@@ -57,6 +57,11 @@ static void numbers_fetch(struct server *s, const struct timespec *until, struct
     }
 }
 
+static void numbers_write(struct server *s, struct buf *out) {
+    engine_metrics(s->engine, out);
+    times_write(&s->rounds, "engine_round", "How long the engine was busy before it looked for new work.", out);
+}
+
 static void numbers_ask(struct server *s, struct buf *out) {
     struct timespec until;
     clock_gettime(CLOCK_MONOTONIC, &until);
@@ -73,8 +78,7 @@ static void numbers_ask(struct server *s, struct buf *out) {
 void server_metrics_give(struct server *s) {
     pthread_mutex_lock(&s->lock);
     if (s->numbers_state == NUMBERS_WANTED) {
-        engine_metrics(s->engine, &s->numbers);
-        times_write(&s->rounds, "engine_round", "How long the engine's thread was busy before it looked for new work.", &s->numbers);
+        numbers_write(s, &s->numbers);
         numbers_set(s, NUMBERS_THERE);
     }
     pthread_mutex_unlock(&s->lock);
@@ -95,5 +99,9 @@ void server_metrics(void *arg, struct buf *out) {
     COUNT_TABLE(X)
 #undef X
     process_metrics(out);
-    numbers_ask(s, out);
+    if (s->engine_in_loop) {
+        numbers_write(s, out);
+    } else {
+        numbers_ask(s, out);
+    }
 }

@@ -275,7 +275,8 @@ static void conn_on_error_event(struct http_conn *c) {
 
 static void conn_on_poll(uv_poll_t *poll, int status, int events) {
     struct http_conn *c = (struct http_conn *) (void *) ((char *) poll - offsetof(struct http_conn, poll));
-    loop_refresh(c->loop);
+    struct http_loop *l = c->loop;
+    loop_refresh(l);
     if (status < 0) {
         conn_close(c);
         return;
@@ -289,6 +290,9 @@ static void conn_on_poll(uv_poll_t *poll, int status, int events) {
     }
     if (events == UV_PRIORITIZED) {
         conn_on_error_event(c);
+    }
+    if (l->limits.turn_requests && l->turn_requests >= l->limits.turn_requests) {
+        loop_turn(l);
     }
 }
 

@@ -281,6 +281,7 @@ struct http_loop {
     struct feed_list dirty_feeds;
     struct exchange_list spare;
     unsigned spare_count;
+    unsigned turn_requests; /* begun in this turn */
     struct http_counts counts;
     int64_t date_s;
     char date[40]; /* "Date: ...\r\n" */
@@ -288,6 +289,7 @@ struct http_loop {
 };
 
 void loop_refresh(struct http_loop *l); /* reads the clock, once per turn */
+void loop_turn(struct http_loop *l);    /* ends the turn, for all but what has not been read yet */
 uint64_t loop_random(struct http_loop *l, uint64_t below);
 const char *loop_date(struct http_loop *l);
 void loop_conn_gone(struct http_loop *l); /* one connection less: perhaps more can be accepted */

@@ -21,6 +21,7 @@ struct exchange *exchange_create(struct http_conn *c) {
     } else {
         x = mem_alloc(sizeof(*x));
     }
+    l->turn_requests++;
     x->r.conn = c;
     x->r.peer = &c->peer;
     TAILQ_INSERT_TAIL(&c->exchanges, x, link);

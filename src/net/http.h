@@ -170,6 +170,7 @@ struct http_limits {
     size_t max_body, max_header_block, max_uri;
     unsigned max_connections;
     int64_t header_ms, body_ms, idle_ms, keepalive_ms, max_stream_age_ms, stalled_reader_ms;
+    unsigned turn_requests; /* after so many a turn ends, also if more sockets can be read. 0: after what the poll has found */
 };
 
 /* One loop on the caller's thread, listening on fd (a listening socket of its own with SO_REUSEPORT; taken over). */

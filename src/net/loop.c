@@ -214,7 +214,8 @@ static void turn_finish_drain(struct http_loop *l) {
     }
 }
 
-static void turn(struct http_loop *l) {
+void loop_turn(struct http_loop *l) {
+    l->turn_requests = 0;
     loop_refresh(l);
     l->more = wheel_run(&l->wheel, l->now_ms, TIMERS_PER_TURN, l->handler.arg);
     turn_resume(l);
@@ -227,7 +228,7 @@ static void turn(struct http_loop *l) {
 
 static void loop_on_check(uv_check_t *check) {
     struct http_loop *l = check->data;
-    turn(l);
+    loop_turn(l);
     l->now_fresh = false;
 }
 
@@ -235,7 +236,7 @@ static void loop_on_check(uv_check_t *check) {
 static void loop_on_prepare(uv_prepare_t *prepare) {
     struct http_loop *l = prepare->data;
     if (!TAILQ_EMPTY(&l->dirty_feeds) || !TAILQ_EMPTY(&l->dirty) || (l->draining && l->counts.connections == 0)) {
-        turn(l);
+        loop_turn(l);
     }
     turn_set_alarm(l);
     l->now_fresh = false;

@@ -130,7 +130,7 @@ static void *run(void *arg) {
 }
 
 void server_start(const struct http_limits *limits) {
-    static const struct http_limits roomy = {1 << 20, 16384, 8192, 1000, 10000, 10000, 10000, 10000, 1000000, 10000};
+    static const struct http_limits roomy = {1 << 20, 16384, 8192, 1000, 10000, 10000, 10000, 10000, 1000000, 10000, 3};
     const struct http_handler handler = {.head = on_head,
                                          .body = on_body,
                                          .request = on_request,

@@ -8,7 +8,7 @@
 static struct http_loop *loop;
 
 static int open_loop(void **state) {
-    static const struct http_limits limits = {1 << 20, 16384, 8192, 100, 1000, 1000, 1000, 1000, 100000, 1000};
+    static const struct http_limits limits = {1 << 20, 16384, 8192, 100, 1000, 1000, 1000, 1000, 100000, 1000, 0};
     static const struct http_handler handler;
     int fd, port;
     (void) state;

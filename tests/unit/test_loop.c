@@ -169,7 +169,7 @@ static void refused(const char *request, const char *status) {
 }
 
 static void what_cannot_be_read_is_refused(void **state) {
-    static const struct http_limits limits = {1000, 1000, 300, 1000, 1000, 1000, 10000, 10000, 1000000, 10000};
+    static const struct http_limits limits = {1000, 1000, 300, 1000, 1000, 1000, 10000, 10000, 1000000, 10000, 0};
     char line[600];
     (void) state;
     server_start(&limits);
@@ -194,7 +194,7 @@ static void what_cannot_be_read_is_refused(void **state) {
 }
 
 static void idle_connections_are_closed_silently(void **state) {
-    static const struct http_limits limits = {1000, 1000, 300, 1000, 1000, 1000, 1000, 10000, 1000000, 10000};
+    static const struct http_limits limits = {1000, 1000, 300, 1000, 1000, 1000, 1000, 10000, 1000000, 10000, 0};
     (void) state;
     server_start(&limits);
     struct client a = client_open(), b = client_open();
@@ -251,7 +251,7 @@ static void peers_that_are_gone_are_noticed(void **state) {
 }
 
 static void stalled_readers_are_cut(void **state) {
-    static const struct http_limits limits = {1 << 24, 1000, 300, 1000, 1000, 1000, 10000, 10000, 1000000, 200};
+    static const struct http_limits limits = {1 << 24, 1000, 300, 1000, 1000, 1000, 10000, 10000, 1000000, 200, 0};
     (void) state;
     server_start(&limits);
     struct client c = client_open_slow();

@@ -134,7 +134,7 @@ static void slow_readers_skip(void **state) {
 }
 
 static void silence_is_broken(void **state) {
-    static const struct http_limits limits = {1000, 1000, 300, 1000, 1000, 1000, 10000, 50, 1000000, 1000};
+    static const struct http_limits limits = {1000, 1000, 300, 1000, 1000, 1000, 10000, 50, 1000000, 1000, 0};
     (void) state;
     server_start(&limits);
     struct client c = client_open(), w = client_open();
@@ -163,7 +163,7 @@ static void do_stall(void *arg) {
 
 /* The wheel catches up tick by tick; a sign of life that is on its way is not sent again with each of them. */
 static void one_sign_of_life_follows_a_stall(void **state) {
-    static const struct http_limits limits = {1000, 1000, 300, 1000, 1000, 1000, 10000, 100, 1000000, 10000};
+    static const struct http_limits limits = {1000, 1000, 300, 1000, 1000, 1000, 10000, 100, 1000000, 10000, 0};
     (void) state;
     server_start(&limits);
     struct client c = client_open(), w = client_open();
@@ -563,7 +563,7 @@ static void frames_sent_with_the_handshake_are_read(void **state) {
 /* ---- the end of streams ---- */
 
 static void streams_grow_old(void **state) {
-    static const struct http_limits limits = {1000, 1000, 300, 1000, 1000, 1000, 10000, 10000, 100, 1000};
+    static const struct http_limits limits = {1000, 1000, 300, 1000, 1000, 1000, 10000, 10000, 100, 1000, 0};
     (void) state;
     server_start(&limits);
     struct client c = client_open(), w = client_open();
