@@ -30,7 +30,7 @@ struct api {
     struct buf openapi; /* made when first asked for */
     char host[64];      /* the one that was found to be allowed last */
     size_t host_len;
-    struct timer kick;  /* flushes what was sent outside of a turn */
+    struct timer kick; /* flushes what was sent outside of a turn */
     struct cmd_pool cmds;
     struct cmd *line; /* lines of reports are decoded in it; made with the first */
 };

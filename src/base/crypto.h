@@ -12,7 +12,7 @@
 #define SHA256_BYTES SHA256_DIGEST_LENGTH
 #define SECRET_LINES_MAX 16
 
-void crypto_random(void *arg, void *out, size_t len); /* arg unused; aborts if the kernel has no randomness */
+void crypto_random(void *arg, void *out, size_t len);                               /* arg unused; aborts if the kernel has no randomness */
 void crypto_sha1_two(struct str first, struct str second, uint8_t out[SHA1_BYTES]); /* of both together; for WebSocket's handshake only */
 void crypto_sha256(struct str data, uint8_t out[SHA256_BYTES]);
 /* HMAC (RFC 2104) with SHA-256. A key that is used again and again is made ready once. */

@@ -57,7 +57,7 @@ const char *err_title(enum err e);
 struct problem {
     enum err err;
     struct str detail; /* STR_NONE: the title says all */
-    unsigned places;        /* at most PROBLEM_PLACES; further ones are left out */
+    unsigned places;   /* at most PROBLEM_PLACES; further ones are left out */
     struct problem_place {
         struct str pointer, detail;
     } * at;                 /* places in the body; in an arena */

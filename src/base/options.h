@@ -73,7 +73,8 @@ enum option_type {
     N(metrics_open, OPT_SWITCH, 0, 0, 1, "Serve /metrics to anybody")                                                                          \
     T(webhook_secret, "", "Secrets that sign webhooks, whsec_..., comma-separated")                                                            \
     T(webhook_networks, "", "Networks that webhooks may reach although they are private: comma-separated CIDR, or addresses")                  \
-    N(loops, OPT_COUNT, 0, 0, 64, "Threads that talk to the network; 0 takes one for each processor but one")                                  \
+    N(loops, OPT_COUNT, 0, 0, 64,                                                                                                              \
+      "Threads that talk to the network; 0 takes one for each processor but one. With a single one the engine runs in it")                     \
     T(demo, "", "Folder with the demo page to serve at /demo/; empty serves none")                                                             \
     T(log_level, "info", "Least level that is logged: error, warn, info or debug")
 

@@ -101,7 +101,7 @@ void server_notice(struct server *s); /* makes server_notice_fd readable; any th
 
 /* ---- server_engine.c ---- */
 
-void server_wake_engine(struct server *s); /* there is something for it; any thread */
+void server_wake_engine(struct server *s);                 /* there is something for it; any thread */
 void server_mail(void *arg, unsigned loop, struct mail m); /* struct engine_config.mail */
 /* Serves what has come to the engine, and posts what follows from it. True if there is more. */
 bool server_round(struct server *s);

@@ -4,8 +4,8 @@
 #include <stdio.h>
 #include <unistd.h>
 
-#define ROUNDS_PER_TURN 4   /* of an engine that runs here */
-#define TURN_REQUESTS 64    /* then, too: so many are served together, that all they touch stays in the cache */
+#define ROUNDS_PER_TURN 4 /* of an engine that runs here */
+#define TURN_REQUESTS 64  /* then, too: so many are served together, that all they touch stays in the cache */
 
 /* ---- what the api asks for; the loop's thread ---- */
 

@@ -65,8 +65,9 @@ static void attach(struct engine *e, struct cmd *c, enum channel_kind kind, stru
         engine_post(e, needs, loop, (struct mail){.type = MAIL_SYNCED, .channel = number, .pos = live});
     }
     if (t && task_is_ended(&t->t)) {
-        engine_post(e, needs, loop,
-                    (struct mail){.type = MAIL_CUT, .channel = number, .cut = cut_create(CUT_ANYBODY, CUT_ANY_GEN, MAIL_CUT_FINISHED, NULL, STR_NONE)});
+        engine_post(
+            e, needs, loop,
+            (struct mail){.type = MAIL_CUT, .channel = number, .cut = cut_create(CUT_ANYBODY, CUT_ANY_GEN, MAIL_CUT_FINISHED, NULL, STR_NONE)});
     }
 }
 

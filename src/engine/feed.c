@@ -202,8 +202,9 @@ void feed_gone_forgotten(struct engine *e, struct session_entry *s, uint64_t seq
     struct channel *ch;
     LIST_FOREACH (ch, &s->channels, of_object) {
         if (ch->behind && ch->sent < seq) { /* their watchers come back with their cursors */
-            engine_post(e, s->pending, ch->loop,
-                        (struct mail){.type = MAIL_CUT, .channel = ch->number, .cut = cut_create(CUT_ANYBODY, CUT_ANY_GEN, MAIL_CUT_AWAY, NULL, STR_NONE)});
+            engine_post(
+                e, s->pending, ch->loop,
+                (struct mail){.type = MAIL_CUT, .channel = ch->number, .cut = cut_create(CUT_ANYBODY, CUT_ANY_GEN, MAIL_CUT_AWAY, NULL, STR_NONE)});
         }
     }
 }
@@ -233,8 +234,9 @@ static struct task_entry *first_after(struct session_entry *s, uint64_t seq) {
 
 void channel_fall_behind(struct engine *e, struct channel *ch, uint64_t sent) {
     if (ch->kind != CHANNEL_SESSION) { /* these are not sent from the order of changes: their watchers come back with their cursors */
-        engine_post(e, 0, ch->loop,
-                    (struct mail){.type = MAIL_CUT, .channel = ch->number, .cut = cut_create(CUT_ANYBODY, CUT_ANY_GEN, MAIL_CUT_AWAY, NULL, STR_NONE)});
+        engine_post(
+            e, 0, ch->loop,
+            (struct mail){.type = MAIL_CUT, .channel = ch->number, .cut = cut_create(CUT_ANYBODY, CUT_ANY_GEN, MAIL_CUT_AWAY, NULL, STR_NONE)});
         return;
     }
     ch->sent = sent < ch->sent ? sent : ch->sent;
@@ -371,8 +373,7 @@ void channels_cut(struct engine *e, struct channel_list *list, uint64_t needs, u
                   struct str data) {
     struct channel *ch;
     LIST_FOREACH (ch, list, of_object) {
-        engine_post(e, needs, ch->loop,
-                    (struct mail){.type = MAIL_CUT, .channel = ch->number, .cut = cut_create(mask, below, how, event, data)});
+        engine_post(e, needs, ch->loop, (struct mail){.type = MAIL_CUT, .channel = ch->number, .cut = cut_create(mask, below, how, event, data)});
     }
 }
 

@@ -120,9 +120,9 @@ struct task_entry {
     TAILQ_ENTRY(task_entry) by_end;                /* session_entry.by_end, if counted_ended */
     struct changed_tasks *changed;                 /* engine.dirty_tasks or one of engine.soft_tasks; NULL: it is as the store has it */
     size_t changed_at;                             /* its place there */
-    uint64_t slot;     /* of its progress in the store; 0 as long as it has had no attempt */
-    bool row_stale;    /* more has changed than its progress can say */
-    bool has_progress; /* there is something in its slot, perhaps older than its row */
+    uint64_t slot;                                 /* of its progress in the store; 0 as long as it has had no attempt */
+    bool row_stale;                                /* more has changed than its progress can say */
+    bool has_progress;                             /* there is something in its slot, perhaps older than its row */
     bool counted_ended;
     bool eta_due; /* t.eta_s is of an earlier change */
     struct timer timer;
@@ -391,9 +391,9 @@ void task_dirty(struct engine *e, struct task_entry *t);
 void task_soft(struct engine *e, struct task_entry *t);
 void session_dirty(struct engine *e, struct session_entry *s);
 void session_soft(struct engine *e, struct session_entry *s);
-void soft_becomes_dirty(struct engine *e);                     /* all of it is written with the next batch */
-void session_pend(struct engine *e, struct session_entry *s);  /* the open batch holds a durable change of it */
-void entry_clean_task(struct task_entry *t); /* takes it off the lists of what must be written */
+void soft_becomes_dirty(struct engine *e);                    /* all of it is written with the next batch */
+void session_pend(struct engine *e, struct session_entry *s); /* the open batch holds a durable change of it */
+void entry_clean_task(struct task_entry *t);                  /* takes it off the lists of what must be written */
 void entry_clean_session(struct engine *e, struct session_entry *s);
 void engine_post(struct engine *e, uint64_t needs, unsigned loop, struct mail m);
 enum found cmd_until_durable(struct engine *e, struct cmd *c, uint64_t needs); /* FOUND, or PARKED (at most once for a command) */

@@ -182,8 +182,8 @@ static void entry_replace(struct feed *f, const struct frame *frame) {
 /* The older one of its key is the newest of all, as it is in a feed of one task: the frame takes its place. */
 static bool entry_renew(struct feed *f, struct frame *frame) {
     struct feed_entry *newest = f->count ? &f->entries[f->count - 1] : NULL;
-    if (!newest || !newest->frame || newest->frame->kind == FRAME_LOG || newest->over || memcmp(newest->frame->key, frame->key, sizeof(frame->key)) != 0 ||
-        entry_stays(f, newest, frame)) {
+    if (!newest || !newest->frame || newest->frame->kind == FRAME_LOG || newest->over ||
+        memcmp(newest->frame->key, frame->key, sizeof(frame->key)) != 0 || entry_stays(f, newest, frame)) {
         return false;
     }
     entry_drop(f, f->count - 1);

@@ -40,11 +40,11 @@ struct http_request {
     struct str host;  /* Host header, or the authority of an absolute-form target */
     struct http_header *headers;
     unsigned header_count;
-    struct str body;        /* HTTP_BODY_WHOLE: complete when `request` is called, with 64 readable bytes behind it */
-    bool upgrade_websocket; /* a well-formed upgrade request of RFC 6455, version checked by http_watch */
+    struct str body;             /* HTTP_BODY_WHOLE: complete when `request` is called, with 64 readable bytes behind it */
+    bool upgrade_websocket;      /* a well-formed upgrade request of RFC 6455, version checked by http_watch */
     const struct in6_addr *peer; /* its address, IPv4 as mapped (RFC 4291, 2.5.5.2), for limits per address */
-    struct arena arena;     /* dies with the request; headers, path, query and body lie in it */
-    void *user;             /* the handler's affair; NULL at first */
+    struct arena arena;          /* dies with the request; headers, path, query and body lie in it */
+    void *user;                  /* the handler's affair; NULL at first */
     bool
         needs_peer; /* set by the handler: of no use to a peer that has ended its side, so that counts as gone (what waits for long, or hands something out) */
     struct http_conn *conn; /* opaque */

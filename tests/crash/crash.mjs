@@ -559,7 +559,7 @@ for (let round = 1; round <= rounds; round++) {
             }
             session.read(where);
         }
-        await s.restart();
+        await s.restart({ loops: 3 - s.options.loops }); // the engine with a thread of its own, and without
         for (const session of current) {
             await session.watch(2);
         }

@@ -223,7 +223,8 @@ static void client_last_words(struct client *c) {
 }
 
 static void client_cut(struct client *c, const struct cut *cut) {
-    if (cut->how == MAIL_CUT_DEAD || cut->how == MAIL_CUT_AWAY || (c->page && cut->how == MAIL_CUT_DRAINED)) { /* a page is answered with what there is */
+    if (cut->how == MAIL_CUT_DEAD || cut->how == MAIL_CUT_AWAY ||
+        (c->page && cut->how == MAIL_CUT_DRAINED)) { /* a page is answered with what there is */
         client_leave(c, true);
         return;
     }
