@@ -34,17 +34,22 @@ void engine_expect(const struct engine *e, const struct cmd *c, unsigned steps_l
         return;
     }
     switch (steps_left) {
-    case 3: fetch_ahead(task_bucket(e, &c->task), 1); break;
-    case 2: fetch_ahead(task_bucket(e, &c->task)->hh_head, sizeof(UT_hash_handle)); break;
-    case 1:
+    case 4: fetch_ahead(task_bucket(e, &c->task), 1); break;
+    case 3: fetch_ahead(task_bucket(e, &c->task)->hh_head, sizeof(UT_hash_handle)); break;
+    case 2:
         if ((t = task_expected(e, &c->task))) {
             fetch_ahead(t, sizeof(*t));
         }
         break;
-    default:
+    case 1:
         if ((t = task_expected(e, &c->task))) {
             fetch_ahead(t->s, sizeof(*t->s));
             fetch_texts(&t->t);
+        }
+        break;
+    default:
+        if ((t = task_expected(e, &c->task))) {
+            fetch_ahead(LIST_FIRST(&t->s->channels), sizeof(struct channel));
         }
         break;
     }

@@ -373,10 +373,13 @@ static void rows_expect(const struct changed_tasks *tasks, size_t i) {
     const struct task_entry *next = i + EXPECT_APART < tasks->count ? tasks->at[i + EXPECT_APART] : NULL;
     const struct task_entry *later = i + 2 * (size_t) EXPECT_APART < tasks->count ? tasks->at[i + 2 * (size_t) EXPECT_APART] : NULL;
     if (later) {
-        fetch_ahead(later, sizeof(*later));
+        size_t from = offsetof(struct task_entry, t.updated_at), upto = offsetof(struct task_entry, t.cancel_requested);
+        fetch_ahead(later, FETCH_LINE);
+        fetch_ahead((const char *) later + from, upto - from);
+        fetch_ahead(&later->s, FETCH_LINE + 1);
     }
     if (next) {
-        fetch_ahead(next->s, sizeof(*next->s));
+        fetch_ahead(&next->s->pending, 1);
         fetch_ahead(next->t.progress.unit, 1);
         fetch_ahead(next->t.progress.message, 1);
     }

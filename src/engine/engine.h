@@ -32,7 +32,7 @@ void engine_at(struct engine *e, int64_t now_ms);
 /* One command; it comes back by mail. */
 void engine_submit(struct engine *e, struct cmd *c);
 /* This command will be submitted soon: steps_left runs from ENGINE_EXPECT_STEPS - 1 down to 0, and other commands are served between the steps. May be left out. */
-#define ENGINE_EXPECT_STEPS 5
+#define ENGINE_EXPECT_STEPS 6
 void engine_expect(const struct engine *e, const struct cmd *c, unsigned steps_left);
 /*
  * The peer of a command is gone before its answer was written. To be called once, for a command that has not come back or for a claim whose answer could

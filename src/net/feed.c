@@ -302,6 +302,7 @@ void feed_expect(const struct feed *f, unsigned steps_left) {
     default:
         w = LIST_FIRST(&f->watchers);
         fetch_ahead(w ? w->conn : NULL, sizeof(*w->conn));
+        fetch_ahead(f->count ? f->entries[f->count - 1].frame : NULL, 1); /* which the next one probably replaces */
         break;
     }
 }
