@@ -137,6 +137,12 @@ static bool is_place(struct str segment) {
     return segment.len && segment.p[0] == '{';
 }
 
+/* What tells most last segments apart at a glance: length and first character. 0 for a place, which takes any. */
+static unsigned tail_of(const struct segments *s) {
+    struct str last = s->at[s->count - 1];
+    return is_place(last) ? 0 : (unsigned) last.len << 8 | (last.len ? (unsigned char) last.p[0] : 0);
+}
+
 /* From the end: paths differ most in what they end with. */
 static bool pattern_fits(const struct segments *pattern, const struct segments *path) {
     for (unsigned i = path->count; i-- > 0;) {
@@ -162,6 +168,7 @@ static void places_take(const struct segments *pattern, const struct segments *p
 static struct {
     struct segments patterns[sizeof routes / sizeof *routes];
     const struct route *routes[sizeof routes / sizeof *routes];
+    unsigned tails[sizeof routes / sizeof *routes];
     unsigned count;
 } by_length[SEGMENTS_MAX + 1];
 
@@ -174,6 +181,7 @@ static void patterns_cut(void) {
         unsigned at = by_length[cut.count].count++;
         by_length[cut.count].patterns[at] = cut;
         by_length[cut.count].routes[at] = &routes[i];
+        by_length[cut.count].tails[at] = tail_of(&cut);
     }
 }
 
@@ -185,10 +193,12 @@ void route_find(struct str path, enum http_method method, bool open_sessions, st
     if (!path_split(path, &have)) {
         return;
     }
+    unsigned tail = tail_of(&have);
     for (unsigned i = 0; i < by_length[have.count].count; i++) {
+        unsigned wanted = by_length[have.count].tails[i];
         const struct route *r = by_length[have.count].routes[i];
         const struct segments *pattern = &by_length[have.count].patterns[i];
-        if (!pattern_fits(pattern, &have)) {
+        if ((wanted && wanted != tail) || !pattern_fits(pattern, &have)) {
             continue;
         }
         places_take(pattern, &have, ret);

@@ -56,20 +56,33 @@ void digits_two(char out[2], unsigned v) {
     memcpy(out, digit_pairs + 2 * (size_t) v, 2);
 }
 
-void buf_u64(struct buf *b, uint64_t v) {
-    char digits[20];
-    size_t at = sizeof(digits);
+unsigned digits_count(uint64_t v) {
+    unsigned n = 1;
+    for (uint64_t most = 10; v >= most && n < DIGITS_MAX; most *= 10) { /* the last product overflows, and is not looked at */
+        n++;
+    }
+    return n;
+}
+
+char *digits_write(char *out, uint64_t v, unsigned count) {
+    char *at = out + count;
     for (; v >= 100; v /= 100) {
         at -= 2;
-        digits_two(digits + at, (unsigned) (v % 100));
+        digits_two(at, (unsigned) (v % 100));
     }
     if (v >= 10) {
-        at -= 2;
-        digits_two(digits + at, (unsigned) v);
+        digits_two(at - 2, (unsigned) v);
     } else {
-        digits[--at] = (char) ('0' + v);
+        at[-1] = (char) ('0' + v);
     }
-    buf_put(b, digits + at, sizeof(digits) - at);
+    return out + count;
+}
+
+void buf_u64(struct buf *b, uint64_t v) {
+    unsigned n = digits_count(v);
+    if ((b->data && b->cap - b->len >= n) || buf_reserve(b, n)) {
+        b->len = (size_t) (digits_write(b->data + b->len, v, n) - b->data);
+    }
 }
 
 void buf_i64(struct buf *b, int64_t v) {

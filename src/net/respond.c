@@ -103,13 +103,7 @@ static char *append_text(char *at, const char *text) {
 }
 
 static char *append_number(char *at, size_t v) {
-    char digits[20];
-    size_t from = sizeof(digits);
-    do {
-        digits[--from] = (char) ('0' + v % 10);
-        v /= 10;
-    } while (v);
-    return append(at, digits + from, sizeof(digits) - from);
+    return digits_write(at, v, digits_count(v));
 }
 
 /* The status line and what every answer says of itself. It is written for each answer: without printf. */
