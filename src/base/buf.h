@@ -44,8 +44,8 @@ static inline void buf_puts(struct buf *b, const char *z) {
 }
 
 #define DIGITS_MAX 20
-void digits_two(char out[2], unsigned v); /* v < 100 */
-unsigned digits_count(uint64_t v);        /* how many decimal digits v has: 1 to DIGITS_MAX */
+void digits_two(char out[2], unsigned v);                  /* v < 100 */
+unsigned digits_count(uint64_t v);                         /* how many decimal digits v has: 1 to DIGITS_MAX */
 char *digits_write(char *out, uint64_t v, unsigned count); /* count of them; returns where they end */
 
 static inline struct str buf_view(const struct buf *b) {

@@ -143,8 +143,9 @@ static int server_end(struct serve *v) {
         in_time = serve_wait(v, late);
     }
     server_stop(v->server);
-    while (!server_stopped(v->server)) {
-        (void) serve_wait(v, clock_ms() + 60 * SEC);
+    bool waits = true;
+    while (!server_stopped(v->server) && waits) { /* a loop that hangs may have the engine in it */
+        waits = serve_wait(v, in_time ? clock_ms() + 60 * SEC : late + LOOPS_LATE_MS) || in_time;
     }
     if (!in_time) {
         log_error("loops-left-behind", "after_ms=%lld", (long long) (v->options.drain_time + LOOPS_LATE_MS));
@@ -180,14 +181,13 @@ static int serve_say(const struct buf *err, int code) {
 static int serve_run(struct serve *v, struct buf *err) {
     v->signal_fd = signals_take();
     umask(077);
-    start_raise_limits();
     int failed = log_start();
     if (failed) {
         log_warn("log-without-thread", "reason=\"%s\"", strerror(failed));
     }
     v->loops = start_loops(v->options.loops);
     v->server = server_create(v->loops);
-    int code = server_begin(v, err) ? serve_say(err, BOWLINE_EXIT_FAILED) : serve_until_signal(v);
+    int code = start_raise_limits(v->loops, err) || server_begin(v, err) ? serve_say(err, BOWLINE_EXIT_FAILED) : serve_until_signal(v);
     server_destroy(v->server);
     log_stop(LOG_PATIENCE_MS);
     close(v->signal_fd);

@@ -14,7 +14,7 @@
 
 void server_wake_engine(struct server *s) {
     bell_ring(&s->bell);
-    if (s->engine_in_loop) {
+    if (s->engine_in_loop && s->loops[0].http) { /* else it has not begun, and never will */
         http_loop_wake(s->loops[0].http);
     }
 }
@@ -61,9 +61,10 @@ static void letters_expect(const struct engine *e, const struct inbox *in) {
     }
 }
 
-/* Opens letters of at most this weight, but at least one; true if more are waiting. */
+/* Opens letters of at most this weight, but at least one; true if more may be waiting. */
 static bool inbox_serve(struct engine *e, struct inbox *in, unsigned loop, size_t most) {
-    if (in->next == in->taken.count) {
+    bool all = in->next == in->taken.count;
+    if (all) {
         letters_clear(&in->taken);
         in->next = 0;
         mailbox_take(&in->box, &in->taken);
@@ -74,7 +75,7 @@ static bool inbox_serve(struct engine *e, struct inbox *in, unsigned loop, size_
         weight += letter_weight(letter);
         letter_open(e, loop, letter);
     }
-    return in->next < in->taken.count;
+    return in->next < in->taken.count || !all; /* what was left from before says nothing of the box */
 }
 
 bool server_serve_boxes(struct server *s) {
@@ -109,6 +110,9 @@ static void server_look_stopped(struct server *s) {
 }
 
 bool server_round(struct server *s) {
+    if (atomic_load(&s->stopped)) {
+        return false;
+    }
     int64_t begin_us = clock_us();
     bool stop_wanted = atomic_load(&s->stop_wanted); /* before the boxes: no loop posts any more once it is set */
     engine_at(s->engine, clock_ms());

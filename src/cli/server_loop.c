@@ -1,6 +1,8 @@
 /* server_loop.c: a loop's thread: its api's commands go out in one letter box per turn, the engine's mail comes in when it is woken. */
 #include "cli/server_internal.h"
 
+#include "base/clock.h"
+
 #include <stdio.h>
 #include <unistd.h>
 
@@ -74,7 +76,7 @@ static void loop_think(struct loop *l) {
         loop_read_mail(l);
         more |= mailbox_post(&l->inbox.box, &l->to_engine);
     }
-    if (more) {
+    if (more || engine_next(l->server->engine) <= clock_ms()) {
         http_loop_wake(l->http); /* what has come to the sockets meanwhile is read in between */
     } else {
         loop_set_engine_timer(l);

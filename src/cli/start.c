@@ -324,14 +324,27 @@ struct store *start_store(const char *dir, struct store_sink sink, struct buf *e
 
 /* ---- limits ---- */
 
-void start_raise_limits(void) {
+#define FILES_OF_SERVER 32 /* database, log, listeners and the like */
+#define FILES_OF_LOOP 8
+
+int start_raise_limits(unsigned loops, struct buf *err) {
     struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
-        limit.rlim_cur = limit.rlim_max;
-        if (setrlimit(RLIMIT_NOFILE, &limit)) {
-            log_warn("file-limit-not-raised", "errno=%d", errno);
-        }
+    rlim_t least = FILES_OF_SERVER + (rlim_t) FILES_OF_LOOP * loops;
+    if (getrlimit(RLIMIT_NOFILE, &limit)) {
+        return 0;
     }
+    rlim_t now = limit.rlim_cur;
+    limit.rlim_cur = limit.rlim_max;
+    if (now < limit.rlim_max && setrlimit(RLIMIT_NOFILE, &limit)) {
+        log_warn("file-limit-not-raised", "errno=%d", errno);
+        limit.rlim_cur = now;
+    }
+    if (limit.rlim_cur >= least) {
+        return 0;
+    }
+    buf_printf(err, "only %llu files may be open at once, and the server itself needs %llu", (unsigned long long) limit.rlim_cur,
+               (unsigned long long) least);
+    return say(err, "raise the limit (ulimit -n, LimitNOFILE= of systemd): each connection takes one more");
 }
 
 unsigned start_loops(int64_t wished) {

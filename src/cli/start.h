@@ -33,8 +33,8 @@ int start_secret(const char *dir, struct keyring *ret_keys, struct buf *err) MUS
 int start_api_key(const char *dir, char ret_key[API_KEY_MAX], struct buf *err) MUST_CHECK;
 struct store *start_store(const char *dir, struct store_sink sink, struct buf *err) MUST_CHECK;
 
-/* As many file descriptors as the system lets us have. */
-void start_raise_limits(void);
+/* As many file descriptors as the system lets us have; if those do not even do for the server itself, -1 and a sentence in err. */
+int start_raise_limits(unsigned loops, struct buf *err) MUST_CHECK;
 /* How many loops: as wished, or one for each processor but one, which is left to the engine and the store. */
 unsigned start_loops(int64_t wished);
 

@@ -167,6 +167,16 @@ test('thousands of idle ones past max_connections go in time, and who has someth
     }
 });
 
+test('with fewer descriptors than it needs itself it says so instead of starting', async () => {
+    for (const [loops, least] of [[1, 40], [2, 48]]) {
+        const few = { under: ['prlimit', `--nofile=${least - 1}:${least - 1}`] };
+        await assert.rejects(start({ loops }, few), new RegExp(`"code":1,.*only ${least - 1} files may be open at once, and the server itself needs ${least}`, 's'));
+        const o = await start({ loops }, { under: ['prlimit', `--nofile=${least}:${least}`] });
+        ok(await o.api().get('/v1/info'), 200);
+        await o.close();
+    }
+});
+
 test('out of descriptors it rests instead of spinning, says so once, and goes on when there are some', async () => {
     const o = await start({ loops: 1, idle_keepalive_timeout: 3600, request_header_timeout: 3600 }, { under: ['prlimit', '--nofile=64:64'] });
     const all = [];
