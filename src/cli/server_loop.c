@@ -85,13 +85,13 @@ static void loop_think(struct loop *l) {
 
 static void loop_flush(void *arg) {
     struct loop *l = arg;
-    loop_counts_publish(l);
     bool was_empty = mailbox_post(&l->inbox.box, &l->to_engine);
     if (l->server->engine_in_loop) {
         loop_think(l);
     } else if (was_empty) {
         bell_ring(&l->server->bell);
     }
+    loop_counts_publish(l); /* with what was answered just now */
 }
 
 static void loop_on_wake(void *arg) {
