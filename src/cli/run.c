@@ -46,6 +46,7 @@ struct run {
     pid_t pid;
     bool exited, cancelling, killed, suspend;
     bool fresh; /* what was read last has not been looked at without its end */
+    bool idle;  /* in the last turn there was nothing to read */
     int wait_status;
     int64_t started_ms, exited_ms, read_ms;
     int64_t term_ms, kill_ms; /* when to end it, and by force; INT64_MAX: not */
@@ -203,7 +204,10 @@ static void children_look(struct run *r) {
         r->exited = true;
         r->wait_status = status;
         r->exited_ms = r->read_ms = clock_ms();
-        run_terminal_leave(&r->terminal);
+        r->idle = false;
+        if (!r->terminal.pty) { /* else it stays as it is until what is still to come has been shown */
+            run_terminal_leave(&r->terminal);
+        }
     }
 }
 
@@ -284,7 +288,7 @@ static bool command_is_over(const struct run *r, int64_t now) {
         return false;
     }
     bool read_all = relay_is_done(&r->out) && relay_is_done(&r->err);
-    bool quiet = now - r->read_ms >= QUIET_MS && !r->out.pending.len && !r->err.pending.len;
+    bool quiet = r->idle && now - r->read_ms >= QUIET_MS && !r->out.pending.len && !r->err.pending.len;
     return r->cancelling ? (r->killed || group_is_empty(r)) && (read_all || quiet) : read_all || quiet;
 }
 
@@ -309,6 +313,7 @@ static void loop_turn(struct run *r, int64_t until_ms) {
         fds[1 + 2 * RELAY_FDS].fd = -1;
     }
     client_async_wait(r->as, fds, 1 + 3 * RELAY_FDS, due - now);
+    r->idle = !fds[1].revents && !fds[1 + RELAY_FDS].revents;
     relay_turn(&r->out, fds + 1);
     relay_turn(&r->err, fds + 1 + RELAY_FDS);
     relay_turn(&r->keys, fds + 1 + 2 * RELAY_FDS);

@@ -453,6 +453,15 @@ describe('on a terminal', () => {
         assert.equal(task.progress.current, 60);
     });
 
+    test('all of it, as on a terminal, also what comes just before the end', async () => {
+        const lines = Array.from({ length: 3000 }, (_, i) => `${i + 1}\r\n`).join('');
+        for (let i = 0; i < 10; i++) {
+            const c = onTerminal(server, words('stty -echo; seq 3000'));
+            assert.equal((await c.ended).code, 0);
+            assert.equal(c.out, lines);
+        }
+    });
+
     test('in a pipe it reads the terminal when it has to', async () => {
         const c = onTerminal(server, ['bash', '--norc', '--noprofile', '-i']);
         await c.untilOut(/[#$] $/);
