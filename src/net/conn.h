@@ -2,9 +2,9 @@
  * conn.h: what the files of net/ know of each other: a loop owns connections, a connection owns its exchanges (a request and its answer) or the watcher it
  * has become, a feed knows its watchers. All of it belongs to the loop's thread.
  *
- * A turn of the loop: sockets are read (requests are handed up, nothing is written), mail is taken, timers fire, input that had to wait goes on, the
- * handler's `turn`; then feeds with something new mark their watchers, and every marked connection is flushed once. Sockets are only closed and exchanges
- * only freed while reading, by a timer or while flushing, so that no call of the handler pulls the ground from under its caller.
+ * A turn of the loop: sockets are read (requests are handed up, nothing is written), timers fire, input that had to wait goes on, the handler's `turn`;
+ * then every marked connection is flushed once, and those of the watchers of feeds with something new. Sockets are only closed and exchanges only freed
+ * while reading, by a timer or while flushing, so that no call of the handler pulls the ground from under its caller.
  */
 #ifndef BOWLINE_NET_CONN_H
 #define BOWLINE_NET_CONN_H
@@ -128,7 +128,7 @@ struct feed_entry {
     struct frame *frame; /* NULL: replaced or dropped */
 };
 
-LIST_HEAD(watcher_list, watcher);
+TAILQ_HEAD(watcher_list, watcher); /* in the order they came */
 
 struct feed {
     struct http_loop *loop;
@@ -156,7 +156,7 @@ TAILQ_HEAD(feed_list, feed);
 /* Index of the first entry with a greater seq; feed->count if there is none. Constant at the tail, logarithmic elsewhere. */
 size_t feed_after(const struct feed *f, uint64_t seq);
 void feed_mark(struct feed *f);
-void feed_flush(struct feed *f); /* marks the connections of its watchers */
+void feed_flush(struct feed *f); /* flushes the connections of its watchers, or marks them */
 void feed_hold(struct feed *f);  /* not freed until feed_release */
 void feed_release(struct feed *f);
 
@@ -177,7 +177,7 @@ struct page {
 };
 
 struct watcher {
-    LIST_ENTRY(watcher) link;
+    TAILQ_ENTRY(watcher) link;
     struct feed *feed; /* NULL once it has left it */
     struct http_conn *conn;
     struct exchange *x; /* WATCH_PAGE */

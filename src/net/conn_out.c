@@ -132,8 +132,10 @@ static void flush_pages(struct http_conn *c) {
 
 void conn_flush(struct http_conn *c) {
     flush_pages(c);
-    c->dirty = false;
-    TAILQ_REMOVE(&c->loop->dirty, c, dirty_link);
+    if (c->dirty) {
+        c->dirty = false;
+        TAILQ_REMOVE(&c->loop->dirty, c, dirty_link);
+    }
     if (!c->blocked && !TAILQ_EMPTY(&c->exchanges)) {
         flush_exchanges(c);
     }

@@ -20,7 +20,7 @@ struct feed *feed_create(struct http_loop *loop, bool log, uint64_t log_floor, s
     f->log_floor = log_floor;
     f->cursor_prefix = str_n(mem_dup(cursor_prefix.p, cursor_prefix.len), cursor_prefix.len);
     f->user = user;
-    LIST_INIT(&f->watchers);
+    TAILQ_INIT(&f->watchers);
     return f;
 }
 
@@ -297,34 +297,55 @@ void feed_expect(const struct feed *f, unsigned steps_left) {
     case 1:
         fetch_ahead(f->entries + f->count, 1);
         fetch_ahead(f->slots, f->slot_count <= FETCH_LINE ? f->slot_count * sizeof(*f->slots) : 0);
-        fetch_ahead(LIST_FIRST(&f->watchers), sizeof(*w));
+        fetch_ahead(TAILQ_FIRST(&f->watchers), sizeof(*w));
         break;
     default:
-        w = LIST_FIRST(&f->watchers);
+        w = TAILQ_FIRST(&f->watchers);
         fetch_ahead(w ? w->conn : NULL, sizeof(*w->conn));
         fetch_ahead(f->count ? f->entries[f->count - 1].frame : NULL, 1); /* which the next one probably replaces */
         break;
     }
 }
 
+/* Those that come next are fetched while one is sent to: what of a watcher and its connection a flush looks at. */
+static void watcher_expect(const struct watcher *next) {
+    const struct watcher *later = next ? TAILQ_NEXT(next, link) : NULL;
+    if (next) {
+        size_t from = offsetof(struct http_conn, fd), upto = offsetof(struct http_conn, peer);
+        fetch_ahead((const char *) next->conn + from, upto - from);
+    }
+    fetch_ahead(later, later ? sizeof(*later) : 0);
+}
+
+/* A connection that carries nothing but its stream is flushed on the spot, while it is in the cache; what else is marked comes in its turn. */
 void feed_flush(struct feed *f) {
-    struct watcher *w;
+    struct watcher *w, *next;
     f->dirty = false;
     f->flushed_seq = f->last_seq;
     TAILQ_REMOVE(&f->loop->dirty_feeds, f, dirty_link);
-    LIST_FOREACH (w, &f->watchers, link) {
-        if (!w->conn->blocked) {
-            conn_mark(w->conn);
+    feed_hold(f);
+    for (w = TAILQ_FIRST(&f->watchers); w; w = next) {
+        struct http_conn *c = w->conn;
+        next = TAILQ_NEXT(w, link); /* stays: a connection without exchanges has no other watcher that could end with this one */
+        watcher_expect(next);
+        if (c->blocked) {
+            continue;
+        }
+        if (TAILQ_EMPTY(&c->exchanges) && !c->dirty) {
+            conn_flush(c);
+        } else {
+            conn_mark(c);
         }
     }
+    feed_release(f);
 }
 
 void feed_cut(struct feed *f, uint32_t mask0, uint32_t below, enum cut_how how, struct str event, struct str data) {
     struct frame *last = event.p && how != CUT_DEAD && how != CUT_AWAY ? frame_create(FRAME_LOG, 0, NULL, STR(""), event, data) : NULL;
     struct watcher *w, *next;
     feed_hold(f);
-    for (w = LIST_FIRST(&f->watchers); w; w = next) {
-        next = LIST_NEXT(w, link);
+    for (w = TAILQ_FIRST(&f->watchers); w; w = next) {
+        next = TAILQ_NEXT(w, link);
         if ((w->tag[0] & mask0) != 0 && w->tag[1] < below) {
             watcher_cut(w, how, last);
         }

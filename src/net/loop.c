@@ -165,13 +165,14 @@ static void turn_resume(struct http_loop *l) {
     }
 }
 
+/* Answers first: a feed can have many watchers. */
 static void turn_flush(struct http_loop *l) {
     while (!TAILQ_EMPTY(&l->dirty_feeds) || !TAILQ_EMPTY(&l->dirty)) {
-        while (!TAILQ_EMPTY(&l->dirty_feeds)) {
-            feed_flush(TAILQ_FIRST(&l->dirty_feeds));
-        }
         while (!TAILQ_EMPTY(&l->dirty)) {
             conn_flush(TAILQ_FIRST(&l->dirty));
+        }
+        if (!TAILQ_EMPTY(&l->dirty_feeds)) {
+            feed_flush(TAILQ_FIRST(&l->dirty_feeds));
         }
     }
 }

@@ -212,7 +212,7 @@ static struct watcher *watcher_create(struct http_conn *c, struct feed *f, const
     w->gone_from = fresh ? start->live_seq : start->gone_from;
     w->tag[0] = start->tag[0];
     w->tag[1] = start->tag[1];
-    LIST_INSERT_HEAD(&f->watchers, w, link);
+    TAILQ_INSERT_TAIL(&f->watchers, w, link);
     f->watcher_count++;
     c->loop->counts.watchers++;
     c->loop->counts.requests++;
@@ -251,7 +251,7 @@ void watcher_leave(struct watcher *w) {
     struct feed *f = w->feed;
     if (f) {
         struct http_loop *l = f->loop;
-        LIST_REMOVE(w, link);
+        TAILQ_REMOVE(&f->watchers, w, link);
         f->watcher_count--;
         w->feed = NULL;
         refill_free(w);
