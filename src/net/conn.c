@@ -131,7 +131,7 @@ static void conn_due_http(const struct http_conn *c, int64_t *at_ms, enum due *d
     if (c->head_ms) {
         sooner(c->head_ms + limits->header_ms, DUE_HEAD, at_ms, due);
     } else if (http1_in_body(&c->parser)) {
-        if (!conn_paused(c)) {
+        if (!conn_paused(c) && !c->waiting) { /* else it is we who are late */
             sooner(c->in_ms + limits->body_ms, DUE_BODY, at_ms, due);
         }
     } else if (TAILQ_EMPTY(&c->exchanges)) {
@@ -234,7 +234,7 @@ static void conn_on_timer(struct timer *t, int64_t now_ms, void *arg) {
 
 static bool conn_wants_input(const struct http_conn *c) {
     switch (c->state) {
-    case CONN_HTTP: return !c->eof && conn_may_parse(c);
+    case CONN_HTTP: return !c->eof && !c->waiting && conn_may_parse(c); /* the end is not read before what came in front of it */
     case CONN_LAST: return !c->eof;
     case CONN_WATCH: return c->watch->control.len < CONTROL_MAX && !c->in.len;
     default: return c->state == CONN_LINGER;
@@ -293,6 +293,7 @@ static void conn_on_poll(uv_poll_t *poll, int status, int events) {
     }
     if (l->limits.turn_requests && l->turn_requests >= l->limits.turn_requests) {
         loop_turn(l);
+        l->now_fresh = false; /* a poll with much to tell goes on for long */
     }
 }
 

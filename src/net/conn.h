@@ -100,7 +100,8 @@ void conn_close(struct http_conn *c);
 /* The one place where a connection changes its state. */
 void conn_move(struct http_conn *c, enum conn_state to);
 void conn_mark(struct http_conn *c); /* to be flushed in this turn */
-void conn_wait(struct http_conn *c); /* its waiting input is to be looked at again, before the next flush */
+/* Its waiting input is to be looked at again: in this turn, or in the next if the handler's `turn` asks for it. Until then it neither reads nor is too late. */
+void conn_wait(struct http_conn *c);
 void conn_resume(struct http_conn *c);
 void conn_flush(struct http_conn *c);
 void conn_read(struct http_conn *c);
@@ -281,7 +282,7 @@ struct http_loop {
     struct feed_list dirty_feeds;
     struct exchange_list spare;
     unsigned spare_count;
-    unsigned turn_requests; /* begun in this turn */
+    unsigned turn_requests; /* that came through the poll since the last turn */
     struct http_counts counts;
     int64_t date_s;
     char date[40]; /* "Date: ...\r\n" */

@@ -216,10 +216,10 @@ static void turn_finish_drain(struct http_loop *l) {
 }
 
 void loop_turn(struct http_loop *l) {
-    l->turn_requests = 0;
     loop_refresh(l);
     l->more = wheel_run(&l->wheel, l->now_ms, TIMERS_PER_TURN, l->handler.arg);
     turn_resume(l);
+    l->turn_requests = 0; /* what a pipeline had waiting is not set against those who come through the poll */
     if (l->handler.turn) {
         l->handler.turn(l->handler.arg);
     }

@@ -243,6 +243,24 @@ describe('connections', () => {
         await c.end();
     });
 
+    for (const loops of [1, 2]) {
+        test(`half-closed streams of reports are read to their end: ${loops === 1 ? 'the engine in the loop' : 'the engine with a thread'}`, async () => {
+            const o = await start({ loops });
+            for (let i = 0; i < 20; i++) {
+                const t = await o.api().task(await o.api().session());
+                const lines = Array.from({ length: 600 }, (_, n) => `{"type":"output","data":"${n} "}\n`).join('');
+                const c = await connect(o);
+                c.write(`POST /v1/tasks/${t.id}/reports HTTP/1.1\r\nHost: ${o.host}\r\nAuthorization: Bearer ${t.worker_token}\r\nContent-Type: application/x-ndjson\r\nContent-Length: ${lines.length}\r\n\r\n${lines}`);
+                c.halfClose();
+                const answers = ok(await c.response(), 200).text.trim().split('\n');
+                assert.equal(answers.length, 600);
+                assert.equal(JSON.parse(answers.at(-1)).output_offset, Array.from({ length: 600 }, (_, n) => `${n} `).join('').length);
+                await c.end();
+            }
+            await o.close();
+        });
+    }
+
     test('half-closed while it waits', async () => {
         const t = await app.task(await app.session());
         const c = await connect(s);

@@ -12,6 +12,7 @@
 #define PATIENCE_MS 20000
 
 struct server server;
+bool mail_in_turn;
 
 static pthread_t thread;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -57,6 +58,7 @@ static void on_request(void *arg, struct http_request *r) {
         enum watch_way way;
     } ways[] = {{"/events", WATCH_SSE}, {"/ws", WATCH_WEBSOCKET}, {"/page", WATCH_PAGE}};
     (void) arg;
+    server.requests++;
     for (unsigned i = 0; i < 3; i++) {
         if (str_eqz(r->path, ways[i].path)) {
             struct watch_start start = server.start;
@@ -77,6 +79,9 @@ static void on_request(void *arg, struct http_request *r) {
         answer(r, 200, r->body);
     } else if (str_eqz(r->path, "/empty")) {
         answer(r, 204, STR(""));
+    } else if (str_eqz(r->path, "/mark")) {
+        server.marked = server.requests;
+        answer(r, 200, STR("marked"));
     } else {
         answer(r, 200, STR("hello"));
     }
@@ -111,8 +116,7 @@ static void on_problem(void *arg, const struct problem *p, struct buf *headers, 
     problem_render(p, body);
 }
 
-static void on_mail(void *arg) {
-    (void) arg;
+static void mail_read(void) {
     pthread_mutex_lock(&lock);
     if (pending) {
         pending(pending_arg);
@@ -120,6 +124,20 @@ static void on_mail(void *arg) {
         pthread_cond_signal(&done);
     }
     pthread_mutex_unlock(&lock);
+}
+
+static void on_wake(void *arg) {
+    (void) arg;
+    if (!mail_in_turn) {
+        mail_read();
+    }
+}
+
+static void on_turn(void *arg) {
+    (void) arg;
+    if (mail_in_turn) {
+        mail_read();
+    }
 }
 
 /* ---- the server ---- */
@@ -137,13 +155,14 @@ void server_start(const struct http_limits *limits) {
                                          .gone = on_gone,
                                          .unwatched = on_unwatched,
                                          .refill = on_refill,
-                                         .problem = on_problem};
+                                         .problem = on_problem,
+                                         .turn = on_turn};
     int fd;
     server = (struct server){0};
     assert_int_equal(http_listen("127.0.0.1", 0, 1, &fd, &server.port), 0);
     server.loop = http_loop_create(fd, limits ? limits : &roomy, &handler);
     assert_non_null(server.loop);
-    http_loop_on_wake(server.loop, on_mail, NULL);
+    http_loop_on_wake(server.loop, on_wake, NULL);
     server.feed = feed_create(server.loop, false, 0, STR("e-f-"), NULL);
     server.start = (struct watch_start){.fresh = true, .tag = {1, 1}, .user = &server};
     assert_int_equal(pthread_create(&thread, NULL, run, server.loop), 0);

@@ -17,9 +17,12 @@ struct server {
     struct watcher *refilling;
     uint64_t refill_cursor;
     unsigned gone, unwatched, refills, pieces;
-    bool pause; /* after the next piece of /stream */
+    bool pause;                /* after the next piece of /stream */
+    unsigned requests, marked; /* requests in all; how many there were with the last one for /mark */
 };
 extern struct server server;
+extern bool
+    mail_in_turn; /* on_loop runs fn in the handler's `turn`, as mail is read where the engine runs in the loop; else when the loop is woken */
 
 void server_start(const struct http_limits *limits); /* NULL: roomy ones */
 void server_drain(int64_t ms);

@@ -122,6 +122,49 @@ static void bodies_stream_both_ways(void **state) {
     server_stop(0);
 }
 
+/* Something is sent at the same time, as the answer that lets a body go on does. */
+static void say_and_resume(void *arg) {
+    (void) arg;
+    http_write(server.late[0], STR("!"));
+    http_body_resume(server.late[0]);
+    usleep(20000); /* the next turn finds timers that are due */
+}
+
+static struct client paused_stream(void) {
+    struct client c = client_open();
+    server.pause = true;
+    client_send(&c, "POST /stream HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n1\r\nd\r\n0\r\n\r\n");
+    client_expect(&c, "3\r\nabc\r\n");
+    wait_for(&server.late_count, 1);
+    return c;
+}
+
+static void half_closed_streams_are_read_to_their_end(void **state) {
+    (void) state;
+    server_start(NULL);
+    struct client c = paused_stream();
+    shutdown(c.fd, SHUT_WR);
+    on_loop(say_and_resume, NULL);
+    client_expect(&c, "1\r\n!\r\n1\r\nd\r\n0\r\n\r\n");
+    assert_string_equal(client_rest(&c), "");
+    client_close(&c);
+    server_stop(0);
+}
+
+static void a_body_that_had_to_wait_is_not_late(void **state) {
+    static const struct http_limits limits = {1000, 1000, 300, 1000, 1000, 200, 10000, 10000, 1000000, 10000, 0};
+    (void) state;
+    server_start(&limits);
+    struct client c = paused_stream();
+    assert_true(client_silent(&c, 500));
+    on_loop(say_and_resume, NULL);
+    client_expect(&c, "1\r\n!\r\n1\r\nd\r\n0\r\n\r\n");
+    client_send(&c, GET("/"));
+    client_expect(&c, "hello");
+    client_close(&c);
+    server_stop(0);
+}
+
 static void expectations_are_met(void **state) {
     (void) state;
     server_start(NULL);
@@ -232,6 +275,71 @@ static void half_closed_peers_get_their_answers(void **state) {
     server_stop(0);
 }
 
+static void half_closed_peers_get_all_answers_however_many(void **state) {
+    (void) state;
+    server_start(NULL);
+    struct client c = client_open();
+    struct buf many = {0};
+    for (unsigned i = 0; i < 4 * HTTP_PIPELINE; i++) {
+        buf_puts(&many, GET("/"));
+    }
+    client_send(&c, buf_z(&many));
+    shutdown(c.fd, SHUT_WR);
+    for (unsigned i = 0; i < 4 * HTTP_PIPELINE; i++) {
+        client_expect(&c, "hello");
+    }
+    assert_string_equal(client_rest(&c), "");
+    buf_fini(&many);
+    client_close(&c);
+    server_stop(0);
+}
+
+#define OTHERS 100
+
+struct crowd {
+    struct client greedy, others[OTHERS];
+    struct buf many;
+};
+
+/* While the loop is here it reads nothing: all of it is there when it comes to the poll, the many first. */
+static void crowd_sends(void *arg) {
+    struct crowd *crowd = arg;
+    client_send(&crowd->greedy, buf_z(&crowd->many));
+    for (unsigned i = 0; i < OTHERS; i++) {
+        client_send(&crowd->others[i], GET("/mark"));
+    }
+}
+
+static void who_pipelines_overtakes_nobody(void **state) {
+    static const struct http_limits limits = {1000, 1000, 300, 1000, 10000, 10000, 10000, 10000, 1000000, 10000, HTTP_PIPELINE};
+    struct crowd crowd = {0};
+    (void) state;
+    server_start(&limits);
+    crowd.greedy = client_open();
+    for (unsigned i = 0; i < OTHERS; i++) {
+        crowd.others[i] = client_open();
+        client_send(&crowd.others[i], GET("/"));
+        client_expect(&crowd.others[i], "hello");
+    }
+    for (unsigned i = 0; i < 30 * HTTP_PIPELINE; i++) {
+        buf_puts(&crowd.many, GET("/"));
+    }
+    on_loop(crowd_sends, &crowd);
+    for (unsigned i = 0; i < OTHERS; i++) {
+        client_expect(&crowd.others[i], "marked");
+    }
+    assert_true(server.marked <= 2 * OTHERS + 3 * HTTP_PIPELINE);
+    for (unsigned i = 0; i < OTHERS; i++) {
+        client_close(&crowd.others[i]);
+    }
+    for (unsigned i = 0; i < 30 * HTTP_PIPELINE; i++) {
+        client_expect(&crowd.greedy, "hello");
+    }
+    buf_fini(&crowd.many);
+    client_close(&crowd.greedy);
+    server_stop(0);
+}
+
 static void peers_that_are_gone_are_noticed(void **state) {
     (void) state;
     server_start(NULL);
@@ -300,14 +408,20 @@ int main(void) {
         cmocka_unit_test(no_more_than_so_many_at_once),
         cmocka_unit_test(bodies_come_whole),
         cmocka_unit_test(bodies_stream_both_ways),
+        cmocka_unit_test(half_closed_streams_are_read_to_their_end),
+        cmocka_unit_test(a_body_that_had_to_wait_is_not_late),
         cmocka_unit_test(expectations_are_met),
         cmocka_unit_test(early_answers_keep_the_connection_if_little_follows),
         cmocka_unit_test(what_cannot_be_read_is_refused),
         cmocka_unit_test(idle_connections_are_closed_silently),
         cmocka_unit_test(half_closed_peers_get_their_answers),
+        cmocka_unit_test(half_closed_peers_get_all_answers_however_many),
+        cmocka_unit_test(who_pipelines_overtakes_nobody),
         cmocka_unit_test(peers_that_are_gone_are_noticed),
         cmocka_unit_test(stalled_readers_are_cut),
         cmocka_unit_test(draining_answers_what_is_under_way),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = cmocka_run_group_tests_name("mail is read when the loop is woken", tests, NULL, NULL);
+    mail_in_turn = true;
+    return failed + cmocka_run_group_tests_name("mail is read in the loop's turns", tests, NULL, NULL);
 }

@@ -650,5 +650,7 @@ int main(void) {
         cmocka_unit_test(draining_sends_streams_away),
         cmocka_unit_test(many_watchers_get_the_same),
     };
-    return cmocka_run_group_tests(tests, NULL, NULL);
+    int failed = cmocka_run_group_tests_name("mail is read when the loop is woken", tests, NULL, NULL);
+    mail_in_turn = true;
+    return failed + cmocka_run_group_tests_name("mail is read in the loop's turns", tests, NULL, NULL);
 }
