@@ -3,7 +3,6 @@
 #define BOWLINE_BASE_ERROR_H
 
 #include "base/arena.h"
-#include "base/arena.h"
 #include "base/buf.h"
 #include "base/str.h"
 

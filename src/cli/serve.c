@@ -143,9 +143,10 @@ static int server_end(struct serve *v) {
         in_time = serve_wait(v, late);
     }
     server_stop(v->server);
+    bool hangs = !in_time && v->loops == 1; /* then the engine hangs with it */
     bool waits = true;
-    while (!server_stopped(v->server) && waits) { /* a loop that hangs may have the engine in it */
-        waits = serve_wait(v, in_time ? clock_ms() + 60 * SEC : late + LOOPS_LATE_MS) || in_time;
+    while (!server_stopped(v->server) && waits) {
+        waits = serve_wait(v, hangs ? late + LOOPS_LATE_MS : clock_ms() + 60 * SEC) || !hangs;
     }
     if (!in_time) {
         log_error("loops-left-behind", "after_ms=%lld", (long long) (v->options.drain_time + LOOPS_LATE_MS));

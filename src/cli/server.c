@@ -1,7 +1,8 @@
 /*
  * The happy path: a loop's api gathers commands of one turn (submit), posts them at the turn's end (flush) and rings the engine. The engine
  * takes from each loop's box a limited number of them in turn and from the store's box everything, runs, and posts what it has to say once per
- * loop and round, waking the loop if its box had been empty. Nothing is shared but boxes, the bell and a few atomic flags.
+ * loop and round, waking the loop if its box had been empty. With a single loop all of this is one thread's (server_engine.c). Nothing is shared but
+ * boxes, the bell and a few atomic flags.
  */
 #include "cli/server_internal.h"
 

@@ -1,4 +1,4 @@
-/* server_internal.h: what server.c, server_loop.c and server_metrics.c share. */
+/* server_internal.h: what server.c, server_engine.c, server_loop.c and server_metrics.c share. */
 #ifndef BOWLINE_CLI_SERVER_INTERNAL_H
 #define BOWLINE_CLI_SERVER_INTERNAL_H
 

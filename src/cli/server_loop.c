@@ -1,4 +1,7 @@
-/* server_loop.c: a loop's thread: its api's commands go out in one letter box per turn, the engine's mail comes in when it is woken. */
+/*
+ * server_loop.c: a loop's thread: its api's commands go out in one letter box per turn; the engine's mail comes in when it is woken, or in the same turn where the
+ * engine runs in it.
+ */
 #include "cli/server_internal.h"
 
 #include "base/clock.h"

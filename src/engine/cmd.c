@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #define BODY_KEPT 4096
+#define ARENA_KEPT 4096
 
 static void cmd_init(struct cmd *c, enum cmd_type type, unsigned loop) {
     c->type = type;
@@ -42,7 +43,7 @@ static void cmd_recycle(struct cmd *c) {
     struct cmd_pool *pool = c->pool;
     struct arena arena = c->arena;
     struct buf body = c->answer.body;
-    arena_reset(&arena);
+    arena_rewind(&arena, ARENA_KEPT);
     buf_clear(&body);
     if (body.cap > BODY_KEPT) {
         buf_fini(&body);
