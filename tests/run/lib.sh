@@ -23,12 +23,12 @@ install_node_modules() {
     fi
 }
 
-run_node_tests() { # files
+run_node_tests() { # files; at_once: how many of them at a time, under: a command that runs them
     local tap status=0 passed failed
     need_file "$@"
     install_node_modules
     tap=$(mktemp)
-    node --test --test-concurrency=3 --test-reporter=spec --test-reporter-destination=stdout --test-reporter=tap --test-reporter-destination="$tap" "$@" || status=$?
+    ${under:-} node --test --test-concurrency="${at_once:-3}" --test-reporter=spec --test-reporter-destination=stdout --test-reporter=tap --test-reporter-destination="$tap" "$@" || status=$?
     passed=$(tap_count pass "$tap") failed=$(($(tap_count fail "$tap") + $(tap_count cancelled "$tap")))
     rm -f "$tap"
     if [ "$status" -ne 0 ] && [ "$failed" -eq 0 ]; then

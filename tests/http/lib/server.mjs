@@ -67,7 +67,7 @@ export class Server {
     constructor(options, { under = [], stderr = 'pipe' } = {}) {
         this.command = [...under, binary];
         this.stderr = stderr;
-        this.options = { listen: '127.0.0.1:0', drain_time: 0.1, ...options };
+        this.options = { listen: '127.0.0.1:0', drain_time: 0.1, ...(process.env.TEST_LOOPS ? { loops: process.env.TEST_LOOPS } : {}), ...options };
         this.ownFolder = !this.options.data;
         this.options.data ??= mkdtempSync(join(tmpdir(), 'bowline-http-'));
         this.data = this.options.data;
