@@ -118,23 +118,15 @@ void watch_mail(struct api *a, struct mail *m) {
     }
 }
 
-static struct UT_hash_bucket *channel_bucket(const struct api *a, uint64_t number) {
-    unsigned hash;
-    HASH_VALUE(&number, sizeof number, hash);
-    return &a->channels->hh.tbl->buckets[hash & (a->channels->hh.tbl->num_buckets - 1)];
-}
-
-/* The first of the bucket: nearly always it is the one. */
 static const struct channel *channel_expected(const struct api *a, uint64_t number) {
-    const struct UT_hash_handle *first = channel_bucket(a, number)->hh_head;
-    return first ? (const struct channel *) (const void *) ((const char *) first - offsetof(struct channel, hh)) : NULL;
+    return hash_expected(&a->channels->hh, &number, sizeof number);
 }
 
 static void frame_expect(const struct api *a, const struct mail *m, unsigned steps_left) {
     const struct channel *ch = steps_left < FEED_EXPECT_STEPS ? channel_expected(a, m->channel) : NULL;
     if (steps_left == API_EXPECT_STEPS - 1) {
         fetch_ahead(m->frame, FETCH_LINE);
-        fetch_ahead(channel_bucket(a, m->channel), 1);
+        fetch_ahead(hash_bucket(&a->channels->hh, &m->channel, sizeof m->channel), 1);
     } else if (steps_left == FEED_EXPECT_STEPS) {
         fetch_ahead(channel_expected(a, m->channel), sizeof *ch);
     } else if (ch && ch->feed) {

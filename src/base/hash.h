@@ -33,4 +33,15 @@ static inline unsigned hash_of_id(const void *key, size_t len) {
     return (unsigned) (last >> 32);
 }
 
+/* For looking ahead only: where an entry with this key (an id or a number) stands if it is there. hh: the handle of the table's first entry. */
+static inline const struct UT_hash_bucket *hash_bucket(const struct UT_hash_handle *hh, const void *key, size_t len) {
+    return &hh->tbl->buckets[hash_of_id(key, len) & (hh->tbl->num_buckets - 1)];
+}
+
+/* The first entry there, which nearly always is the one, or NULL. */
+static inline const void *hash_expected(const struct UT_hash_handle *hh, const void *key, size_t len) {
+    const struct UT_hash_handle *first = hash_bucket(hh, key, len)->hh_head;
+    return first ? (const char *) first - hh->tbl->hho : NULL;
+}
+
 #endif

@@ -3,16 +3,12 @@
 
 #include "base/fetch.h"
 
-static struct UT_hash_bucket *task_bucket(const struct engine *e, const struct id *id) {
-    unsigned hash;
-    HASH_VALUE(id, sizeof(*id), hash);
-    return &e->tasks->hh.tbl->buckets[hash & (e->tasks->hh.tbl->num_buckets - 1)];
+static const struct UT_hash_bucket *task_bucket(const struct engine *e, const struct id *id) {
+    return hash_bucket(&e->tasks->hh, id, sizeof(*id));
 }
 
-/* The first of the bucket: nearly always it is the one. */
 static const struct task_entry *task_expected(const struct engine *e, const struct id *id) {
-    const struct UT_hash_handle *first = task_bucket(e, id)->hh_head;
-    return first ? (const struct task_entry *) (const void *) ((const char *) first - offsetof(struct task_entry, hh)) : NULL;
+    return hash_expected(&e->tasks->hh, id, sizeof(*id));
 }
 
 static void fetch_texts(const struct task *t) {

@@ -6,7 +6,8 @@
  *     sqlite_schema.c  what the tables look like; whether a file is one of ours
  *     sqlite_write.c   a batch becomes a transaction
  *     sqlite_checkpoint.c  the log goes into the database, from the side
- *     sqlite_read.c    a query becomes SELECTs: by id, by key, what is due, output
+ *     sqlite_read.c    a query becomes SELECTs: by id, by key, what is due
+ *     sqlite_output.c  output, by offset and by number
  *     sqlite_list.c    lists, in slices
  *     sqlite_backup.c  a copy while a server may be running
  *     sqlite_restore.c a store from such a copy
@@ -139,7 +140,7 @@ int checkpointer_start(struct checkpointer *c) MUST_CHECK;                     /
 void checkpointer_wake(struct checkpointer *c);                                /* from any thread */
 void checkpointer_fini(struct checkpointer *c);                                /* accepts one that is zeroed */
 
-/* ---- sqlite_read.c, sqlite_list.c: one thread ---- */
+/* ---- sqlite_read.c, sqlite_output.c, sqlite_list.c: one thread ---- */
 
 #define READ_MORE (-1) /* instead of a result code: the query has done a slice, call again */
 
@@ -192,6 +193,8 @@ bool reader_answer(struct reader *r, struct store_query *q, struct id *at);
 /* These return SQLITE_DONE, READ_MORE or an error. */
 int read_list_sessions(struct reader *r, struct store_query *q, struct id *at);
 int read_list_tasks(struct reader *r, struct store_query *q, struct id *at);
+int read_output(struct reader *r, struct store_query *q);
+int read_output_after(struct reader *r, struct store_query *q);
 int read_task_counts(struct reader *r, const struct id *session, uint32_t ret_counts[2]);
 
 bool column_session(sqlite3_stmt *st, struct arena *a, struct session_row *ret_row);

@@ -108,15 +108,6 @@ static bool column_progress(sqlite3_stmt *st, struct arena *a, struct progress_r
     return !c.failed;
 }
 
-static bool column_output(sqlite3_stmt *st, struct arena *a, struct output_row *ret_row) {
-    struct columns c = {.st = st, .arena = a};
-    ret_row->task = column_id(&c);
-    ret_row->offset = column_u64(&c);
-    ret_row->seq = column_u64(&c);
-    ret_row->data = column_str(&c);
-    return !c.failed;
-}
-
 /* ---- one session, one task, one key ---- */
 
 /* Binds the one value and steps once. */
@@ -405,7 +396,7 @@ static int read_start(struct reader *r, struct store_query *q) {
     return rc == SQLITE_DONE ? read_meta(r, q, STR("slots"), &q->slots) : rc;
 }
 
-/* ---- input, result, output ---- */
+/* ---- input, result ---- */
 
 static int read_blob(struct reader *r, struct store_query *q, enum read_statement which, const struct id *id) {
     struct str *blob = rows_push(&q->arena, q->blobs, q->blob_count);
@@ -435,121 +426,6 @@ static int read_get_result(struct reader *r, struct store_query *q) {
     return rc;
 }
 
-static int output_start(struct reader *r, struct store_query *q, sqlite3_stmt **ret_st) {
-    struct binder b = bind_start(r->st[READ_OUTPUT]);
-    bind_id(&b, &q->id);
-    bind_u64(&b, q->number);
-    *ret_st = b.st;
-    return b.rc == SQLITE_OK ? sqlite3_step(b.st) : b.rc;
-}
-
-static int read_joined_output(struct reader *r, struct store_query *q) {
-    sqlite3_stmt *st;
-    bool more = true;
-    int rc = output_start(r, q, &st);
-    for (unsigned rows = 0; rc == SQLITE_ROW && more && rows < STORE_JOIN_ROWS; rows++) {
-        const char *data = sqlite3_column_blob(st, 3);
-        size_t len = (size_t) sqlite3_column_bytes(st, 3);
-        if (len && !data) {
-            return SQLITE_NOMEM;
-        }
-        more = rows_join_output(q, (uint64_t) sqlite3_column_int64(st, 1), str_n(data ? data : "", len));
-        rc = more ? sqlite3_step(st) : rc;
-    }
-    return q->bytes.failed ? SQLITE_NOMEM : rc == SQLITE_ROW ? SQLITE_DONE : rc;
-}
-
-static int read_get_output(struct reader *r, struct store_query *q) {
-    sqlite3_stmt *st;
-    int rc = output_start(r, q, &st);
-    for (size_t bytes = 0; rc == SQLITE_ROW && (q->output_count == 0 || bytes < q->limit); rc = sqlite3_step(st)) {
-        uint64_t offset = (uint64_t) sqlite3_column_int64(st, 1), len = (uint64_t) sqlite3_column_bytes(st, 3);
-        if (offset < q->number && offset + len <= q->number) {
-            continue; /* the row before: it ends at or before what is asked for */
-        }
-        struct output_row *row = rows_push(&q->arena, q->output, q->output_count);
-        if (!row || !column_output(st, &q->arena, row)) {
-            return SQLITE_NOMEM;
-        }
-        bytes += row->data.len;
-    }
-    return rc == SQLITE_ROW ? SQLITE_DONE : rc;
-}
-
-/* A row of output that may be among those asked for: several tasks' rows are put in order before any data is read. */
-struct output_pick {
-    struct id task;
-    uint64_t seq, offset, bytes;
-    int64_t rowid;
-};
-
-static int output_pick_cmp(const void *left, const void *right) {
-    const struct output_pick *a = left, *b = right;
-    if (a->seq != b->seq) {
-        return a->seq < b->seq ? -1 : 1;
-    }
-    int c = id_cmp(a->task, b->task);
-    return c ? c : (a->offset > b->offset) - (a->offset < b->offset);
-}
-
-struct output_picks {
-    struct output_pick *list;
-    size_t count;
-    struct arena arena;
-};
-
-/* One task's rows: of it alone no more than the limit can be asked for. */
-static int output_pick_task(struct reader *r, const struct store_query *q, const struct id *task, struct output_picks *p) {
-    struct binder b = bind_start(r->st[READ_OUTPUT_AFTER]);
-    bind_id(&b, task);
-    bind_u64(&b, q->number);
-    int rc = b.rc == SQLITE_OK ? sqlite3_step(b.st) : b.rc;
-    uint64_t bytes = 0;
-    for (size_t taken = 0; rc == SQLITE_ROW && (taken == 0 || bytes < q->limit); rc = sqlite3_step(b.st), taken++) {
-        struct output_pick *pick = rows_push(&p->arena, p->list, p->count);
-        if (!pick) {
-            return SQLITE_NOMEM;
-        }
-        struct columns c = {.st = b.st};
-        pick->task = *task;
-        pick->rowid = column_i64(&c);
-        pick->seq = column_u64(&c);
-        pick->offset = column_u64(&c);
-        pick->bytes = column_u64(&c);
-        bytes += pick->bytes;
-    }
-    return rc == SQLITE_ROW ? SQLITE_DONE : rc;
-}
-
-static int output_fetch(struct reader *r, struct store_query *q, int64_t rowid) {
-    struct binder b = bind_start(r->st[READ_OUTPUT_ROW]);
-    bind_i64(&b, rowid);
-    int rc = b.rc == SQLITE_OK ? sqlite3_step(b.st) : b.rc;
-    if (rc != SQLITE_ROW) {
-        return rc;
-    }
-    struct output_row *row = rows_push(&q->arena, q->output, q->output_count);
-    return row && column_output(b.st, &q->arena, row) ? SQLITE_DONE : SQLITE_NOMEM;
-}
-
-static int read_get_output_after(struct reader *r, struct store_query *q) {
-    struct output_picks p = {0};
-    int rc = SQLITE_DONE;
-    for (size_t i = 0; i < q->id_count && rc == SQLITE_DONE; i++) {
-        rc = output_pick_task(r, q, &q->ids[i], &p);
-    }
-    if (rc == SQLITE_DONE && p.count) {
-        qsort(p.list, p.count, sizeof(p.list[0]), output_pick_cmp);
-    }
-    uint64_t bytes = 0;
-    for (size_t i = 0; i < p.count && rc == SQLITE_DONE && (i == 0 || bytes < q->limit); i++) {
-        rc = output_fetch(r, q, p.list[i].rowid);
-        bytes += p.list[i].bytes;
-    }
-    arena_fini(&p.arena);
-    return rc;
-}
-
 /* ---- one query ---- */
 
 static int read_query(struct reader *r, struct store_query *q, struct id *at) {
@@ -562,8 +438,8 @@ static int read_query(struct reader *r, struct store_query *q, struct id *at) {
     case STORE_FIND_IDEMPOTENCY: return read_find_idempotency(r, q);
     case STORE_GET_INPUT: return read_get_input(r, q);
     case STORE_GET_RESULT: return read_get_result(r, q);
-    case STORE_GET_OUTPUT: return q->joined ? read_joined_output(r, q) : read_get_output(r, q);
-    case STORE_GET_OUTPUT_AFTER: return read_get_output_after(r, q);
+    case STORE_GET_OUTPUT: return read_output(r, q);
+    case STORE_GET_OUTPUT_AFTER: return read_output_after(r, q);
     case STORE_LIST_SESSIONS: return read_list_sessions(r, q, at);
     case STORE_LIST_TASKS: return read_list_tasks(r, q, at);
     case STORE_DUE: return read_due(r, q);
