@@ -91,6 +91,9 @@ static inline bool http1_in_body(const struct http1 *p) {
 /* Bytes of a body with a known length that are still to come; UINT64_MAX if that is not known. */
 uint64_t http1_body_left(const struct http1 *p);
 
+/* Takes the next item off the front of a field's list, without the white space around it (RFC 9110 section 5.6.1). False: there is none left. */
+bool http1_list_next(struct str *list, struct str *ret_item);
+
 /* For both halves of the parser. */
 bool http1_fail(struct http1 *p, enum err err, const char *detail); /* false */
 /* What a byte may be part of (RFC 9110 section 5.6.2, RFC 9112 section 3). */

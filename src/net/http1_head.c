@@ -124,14 +124,23 @@ static struct str trim(struct str s) {
     return s;
 }
 
+bool http1_list_next(struct str *list, struct str *ret_item) {
+    if (!list->len) {
+        return false;
+    }
+    const char *comma = memchr(list->p, ',', list->len);
+    size_t len = comma ? (size_t) (comma - list->p) : list->len;
+    *ret_item = trim(str_n(list->p, len));
+    *list = str_from(*list, comma ? len + 1 : len);
+    return true;
+}
+
 static bool list_has(struct str list, const char *token) {
-    while (list.len) {
-        const char *comma = memchr(list.p, ',', list.len);
-        size_t len = comma ? (size_t) (comma - list.p) : list.len;
-        if (str_ieqz(trim(str_n(list.p, len)), token)) {
+    struct str item;
+    while (http1_list_next(&list, &item)) {
+        if (str_ieqz(item, token)) {
             return true;
         }
-        list = str_from(list, comma ? len + 1 : len);
     }
     return false;
 }

@@ -23,24 +23,12 @@ bool websocket_check(struct http_request *r, const struct watch_start *start) {
     return false;
 }
 
-static struct str trim(struct str s) {
-    while (s.len && (s.p[0] == ' ' || s.p[0] == '\t')) {
-        s = str_n(s.p + 1, s.len - 1);
-    }
-    while (s.len && (s.p[s.len - 1] == ' ' || s.p[s.len - 1] == '\t')) {
-        s.len--;
-    }
-    return s;
-}
-
 static bool offers(struct str list, const char *name) {
-    while (list.len) {
-        const char *comma = memchr(list.p, ',', list.len);
-        size_t len = comma ? (size_t) (comma - list.p) : list.len;
-        if (str_eqz(trim(str_n(list.p, len)), name)) {
+    struct str item;
+    while (http1_list_next(&list, &item)) {
+        if (str_eqz(item, name)) {
             return true;
         }
-        list = str_from(list, comma ? len + 1 : len);
     }
     return false;
 }
