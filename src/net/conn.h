@@ -72,23 +72,25 @@ enum conn_state {
 
 struct http_conn {
     uv_poll_t poll;
+    /* what each flush of a stream looks at stands together, up to the timer */
     int fd;
     uint8_t state; /* enum conn_state */
     uint8_t armed; /* uv poll events */
     bool polling, blocked, eof, dirty, waiting, hold, newcomer;
     struct http_loop *loop;
+    struct exchange_list exchanges;
+    struct watcher *watch;
+    unsigned exchange_count;
+    int unread;     /* bytes that the socket has taken and the peer has not, when last looked at */
+    int64_t out_ms; /* last byte out */
+    struct buf in;  /* input that had to wait, or an incomplete head */
+    struct timer timer;
     LIST_ENTRY(http_conn) link;
     TAILQ_ENTRY(http_conn) dirty_link, waiting_link;
-    struct exchange_list exchanges;
-    unsigned exchange_count;
     struct http1 parser;
     struct exchange *input; /* whose body is arriving; NULL: nobody wants it */
-    struct buf in;          /* input that had to wait, or an incomplete head */
-    struct watcher *watch;
-    struct timer timer;
-    int64_t in_ms, out_ms, head_ms; /* last byte in, last byte out, first byte of the present head (0: none) */
-    int64_t unread_ms;              /* since when unread has been what it is, in a silent stream */
-    int unread;                     /* bytes that the socket has taken and the peer has not, when last looked at */
+    int64_t in_ms, head_ms; /* last byte in, first byte of the present head (0: none) */
+    int64_t unread_ms;      /* since when unread has been what it is, in a silent stream */
     struct in6_addr peer;
 };
 LIST_HEAD(conn_list, http_conn);
@@ -178,25 +180,27 @@ struct page {
 };
 
 struct watcher {
+    /* what each flush looks at stands together, up to ping_ms */
     TAILQ_ENTRY(watcher) link;
     struct feed *feed; /* NULL once it has left it */
     struct http_conn *conn;
+    uint64_t cursor;
+    struct frame *partial; /* of which partial_sent bytes are gone */
+    struct refill *refill;
+    uint8_t way; /* enum watch_way */
+    bool live_sent, refilling, refill_failed, until, cutting, draining, ending;
+    struct buf control; /* small things that go before the next frame */
+    int64_t ping_ms;    /* when the oldest unanswered ping was sent; 0 none */
     struct exchange *x; /* WATCH_PAGE */
     void *user;
-    uint64_t cursor, live_seq, cut_seq;
-    uint64_t gone_from;    /* it began from the front when the feed stood there: no GONE frame up to there says anything to it. 0: it did not */
-    struct frame *partial; /* of which partial_sent bytes are gone */
+    uint64_t live_seq, cut_seq;
+    uint64_t gone_from; /* it began from the front when the feed stood there: no GONE frame up to there says anything to it. 0: it did not */
     size_t partial_sent;
     struct frame *last; /* event and data to be sent when a cut has drained, or NULL */
-    struct refill *refill;
-    struct buf control; /* small things that go before the next frame */
     struct timer timer;
     struct page *page;
     struct ws_decoder *ws;
-    int64_t ping_ms; /* when the oldest unanswered ping was sent; 0 none */
     uint32_t tag[2];
-    uint8_t way; /* enum watch_way */
-    bool live_sent, refilling, refill_failed, until, cutting, draining, ending;
 };
 
 /* Where the next frame comes from. */

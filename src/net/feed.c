@@ -290,31 +290,35 @@ size_t feed_after(const struct feed *f, uint64_t seq) {
     return high;
 }
 
+/* What of a watcher and its connection a flush looks at. */
+static void watcher_fetch(const struct watcher *w) {
+    fetch_ahead(w, w ? offsetof(struct watcher, x) : 0);
+}
+
+static void conn_fetch(const struct watcher *w) {
+    size_t from = offsetof(struct http_conn, fd), upto = offsetof(struct http_conn, link);
+    fetch_ahead(w ? &w->conn->fd : NULL, w ? upto - from : 0);
+}
+
 void feed_expect(const struct feed *f, unsigned steps_left) {
-    const struct watcher *w;
     switch (steps_left) {
     case 2: fetch_ahead(f, sizeof(*f)); break;
     case 1:
         fetch_ahead(f->entries + f->count, 1);
         fetch_ahead(f->slots, f->slot_count <= FETCH_LINE ? f->slot_count * sizeof(*f->slots) : 0);
-        fetch_ahead(TAILQ_FIRST(&f->watchers), sizeof(*w));
+        watcher_fetch(TAILQ_FIRST(&f->watchers));
         break;
     default:
-        w = TAILQ_FIRST(&f->watchers);
-        fetch_ahead(w ? w->conn : NULL, sizeof(*w->conn));
+        conn_fetch(TAILQ_FIRST(&f->watchers));
         fetch_ahead(f->count ? f->entries[f->count - 1].frame : NULL, 1); /* which the next one probably replaces */
         break;
     }
 }
 
-/* Those that come next are fetched while one is sent to: what of a watcher and its connection a flush looks at. */
+/* Those that come next are fetched while one is sent to. */
 static void watcher_expect(const struct watcher *next) {
-    const struct watcher *later = next ? TAILQ_NEXT(next, link) : NULL;
-    if (next) {
-        size_t from = offsetof(struct http_conn, fd), upto = offsetof(struct http_conn, peer);
-        fetch_ahead((const char *) next->conn + from, upto - from);
-    }
-    fetch_ahead(later, later ? sizeof(*later) : 0);
+    conn_fetch(next);
+    watcher_fetch(next ? TAILQ_NEXT(next, link) : NULL);
 }
 
 /* A connection that carries nothing but its stream is flushed on the spot, while it is in the cache; what else is marked comes in its turn. */
