@@ -481,6 +481,11 @@ static void on_request(void *arg, struct http_request *r) {
     }
 }
 
+static void on_broken(void *arg, struct http_request *r, const struct problem *p) {
+    (void) arg;
+    stream_broken(r->user, p);
+}
+
 static void on_gone(void *arg, struct http_request *r) {
     struct call *call = r->user;
     struct api *a = arg;
@@ -575,6 +580,7 @@ struct http_handler api_handler(struct api *a) {
         .body = on_body,
         .request = on_request,
         .gone = on_gone,
+        .broken = on_broken,
         .unwatched = watch_unwatched,
         .refill = watch_refill,
         .problem = on_problem,

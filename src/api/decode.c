@@ -283,10 +283,8 @@ static struct json *body_parse(struct cmd *c, const struct options *o) {
         c->early.err = ERR_UNAVAILABLE;
         return NULL;
     }
-    char detail[240];
-    int n = snprintf(detail, sizeof detail, "%s (at byte %zu)", err.detail, err.offset);
     enum err what = err.too_many ? ERR_TOO_LARGE : ERR_INVALID_REQUEST;
-    problem_add(&c->early, &c->arena, what, arena_str(&c->arena, str_of(err.pointer)), arena_str(&c->arena, str_n(detail, (size_t) n)));
+    problem_add(&c->early, &c->arena, what, arena_str(&c->arena, str_of(err.pointer)), arena_str(&c->arena, str_of(err.detail)));
     return NULL;
 }
 

@@ -159,7 +159,7 @@ int session_kinds_read(struct session_kinds *kinds, const struct options *o, str
     *kinds = (struct session_kinds){0};
     buf_puts(&kinds->text, o->session_kinds[0] ? o->session_kinds : "{}");
     if (json_parse(&kinds->arena, buf_view(&kinds->text), 64, &root, &json_err) < 0) {
-        buf_printf(err, "session_kinds: %s (at byte %zu)", json_err.detail, json_err.offset);
+        buf_printf(err, "session_kinds: %s", json_err.detail);
     } else if (root->type != JSON_OBJECT) {
         buf_puts(err, "session_kinds: must be a JSON object of kinds");
     } else if (root->count) {

@@ -114,6 +114,7 @@ void stream_open(struct call *call);
 void stream_opened(struct call *call, struct answer *a);
 void stream_body(struct call *call, struct str piece);
 void stream_end(struct call *call);
+void stream_broken(struct call *call, const struct problem *p); /* its text lives for ever */
 void stream_gone(struct call *call);
 struct lines;
 void stream_answered(struct lines *lines, struct cmd *c);

@@ -120,13 +120,21 @@ static bool key_signed(const struct jwt_key *key, struct str message, struct str
     return signature.len == SHA256_BYTES && crypto_equal(mac, signature.p, SHA256_BYTES);
 }
 
+static bool key_is(const struct jwt_key *key, enum jwt_alg alg, struct str kid) {
+    return key->alg == alg && key->key.p && kid.p && key->kid.p && str_eq(key->kid, kid);
+}
+
+/* The keys of that name, where it has one that we know; else those without a name. */
 static bool signature_good(const struct jwt_keys *keys, enum jwt_alg alg, struct str kid, const struct jwt_parts *parts) {
     struct buf signature = {0};
-    bool good = false;
+    bool good = false, known = false;
+    for (unsigned i = 0; i < keys->count; i++) {
+        known |= key_is(&keys->at[i], alg, kid);
+    }
     if (base64url_decode(parts->signature, &signature) && !signature.failed) {
         for (unsigned i = 0; i < keys->count && !good; i++) {
             const struct jwt_key *key = &keys->at[i];
-            if (key->alg == alg && key->key.p && (!key->kid.p || (kid.p && str_eq(key->kid, kid)))) {
+            if (known ? key_is(key, alg, kid) : key->alg == alg && key->key.p && !key->kid.p) {
                 good = key_signed(key, parts->message, buf_view(&signature));
             }
         }

@@ -1,7 +1,7 @@
 /*
  * stream_reports.c: reports as lines (application/x-ndjson), in and out. Lines that arrive together travel together, in one command; each is applied and refused by itself.
  * Answers leave in the order of the lines. At most LINES_MAX lines and LINES_BYTES bytes are under way: then the socket is not read. The stream ends when the body
- * has ended and every line is answered, or at a refusal that ends it.
+ * has ended and every line is answered, or at a refusal that ends it. A body that breaks off has a last line of its own, which says why.
  */
 #include "api/internal.h"
 
@@ -35,6 +35,7 @@ struct report_stream {
     size_t input_at, scanned; /* scanned: no line end between input_at and there */
     bool skipping;            /* the rest of a line that was too long */
     bool opened, ended, paused, many, pumping;
+    struct problem broken; /* why the body did not come to its end */
     struct id task;
     struct timer look; /* while the peer does not read its answers */
 };
@@ -81,6 +82,13 @@ void stream_gone(struct call *call) {
 
 static void stream_finish(struct report_stream *s) {
     struct call *call = s->call;
+    struct buf line = {0};
+    if (s->broken.err != ERR_NONE) {
+        problem_render(&s->broken, &line);
+        buf_char(&line, '\n');
+        http_write(call->r, line.failed ? STR("") : buf_view(&line));
+        buf_fini(&line);
+    }
     stream_gone(call);
     http_finish(call->r);
 }
@@ -339,6 +347,9 @@ static void stream_pump(struct report_stream *s) {
         }
     } while (!ends && stream_answers(s) && !unsent);
     s->pumping = false;
+    if (ends) {
+        s->broken.err = ERR_NONE; /* the refusal was its last line */
+    }
     if (ends || s->input.failed || (s->ended && !s->input.len && TAILQ_EMPTY(&s->under_way))) {
         stream_finish(s);
         return;
@@ -388,6 +399,18 @@ void stream_body(struct call *call, struct str piece) {
 void stream_end(struct call *call) {
     struct report_stream *s = call->stream;
     s->ended = true;
+    stream_pump(s);
+}
+
+/* A line whose end has not come does not count. */
+void stream_broken(struct call *call, const struct problem *p) {
+    struct report_stream *s = call->stream;
+    struct str rest = str_from(buf_view(&s->input), s->input_at);
+    const char *end = rest.len ? memrchr(rest.p, '\n', rest.len) : NULL;
+    s->input.len = s->input_at + (end ? (size_t) (end - rest.p) + 1 : 0);
+    s->scanned = end ? s->scanned : 0;
+    s->ended = true;
+    s->broken = *p;
     stream_pump(s);
 }
 

@@ -58,7 +58,7 @@ static int json_check(const struct args *a, const char *what, struct str text) {
     struct json_error error;
     int wrong = json_parse(&arena, text, JSON_DEPTH, &root, &error);
     if (wrong) {
-        wrong = args_wrong(a, "%s is not JSON: %s (at byte %zu)%s", what, error.detail, error.offset,
+        wrong = args_wrong(a, "%s is not JSON: %s%s", what, error.detail,
                            text.len && strchr("{[\"", text.p[0]) ? "" : "; a text wants quotes of its own, such as '\"done\"'");
     }
     arena_fini(&arena);

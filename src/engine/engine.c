@@ -220,6 +220,23 @@ void engine_command(struct engine *e, struct cmd *c) {
     cmd_table[c->type].run(e, c);
 }
 
+static void run_ready(struct engine *e) {
+    struct cmd_list now;
+    while (!TAILQ_EMPTY(&e->ready)) { /* those woken by these run in this pass as well */
+        TAILQ_INIT(&now);
+        while (!TAILQ_EMPTY(&e->ready)) {
+            struct cmd *c = TAILQ_FIRST(&e->ready);
+            cmd_unpark(e, c);
+            cmd_park(c, &now);
+        }
+        while (!TAILQ_EMPTY(&now)) {
+            struct cmd *c = TAILQ_FIRST(&now);
+            cmd_unpark(e, c);
+            engine_command(e, c);
+        }
+    }
+}
+
 void engine_submit(struct engine *e, struct cmd *c) {
     e->counts.commands++;
     if (e->state < ENGINE_SERVING) {
@@ -227,6 +244,9 @@ void engine_submit(struct engine *e, struct cmd *c) {
     } else if (e->state > ENGINE_SERVING) {
         cmd_refuse(e, c, 0, ERR_UNAVAILABLE, "The server is stopping");
     } else {
+        if (c->type == CMD_QUEUE_CLAIM) {
+            run_ready(e); /* a claim that has waited, and was woken just now, goes first */
+        }
         engine_command(e, c);
     }
 }
@@ -293,23 +313,6 @@ void engine_unwatch(struct engine *e, unsigned loop, uint64_t number, uint32_t t
 }
 
 /* ---- the pass ---- */
-
-static void run_ready(struct engine *e) {
-    struct cmd_list now;
-    while (!TAILQ_EMPTY(&e->ready)) { /* those woken by these run in this pass as well */
-        TAILQ_INIT(&now);
-        while (!TAILQ_EMPTY(&e->ready)) {
-            struct cmd *c = TAILQ_FIRST(&e->ready);
-            cmd_unpark(e, c);
-            cmd_park(c, &now);
-        }
-        while (!TAILQ_EMPTY(&now)) {
-            struct cmd *c = TAILQ_FIRST(&now);
-            cmd_unpark(e, c);
-            engine_command(e, c);
-        }
-    }
-}
 
 static void run_behind(struct engine *e) {
     unsigned rounds = 16;

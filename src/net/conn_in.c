@@ -7,12 +7,29 @@
 #define BODY_PADDING 64
 #define BODY_AT_ONCE (64 * 1024) /* bodies up to this size get their memory by the length announced */
 
+/* What has been said already cannot be taken back: the handler says the rest, if it can. */
+static void conn_break(struct http_conn *c, struct exchange *x, enum err err, const char *detail) {
+    struct http_handler *handler = &c->loop->handler;
+    const struct problem p = {.err = err, .detail = str_of(detail)};
+    c->input = NULL;
+    if (!handler->broken) {
+        conn_close(c);
+        return;
+    }
+    x->close = true;
+    if (c->state == CONN_HTTP) {
+        conn_move(c, CONN_LAST);
+    }
+    handler->broken(handler->arg, &x->r, &p);
+    conn_mark(c);
+}
+
 void conn_refuse(struct http_conn *c, enum err err, const char *detail) {
     struct exchange *x = c->input;
     c->input = NULL;
     c->head_ms = 0;
     if (x && x->reply == REPLY_STREAMING) {
-        conn_close(c); /* cannot be taken back: cut, so that the peer sees it is not whole */
+        conn_break(c, x, err, detail);
         return;
     }
     if (!x && http1_in_body(&c->parser)) {
@@ -239,13 +256,24 @@ static bool conn_needs_peer(const struct http_conn *c) {
     return false;
 }
 
+/* The peer has ended its side in the middle of a body. */
+static void conn_cut_short(struct http_conn *c) {
+    if (c->input->reply == REPLY_STREAMING) {
+        conn_break(c, c->input, ERR_INVALID_REQUEST, "The body ended before its end");
+    } else {
+        conn_close(c);
+    }
+}
+
 /* The peer has ended its side. Requests that are complete still get their answers, except those that need a peer who is there. */
 static void conn_end_of_input(struct http_conn *c) {
     c->eof = true;
     c->in_ms = c->loop->now_ms;
     bool incomplete = c->state == CONN_HTTP && c->input && !conn_paused(c);
-    if (c->state == CONN_WATCH || c->state == CONN_LINGER || incomplete || TAILQ_EMPTY(&c->exchanges) || conn_needs_peer(c)) {
+    if (c->state == CONN_WATCH || c->state == CONN_LINGER || TAILQ_EMPTY(&c->exchanges) || conn_needs_peer(c)) {
         conn_close(c);
+    } else if (incomplete) {
+        conn_cut_short(c);
     } else if (c->state == CONN_HTTP && !c->in.len) {
         conn_move(c, CONN_LAST);
     }
@@ -280,8 +308,8 @@ void conn_resume(struct http_conn *c) {
         conn_input(c, "", 0);
     }
     if (c->state == CONN_HTTP && c->eof && conn_may_parse(c)) {
-        if (c->input) { /* it ended within a body */
-            conn_close(c);
+        if (c->input) {
+            conn_cut_short(c);
         } else {
             conn_move(c, CONN_LAST);
         }

@@ -66,6 +66,11 @@ struct http_handler {
     void (*body)(void *arg, struct http_request *r, struct str piece);
     void (*request)(void *arg, struct http_request *r);
     void (*gone)(void *arg, struct http_request *r);
+    /*
+     * The rest of a body that is given on as it comes (HTTP_BODY_STREAM) will never come, and the answer has begun: why, as it would have been refused; no `request`
+     * follows; its text is a literal. What has come counts, and the peer may still read: the handler ends its answer when it has said all. The connection ends with it. May be NULL.
+     */
+    void (*broken)(void *arg, struct http_request *r, const struct problem *p);
     /* A watcher left its feed, for whatever reason; `user` as given to http_watch. Exactly once for each successful http_watch. */
     void (*unwatched)(void *arg, struct feed *f, void *user);
     /* A watcher of a log feed needs what lies behind its cursor and before the feed's log_floor, of those gone only what lies behind gone_from: answer with watcher_refill. Never again before it was answered. */

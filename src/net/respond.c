@@ -106,9 +106,14 @@ static char *append_number(char *at, size_t v) {
     return digits_write(at, v, digits_count(v));
 }
 
+/* Behind what of an interim answer has gone out already; one that has not is no longer needed. */
+static size_t final_at(const struct exchange *x) {
+    return x->sent == 0 ? 0 : x->pre_len;
+}
+
 /* The status line and what every answer says of itself. It is written for each answer: without printf. */
-static void write_pre(struct exchange *x, int status, bool has_length, size_t length) {
-    char *at = x->pre + (x->sent == 0 ? 0 : x->pre_len);
+static void write_pre(struct exchange *x, size_t from, int status, bool has_length, size_t length) {
+    char *at = x->pre + from;
     at = APPEND(at, "HTTP/1.1 ");
     at = append_number(at, (size_t) status);
     *at++ = ' ';
@@ -157,7 +162,7 @@ static void fall_back(struct exchange *x) {
     buf_fini(&x->headers);
     buf_fini(&x->body);
     x->close = true;
-    write_pre(x, 503, true, 0);
+    write_pre(x, final_at(x), 503, true, 0);
     memcpy(x->pre + x->pre_len, "\r\n", 2);
     x->pre_len += 2;
     if (x->r.conn->state == CONN_HTTP) {
@@ -182,7 +187,7 @@ static bool is_bodiless(int status) {
 static void respond(struct exchange *x, int status, struct buf *headers, size_t body_len, bool close) {
     begin(x, close);
     x->headers = take(headers);
-    write_pre(x, status, !is_bodiless(status), body_len);
+    write_pre(x, final_at(x), status, !is_bodiless(status), body_len);
     buf_put(&x->headers, "\r\n", 2);
 }
 
@@ -219,7 +224,10 @@ void http_start(struct http_request *r, int status, struct buf *headers) {
     x->close |= x->http10 || is_last(x);
     x->chunked = !x->http10;
     x->headers = take(headers);
-    write_pre(x, status, false, 0);
+    if (x->expects_continue && !x->invited) {
+        exchange_interim(x); /* the body is still wanted */
+    }
+    write_pre(x, x->pre_len, status, false, 0);
     buf_put(&x->headers, "\r\n", 2);
     x->reply = REPLY_STREAMING;
     c->loop->counts.requests++;

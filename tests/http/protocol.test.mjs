@@ -244,7 +244,55 @@ describe('connections', () => {
     });
 
     for (const loops of [1, 2]) {
-        test(`half-closed streams of reports are read to their end: ${loops === 1 ? 'the engine in the loop' : 'the engine with a thread'}`, async () => {
+        const where = loops === 1 ? 'the engine in the loop' : 'the engine with a thread';
+        const stream = (o, t, more) => `POST /v1/tasks/${t.id}/reports HTTP/1.1\r\nHost: ${o.host}\r\nAuthorization: Bearer ${t.worker_token}\r\nContent-Type: application/x-ndjson\r\n${more}\r\n`;
+        const lines = (r) => ok(r, 200).text.trim().split('\n').map((line) => JSON.parse(line));
+
+        test(`who asks for permission to stream reports is given it before the answer begins: ${where}`, async () => {
+            const o = await start({ loops });
+            const t = await o.api().task(await o.api().session());
+            const c = await connect(o);
+            c.write(stream(o, t, 'Transfer-Encoding: chunked\r\nExpect: 100-continue\r\n'));
+            assert.equal((await c.response()).status, 100);
+            const report = '{"type":"succeed"}\n';
+            c.write(`${report.length.toString(16)}\r\n${report}\r\n0\r\n\r\n`);
+            assert.equal(lines(await c.response())[0].state, 'succeeded');
+            c.destroy();
+            await o.close();
+        });
+
+        test(`reports of a body that is cut short count and are answered as far as their lines came: ${where}`, async () => {
+            const o = await start({ loops });
+            const output = '{"type":"output","data":"x"}\n';
+            for (const [framing, body] of [[`Content-Length: 1000\r\n`, output.repeat(3) + output.trim()], ['Transfer-Encoding: chunked\r\n', `${(3 * output.length).toString(16)}\r\n${output.repeat(3)}\r\n`]]) {
+                for (let i = 0; i < 5; i++) {
+                    const t = await o.api().task(await o.api().session());
+                    const c = await connect(o);
+                    c.write(stream(o, t, framing) + body).halfClose();
+                    const said = lines(await c.response());
+                    assert.deepEqual(said.map((line) => line.output_offset ?? line.code), [1, 2, 3, 'invalid-request']);
+                    await c.end();
+                    assert.equal(ok(await o.api().get(`/v1/tasks/${t.id}`), 200).json.output_bytes, 3);
+                }
+            }
+            await o.close();
+        });
+
+        test(`a stream of reports that stops ends with request-timeout, one that is badly framed with invalid-request: ${where}`, async () => {
+            const o = await start({ loops, body_timeout: 0.3 });
+            const beat = '{"type":"heartbeat"}\n';
+            for (const [body, code] of [['', 'request-timeout'], [`${(beat.length + 3).toString(16)}\r\n${beat}{"t`, 'request-timeout'], [`${beat.length.toString(16)}\r\n${beat}\r\nrubbish\r\n`, 'invalid-request']]) {
+                const t = await o.api().task(await o.api().session());
+                const c = await connect(o);
+                c.write(stream(o, t, 'Transfer-Encoding: chunked\r\n') + body);
+                const said = lines(await c.response());
+                assert.deepEqual(said.map((line) => line.code ?? line.state), [...(body ? ['running'] : []), code]);
+                await c.end();
+            }
+            await o.close();
+        });
+
+        test(`half-closed streams of reports are read to their end: ${where}`, async () => {
             const o = await start({ loops });
             for (let i = 0; i < 20; i++) {
                 const t = await o.api().task(await o.api().session());

@@ -71,6 +71,21 @@ describe('claim', () => {
         assert.deepEqual([...ids].sort(), tasks.map((t) => t.id).sort());
     });
 
+    test('who waits is served before who comes with the task', async () => {
+        const a = await app.session();
+        const ask = (path, body) => `POST ${path} HTTP/1.1\r\nHost: ${s.host}\r\nAuthorization: Bearer ${s.key}\r\nContent-Length: ${body.length}\r\n\r\n${body}`;
+        for (let i = 0; i < 10; i++) {
+            const queue = name();
+            const [waiting] = await app.begun(() => app.claim(queue, {}, 30));
+            const comes = await connect(s);
+            comes.write(ask('/v1/tasks', JSON.stringify({ session: a.id, kind: 'k', queue })) + ask(`/v1/queues/${queue}/claim`, '{}'));
+            const id = ok(await comes.response(), 202).json.id;
+            assert.equal((await comes.response()).status, 204);
+            assert.deepEqual(ok(await waiting, 200).json.tasks.map((t) => t.id), [id]);
+            comes.destroy();
+        }
+    });
+
     test('waiting ones are served, each task once', async () => {
         const queue = name();
         const [waiting] = await app.begun(() => Array.from({ length: 10 }, () => app.claim(queue, {}, 30)), 10);

@@ -176,6 +176,12 @@ static void keys_serve_the_tokens_that_name_them(void **state) {
     sign(&hs_key, HEADER, GOOD, &text);
     assert_false(verify_with(keys.at, 3, buf_view(&text), NOW_S, &cred));
     jwt_keys_fini(&keys);
+    assert_int_equal(jwt_keys_read(&keys, "k2:another secret that is long enough, " SECRET, "", &err), 0);
+    sign(&hs_key, "{\"alg\":\"HS256\",\"kid\":\"k2\"}", GOOD, &text);
+    assert_false(verify_with(keys.at, 2, buf_view(&text), NOW_S, &cred)); /* a name that is known is that key's alone */
+    sign(&hs_key, "{\"alg\":\"HS256\",\"kid\":\"k9\"}", GOOD, &text);
+    assert_true(verify_with(keys.at, 2, buf_view(&text), NOW_S, &cred));
+    jwt_keys_fini(&keys);
     assert_int_equal(jwt_keys_read(&keys, "a:", "", &err), -1);
     buf_clear(&err);
     assert_int_equal(jwt_keys_read(&keys, "", "short", &err), -1);
