@@ -45,9 +45,15 @@ static struct str quoted(struct arena *a, const char *before, struct str name, c
 
 bool query_known(const struct query *q, unsigned allowed, struct arena *a, struct problem *p) {
     for (unsigned i = 0; i < q->count; i++) {
-        if (!param_find(q->at[i].name, allowed)) {
+        const struct query_param_row *row = param_find(q->at[i].name, allowed);
+        bool cursor = row && row->bit == Q_AFTER_CURSOR; /* any will do: one that says nothing is answered with `reset` */
+        if (!row) {
             p->err = ERR_INVALID_REQUEST;
             p->detail = quoted(a, "There is no query parameter \"", q->at[i].name, "\" here");
+        } else if (q->at[i].undecoded && !cursor) {
+            *p = (struct problem){.err = ERR_INVALID_REQUEST, .detail = QUERY_MALFORMED};
+        }
+        if (p->err) {
             return false;
         }
     }

@@ -54,7 +54,8 @@ static bool query_decode(struct arena *a, struct str raw, struct str *ret) {
     return out && utf8_valid(*ret);
 }
 
-static bool query_add(struct query *q, struct str name, struct str value, struct arena *a, struct problem *p) {
+static bool query_add(struct query *q, struct query_parameter added, struct arena *a, struct problem *p) {
+    struct str name = added.name;
     p->err = ERR_INVALID_REQUEST;
     if (query_get(q, name.p ? name.p : "").p) {
         char text[128];
@@ -71,7 +72,7 @@ static bool query_add(struct query *q, struct str name, struct str value, struct
         p->err = ERR_UNAVAILABLE;
         return false;
     }
-    q->at[q->count++] = (struct query_parameter){name, value};
+    q->at[q->count++] = added;
     p->err = ERR_NONE;
     return true;
 }
@@ -86,12 +87,17 @@ bool query_parse(struct arena *a, struct str raw, struct query *ret, struct prob
             continue;
         }
         const char *equals = memchr(pair.p, '=', pair.len);
-        struct str name = str_n(pair.p, equals ? (size_t) (equals - pair.p) : pair.len), value = str_from(pair, name.len + 1);
-        if (!query_decode(a, name, &name) || !query_decode(a, value, &value)) {
-            *p = (struct problem){.err = ERR_INVALID_REQUEST, .detail = STR("The query holds a malformed escape or is not UTF-8")};
+        struct str name = str_n(pair.p, equals ? (size_t) (equals - pair.p) : pair.len), raw_value = str_from(pair, name.len + 1);
+        struct query_parameter added = {0};
+        if (!query_decode(a, name, &added.name)) {
+            *p = (struct problem){.err = ERR_INVALID_REQUEST, .detail = QUERY_MALFORMED};
             return false;
         }
-        if (!query_add(ret, name, value, a, p)) {
+        if (!query_decode(a, raw_value, &added.value)) {
+            added.undecoded = true;
+            added.value = raw_value;
+        }
+        if (!query_add(ret, added, a, p)) {
             return false;
         }
     }

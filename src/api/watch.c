@@ -92,11 +92,8 @@ static void channel_synced(struct channel *ch, uint64_t pos) {
 }
 
 static void channel_cut(struct channel *ch, const struct cut *cut) {
-    static const enum cut_how hows[] = {[MAIL_CUT_DRAINED] = CUT_DRAINED,
-                                        [MAIL_CUT_AT_ONCE] = CUT_AT_ONCE,
-                                        [MAIL_CUT_DEAD] = CUT_DEAD,
-                                        [MAIL_CUT_AWAY] = CUT_AWAY,
-                                        [MAIL_CUT_FINISHED] = CUT_FINISHED};
+    static const enum cut_how hows[] = {
+        [MAIL_CUT_FINISHED] = CUT_FINISHED, [MAIL_CUT_AT_ONCE] = CUT_AT_ONCE, [MAIL_CUT_DEAD] = CUT_DEAD, [MAIL_CUT_AWAY] = CUT_AWAY};
     if (ch->feed) {
         feed_cut(ch->feed, cut->mask, cut->below, hows[cut->how], str_of(cut->event), cut->data);
     }
@@ -264,7 +261,7 @@ void watch_refilled(struct cmd *c) {
     struct watcher *watcher = w->watcher;
     w->refill = NULL;
     w->watcher = NULL;
-    watcher_refill(watcher, a->frames, a->frame_count, a->upto, a->type != ANSWER_REFILL || a->failed);
+    watcher_refill(watcher, a->frames, a->frame_count, a->lost ? REFILL_LOST : a->upto, a->type != ANSWER_REFILL || a->failed);
 }
 
 void watch_unwatched(void *arg, struct feed *f, void *user) {

@@ -153,6 +153,7 @@ struct answer {
     struct frame **frames; /* in the arena; the references are the receiver's */
     size_t frame_count;
     uint64_t upto;
+    bool lost; /* refill: what lies behind is nowhere any more; the loop has all there is, and nothing follows */
     bool failed;
 };
 
@@ -278,11 +279,10 @@ enum mail_type {
 };
 
 enum mail_cut {
-    MAIL_CUT_DRAINED,
+    MAIL_CUT_FINISHED, /* once they have what there is */
     MAIL_CUT_AT_ONCE,
     MAIL_CUT_DEAD,
-    MAIL_CUT_AWAY,     /* to come back with its cursor */
-    MAIL_CUT_FINISHED, /* as DRAINED, but however long it takes */
+    MAIL_CUT_AWAY, /* to come back with its cursor */
 };
 
 /* Watchers by how they came: bits of tag[0] in feeds; tag[1] is the generation of the credential. */

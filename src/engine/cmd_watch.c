@@ -91,7 +91,7 @@ static void watch_task(struct engine *e, struct cmd *c) {
         answer_over(e, c, t->s->pending, "The task has ended and its feed was read to the end");
         return;
     }
-    if (is == CURSOR_GOOD && cursor.number > t->t.version) {
+    if (is == CURSOR_GOOD && (cursor.number > t->t.version || cursor.gone_from > t->t.version)) {
         is = CURSOR_USELESS;
     }
     if (!refuse_crowd(e, c, t->s)) {
@@ -230,9 +230,38 @@ static void refill_bound(struct refill *r) {
     }
 }
 
+static int by_task_and_seq(const void *a, const void *b) {
+    const struct gone_entry *x = *(struct gone_entry *const *) a, *y = *(struct gone_entry *const *) b;
+    int c = id_cmp(x->task, y->task);
+    return c ? c : (x->seq > y->seq) - (x->seq < y->seq);
+}
+
+/* Each task that has left and is not back, once, however often it left. */
+static void refill_gone(struct refill *r) {
+    struct gone_entry *g, **all = arena_alloc(&r->c->arena, (r->s->gone_count + 1) * sizeof(struct gone_entry *));
+    size_t n = 0;
+    if (!all) {
+        r->c->answer.failed = true;
+        return;
+    }
+    TAILQ_FOREACH (g, &r->s->gone, link) {
+        const struct task_entry *t = g->seq > r->cursor ? task_resident(r->e, g->task) : NULL;
+        if (g->seq > r->cursor && (!t || t->s != r->s)) {
+            all[n++] = g;
+        }
+    }
+    qsort(all, n, sizeof(struct gone_entry *), by_task_and_seq);
+    for (size_t i = 0; i < n; i++) {
+        bool last = i + 1 == n || id_cmp(all[i]->task, all[i + 1]->task) != 0;
+        if (last && in_page(r, all[i]->seq)) {
+            gone_event(all[i], &r->text);
+            refill_add(r, FRAME_GONE, all[i]->seq, all[i]->task, "task");
+        }
+    }
+}
+
 static void refill_states(struct refill *r) {
     struct task_entry *t;
-    struct gone_entry *g;
     if (r->ch->t) {
         if (in_page(r, r->ch->t->t.change_seq)) {
             task_event(r->e, r->ch->t, r->ch->t->t.change_seq, &r->text);
@@ -246,12 +275,7 @@ static void refill_states(struct refill *r) {
             refill_add(r, FRAME_STATE, t->t.change_seq, t->t.id, "task");
         }
     }
-    TAILQ_FOREACH (g, &r->s->gone, link) {
-        if (in_page(r, g->seq)) {
-            gone_event(g, &r->text);
-            refill_add(r, FRAME_GONE, g->seq, g->task, "task");
-        }
-    }
+    refill_gone(r);
 }
 
 static void refill_failed(struct engine *e, struct cmd *c) {
@@ -282,6 +306,12 @@ void cmd_watch_refill(struct engine *e, struct cmd *c) {
     struct channel *ch;
     HASH_FIND(hh, e->channels, &c->channel, sizeof(c->channel), ch);
     struct session_entry *s = !ch ? NULL : ch->t ? ch->t->s : ch->s;
+    if (ch && ch->removed) {
+        c->answer.type = ANSWER_REFILL;
+        c->answer.lost = true;
+        cmd_answer(e, c, engine_newest(e));
+        return;
+    }
     bool forgotten = s && !ch->t && gone_is_forgotten(s, c->cursor, c->gone_from); /* it comes back with its cursor, and is told to begin anew */
     if (!s || forgotten || (c->e.query && c->e.query->result != STORE_OK)) {
         refill_failed(e, c);

@@ -155,6 +155,7 @@ void feed_task_changed(struct engine *e, struct task_entry *t, bool output_only)
     LIST_FOREACH (ch, &t->channels, of_object) {
         if (!output_only) {
             fan_out(e, ch, &of_task, FRAME_STATE, s->pending, seq, t->t.id, "task", buf_view(text));
+            ch->stated = true;
         }
     }
     frame_unref(of_session.frame);
@@ -181,6 +182,24 @@ void feed_output(struct engine *e, struct task_entry *t, uint64_t seq, uint64_t 
     }
     frame_unref(of_session.frame);
     frame_unref(of_task.frame);
+    buf_fini(&text);
+}
+
+void feed_task_removed(struct engine *e, struct task_entry *t) {
+    struct channel *ch;
+    struct fan fan = {0};
+    struct buf text = {0};
+    LIST_FOREACH (ch, &t->channels, of_object) {
+        ch->removed = true;
+        if (ch->stated) {
+            continue; /* the loop has the last one */
+        }
+        if (!text.len) {
+            task_event(e, t, t->t.change_seq, &text);
+        }
+        fan_out(e, ch, &fan, FRAME_STATE, t->s->pending, t->t.change_seq, t->t.id, "task", buf_view(&text));
+    }
+    frame_unref(fan.frame);
     buf_fini(&text);
 }
 
@@ -351,6 +370,7 @@ void channel_reattach(struct engine *e, struct channel *ch) {
     struct session_entry *s = ch->kind != CHANNEL_TASK && !ch->s ? session_resident(e, ch->id) : NULL;
     if (t) {
         ch->t = t;
+        ch->removed = false;
         e->detached--;
         t->people += ch->people;
         t->s->watchers += ch->watchers;

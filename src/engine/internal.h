@@ -88,6 +88,8 @@ struct channel {
     unsigned own;          /* of them, with the session's credential */
     uint64_t sent;         /* everything up to it is with the loop or on its way */
     bool behind;           /* on engine.behind */
+    bool stated;           /* of a task: its state has been sent, at least once */
+    bool removed;          /* its task is no more: what its loop has is all there is */
     struct task_entry *at; /* catching up: the next task to send */
     LIST_ENTRY(channel) of_object;
     TAILQ_ENTRY(channel) of_behind;
@@ -509,6 +511,7 @@ struct cursor {
 enum cursor_is cursor_parse(const struct engine *e, enum id_kind kind, struct id id, struct str text, struct cursor *ret);
 void feed_task_changed(struct engine *e, struct task_entry *t, bool output_only);
 void feed_output(struct engine *e, struct task_entry *t, uint64_t seq, uint64_t offset, struct str data);
+void feed_task_removed(struct engine *e, struct task_entry *t); /* who still reads its own feed ends with what its loop has */
 void feed_gone(struct engine *e, struct session_entry *s, const struct gone_entry *g);
 void feed_gone_forgotten(struct engine *e, struct session_entry *s, uint64_t seq); /* channels that it has not been sent to lose it */
 void feed_task_unlink(struct engine *e, struct task_entry *t); /* it leaves its session's lists: channels catching up step over it */

@@ -113,7 +113,7 @@ void conn_wait(struct http_conn *c) {
 
 /* ---- timers ---- */
 
-enum due { DUE_NONE, DUE_STALLED, DUE_HEAD, DUE_BODY, DUE_IDLE, DUE_KEEPALIVE, DUE_PONG, DUE_LINGER };
+enum due { DUE_NONE, DUE_STALLED, DUE_HEAD, DUE_BODY, DUE_IDLE, DUE_KEEPALIVE, DUE_LINGER };
 
 static void sooner(int64_t at, enum due what, int64_t *at_ms, enum due *due) {
     if (at < *at_ms) {
@@ -151,9 +151,6 @@ static enum due conn_due(const struct http_conn *c, int64_t *ret_at_ms) {
     case CONN_WATCH:
         if (!c->blocked && TAILQ_EMPTY(&c->exchanges)) {
             sooner(c->out_ms + limits->keepalive_ms, DUE_KEEPALIVE, ret_at_ms, &due);
-        }
-        if (c->watch->ping_ms) {
-            sooner(c->watch->ping_ms + limits->stalled_reader_ms, DUE_PONG, ret_at_ms, &due);
         }
         break;
     case CONN_LINGER: sooner(c->out_ms + LINGER_MS, DUE_LINGER, ret_at_ms, &due); break;
@@ -219,7 +216,8 @@ static void conn_on_timer(struct timer *t, int64_t now_ms, void *arg) {
             conn_mark(c);
             break;
         case DUE_KEEPALIVE: lives = conn_keepalive(c, now_ms); break;
-        case DUE_STALLED: lives = conn_unstalled(c, now_ms); break;
+        case DUE_STALLED:
+        case DUE_LINGER: lives = conn_unstalled(c, now_ms); break;
         default: lives = false; break;
         }
     }

@@ -20,7 +20,7 @@
 
 #define READ_BYTES (64 * 1024)
 #define LINGER_MS 1000          /* how long what a peer still sends is read and thrown away after the last answer */
-#define CUT_MS 100              /* how long a cut watcher may take to be flushed */
+#define CUT_MS 100              /* how long a watcher that is cut at once may take to be flushed */
 #define SMALL_REST (64 * 1024)  /* of a body nobody wants any more: read to keep the connection */
 #define HEAD_ROOM 512           /* that the head of a stream needs at most, nearly always: it does not grow in steps */
 #define CONTROL_MAX (16 * 1024) /* answers to a WebSocket peer that wait to be sent before it is no longer read */
@@ -180,7 +180,7 @@ struct page {
 };
 
 struct watcher {
-    /* what each flush looks at stands together, up to ping_ms */
+    /* what each flush looks at stands together, up to control */
     TAILQ_ENTRY(watcher) link;
     struct feed *feed; /* NULL once it has left it */
     struct http_conn *conn;
@@ -190,7 +190,6 @@ struct watcher {
     uint8_t way; /* enum watch_way */
     bool live_sent, refilling, refill_failed, until, cutting, draining, ending;
     struct buf control; /* small things that go before the next frame */
-    int64_t ping_ms;    /* when the oldest unanswered ping was sent; 0 none */
     struct exchange *x; /* WATCH_PAGE */
     void *user;
     uint64_t live_seq, cut_seq;

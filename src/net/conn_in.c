@@ -285,9 +285,6 @@ void conn_read(struct http_conn *c) {
     if (n > 0) {
         l->counts.bytes_in += (uint64_t) n;
         c->in_ms = l->now_ms;
-        if (c->state == CONN_WATCH) {
-            c->watch->ping_ms = 0;
-        }
         conn_input(c, l->read_bytes, (size_t) n);
     } else if (n == 0) {
         conn_end_of_input(c);

@@ -152,16 +152,18 @@ struct watch_start {
 bool http_watch(struct http_request *r, struct feed *f, const struct watch_start *start);
 
 /*
- * A page for a watcher that asked by `refill`: frames in order of seq (references are taken over), after which its cursor stands at `upto`. failed: close with retry.
+ * A page for a watcher that asked by `refill`: frames in order of seq (references are taken over), after which its cursor stands at `upto`. REFILL_LOST and no frames:
+ * what lies behind is nowhere any more, and nothing will be published; what the feed has is all there is. failed: close with retry.
  */
+#define REFILL_LOST UINT64_MAX
 void watcher_refill(struct watcher *w, struct frame **frames, size_t count, uint64_t upto, bool failed);
 
 enum cut_how {
-    CUT_DRAINED, /* first what is still to come up to now (at most 100 ms), then the frame, then close (WebSocket 1000; a page is answered with what there is and the frame) */
-    CUT_AT_ONCE, /* nothing more but the frame, then close (WebSocket 1000) */
-    CUT_FINISHED, /* as DRAINED, but however long it takes (the feed has come to its end); event may be none: then just close */
-    CUT_DEAD,     /* nothing more, close (SSE: retry; WebSocket 1008; a page: 401 problem) */
-    CUT_AWAY,     /* nothing more, close: it is to come back with its cursor (SSE: retry; WebSocket 1001; a page: 503 problem) */
+    /* The feed has come to its end for them: what it has up to now, however long they take over it, then the event, if there is one, and close (WebSocket 1000). */
+    CUT_FINISHED,
+    CUT_AT_ONCE, /* nothing more but the event, then close (WebSocket 1000); the peer has 100 ms to take it, as with the next two */
+    CUT_DEAD,    /* nothing more, close (SSE: retry; WebSocket 1008; a page: 401 problem) */
+    CUT_AWAY,    /* nothing more, close: it is to come back with its cursor (SSE: retry; WebSocket 1001; a page: 503 problem) */
 };
 /*
  * Cuts the watchers with (tag[0] & mask0) != 0 and tag[1] < below. event and data (a JSON object on one line) are of the last event, none with CUT_DEAD and CUT_AWAY; its id

@@ -146,10 +146,6 @@ static void page_unauthenticated(struct watcher *w) {
 
 void page_cut(struct watcher *w, enum cut_how how, struct frame *last) {
     switch (how) {
-    case CUT_DRAINED:
-        page_pull(w);
-        page_answer_last(w, last);
-        break;
     case CUT_FINISHED:
         if (!w->cutting) {
             w->cutting = true;

@@ -99,6 +99,11 @@ bool watcher_refill_done(struct watcher *w) {
 void watcher_refill(struct watcher *w, struct frame **frames, size_t count, uint64_t upto, bool failed) {
     w->refilling = false;
     w->refill_failed = failed;
+    if (!failed && upto == REFILL_LOST) {
+        w->feed->log_floor = 0;
+        conn_mark(w->conn);
+        return;
+    }
     w->refill = mem_alloc(sizeof(*w->refill) + count * sizeof(struct frame *));
     w->refill->count = count;
     w->refill->upto = upto;
@@ -167,7 +172,6 @@ void watcher_put_event(const struct watcher *w, struct buf *out, uint64_t number
 void watcher_keepalive(struct watcher *w) {
     if (w->way == WATCH_WEBSOCKET) {
         ws_put(&w->control, WS_PING, STR(""));
-        w->ping_ms = w->ping_ms ? w->ping_ms : w->conn->loop->now_ms;
     } else {
         buf_puts(&w->control, ":\n\n");
     }
@@ -322,23 +326,19 @@ static void cut_now(struct watcher *w, const struct frame *last) {
         ws_put_close(&w->control, 1000);
     }
     watcher_end(w);
-    cut_timer(w);
 }
 
 void watcher_cut_now(struct watcher *w) {
     cut_now(w, w->last);
 }
 
-/* Ends once what the feed has now is through; with a limit to how long that may take, or none. */
-static void cut_drained(struct watcher *w, struct frame *last, bool limited) {
+/* Ends once what the feed has now is through. */
+static void cut_finished(struct watcher *w, struct frame *last) {
     if (!w->cutting) {
         w->cutting = true;
         w->cut_seq = w->feed->last_seq > w->feed->synced ? w->feed->last_seq : w->feed->synced;
         w->cut_seq = w->cut_seq > w->live_seq ? w->cut_seq : w->live_seq;
         w->last = last ? frame_ref(last) : NULL;
-    }
-    if (limited) {
-        cut_timer(w);
     }
 }
 
@@ -348,9 +348,11 @@ void watcher_cut(struct watcher *w, enum cut_how how, struct frame *last) {
         return;
     }
     switch (how) {
-    case CUT_DRAINED: cut_drained(w, last, true); break;
-    case CUT_FINISHED: cut_drained(w, last, false); break;
-    case CUT_AT_ONCE: cut_now(w, last); break;
+    case CUT_FINISHED: cut_finished(w, last); break;
+    case CUT_AT_ONCE:
+        cut_now(w, last);
+        cut_timer(w);
+        break;
     case CUT_DEAD:
     case CUT_AWAY:
         if (w->way == WATCH_WEBSOCKET) {
@@ -371,10 +373,8 @@ static void watcher_on_timer(struct timer *t, int64_t now_ms, void *arg) {
     (void) arg;
     if (w->x) {
         page_time_up(w);
-    } else if (w->ending || (w->cutting && (w->conn->blocked || w->partial))) {
+    } else if (w->ending) {
         conn_close(w->conn);
-    } else if (w->cutting) {
-        watcher_cut_now(w); /* what is missing cannot be had in time */
     } else {
         watcher_send_away(w, w->until && !w->draining ? 1008 : 1001);
     }

@@ -212,7 +212,8 @@ struct client {
     char prefix[64];
     uint32_t tag[2];
     uint64_t at, live_seq, cut_seq, gone_from, gone_floor;
-    bool fresh, live_sent, refill_failed, cutting, patient;
+    bool fresh, live_sent, refill_failed, cutting;
+    bool lost;           /* some output was no longer to be had: the task is no more */
     size_t page_most;    /* events of one page */
     struct frame **held; /* of a page that is not answered yet */
     size_t held_count;

@@ -67,7 +67,7 @@ static void see_output(struct client *c, const struct json *j) {
     struct known_task *known = task_known(id);
     uint64_t offset = number_of(j, "offset");
     struct str data = text_of(j, "data");
-    bool may_jump = sim.options.max_output_per_task < 100000 || (known && known->left); /* what is gone is not sent any more */
+    bool may_jump = sim.options.max_output_per_task < 100000 || (known && known->left) || c->lost; /* what is gone is not sent any more */
     if ((c->target == WATCH_TASK && !id_eq(id, c->id)) || !c->output) {
         broken("client %u was given output of task %s", client_number(c), name_of(id));
     }
@@ -223,8 +223,7 @@ static void client_last_words(struct client *c) {
 }
 
 static void client_cut(struct client *c, const struct cut *cut) {
-    if (cut->how == MAIL_CUT_DEAD || cut->how == MAIL_CUT_AWAY ||
-        (c->page && cut->how == MAIL_CUT_DRAINED)) { /* a page is answered with what there is */
+    if (cut->how == MAIL_CUT_DEAD || cut->how == MAIL_CUT_AWAY) {
         client_leave(c, true);
         return;
     }
@@ -234,7 +233,6 @@ static void client_cut(struct client *c, const struct cut *cut) {
         c->last_data = mem_strdup(cut->data);
         c->cut_seq = c->feed->last_seq > c->feed->synced ? c->feed->last_seq : c->feed->synced;
         c->cut_seq = c->cut_seq > c->live_seq ? c->cut_seq : c->live_seq;
-        c->patient = cut->how == MAIL_CUT_FINISHED;
     }
     c->cutting = true;
     if (cut->how == MAIL_CUT_AT_ONCE) {
@@ -349,6 +347,11 @@ void client_refilled(struct call *call) {
         c->refill_failed = true;
         return;
     }
+    if (a->lost) {
+        c->lost = true;
+        c->feed->log_floor = 0;
+        return;
+    }
     trace("client %u is given %zu frames up to %llu", client_number(c), a->frame_count, (unsigned long long) a->upto);
     c->refill = mem_alloc((a->frame_count + 1) * sizeof(c->refill[0]));
     memcpy(c->refill, a->frames, a->frame_count * sizeof(c->refill[0]));
@@ -368,8 +371,8 @@ static void live_event(struct client *c) {
 /* One event, or the end. False: nothing more now. */
 static bool read_one(struct client *c) {
     bool waits;
-    if (c->refill_failed || (c->cutting && !c->patient && !c->page && chance(12))) { /* cannot be had, or not in time */
-        c->refill_failed ? client_leave(c, true) : client_last_words(c);
+    if (c->refill_failed) {
+        client_leave(c, true);
         return false;
     }
     struct frame *f = client_peek(c, &waits);

@@ -144,13 +144,9 @@ static void silence_is_broken(void **state) {
     client_expect(&c, ":\n\n");
     client_send(&w, UPGRADE(VERSION));
     client_expect(&w, "\x89");
-    for (int i = 0; i < 24; i++) {
-        client_send(&w, "\x8a\x80"
-                        "abcd");
-        usleep(50000);
+    for (int i = 0; i < 30; i++) { /* longer than a reader may stall: it takes them, and that is enough */
+        client_expect(&w, "\x89");
     }
-    client_expect(&w, "\x89");
-    client_rest(&w); /* no more pongs */
     client_close(&c);
     client_close(&w);
     server_stop(0);
@@ -192,7 +188,7 @@ static void rotated_streams_get_what_was_before(void **state) {
     client_expect(&w, "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: bowline.v1\r\n");
     client_expect(&w, "{\"id\":\"e-f-0\",\"event\":\"live\",\"data\":{\"seq\":0}}");
     client_expect(&c, EVENT("2", "2"));
-    cut(CUT_DRAINED, "session", "{\"state\":\"rotated\"}");
+    cut(CUT_FINISHED, "session", "{\"state\":\"rotated\"}");
     assert_string_equal(client_rest(&c), "id: e-f-2\nevent: session\ndata: {\"state\":\"rotated\"}\n\n");
     client_expect(&w, "{\"id\":\"e-f-2\",\"event\":\"session\",\"data\":{\"state\":\"rotated\"}}\x88\x02\x03\xe8");
     wait_for(&server.unwatched, 2);
@@ -321,7 +317,7 @@ static void what_the_log_no_longer_has_is_asked_for(void **state) {
     server_stop(0);
 }
 
-static void a_cut_does_not_wait_for_a_refill(void **state) {
+static void a_cut_at_once_does_not_wait_for_a_refill(void **state) {
     (void) state;
     server_start(NULL);
     on_loop(log_feed, NULL);
@@ -329,10 +325,8 @@ static void a_cut_does_not_wait_for_a_refill(void **state) {
     client_send(&c, GET("/events"));
     wait_for(&server.refills, 1);
     client_expect(&c, "id: e-f-0\n\n");
-    int64_t at = test_now_ms();
-    cut(CUT_DRAINED, "session", "{}");
+    cut(CUT_AT_ONCE, "session", "{}");
     assert_string_equal(client_rest(&c), "id: e-f-0\nevent: session\ndata: {}\n\n");
-    assert_true(test_now_ms() - at >= 80);
     client_close(&c);
     server_stop(0);
 }
@@ -402,7 +396,7 @@ static void pages_that_are_cut_are_answered(void **state) {
     struct client c = client_open();
     client_send(&c, GET("/page"));
     wait_for_watchers(1);
-    cut(CUT_DRAINED, "session", "{\"a\":1}");
+    cut(CUT_FINISHED, "session", "{\"a\":1}");
     client_expect(&c, "{\"events\":[{\"id\":\"e-f-0\",\"event\":\"session\",\"data\":{\"a\":1}}],\"cursor\":\"e-f-0\"}");
     wait_for(&server.unwatched, 1);
     client_send(&c, GET("/page"));
@@ -638,7 +632,7 @@ int main(void) {
         cmocka_unit_test(rotated_streams_get_what_was_before),
         cmocka_unit_test(cut_streams_carry_nothing_later),
         cmocka_unit_test(what_the_log_no_longer_has_is_asked_for),
-        cmocka_unit_test(a_cut_does_not_wait_for_a_refill),
+        cmocka_unit_test(a_cut_at_once_does_not_wait_for_a_refill),
         cmocka_unit_test(those_behind_what_is_forgotten_begin_anew),
         cmocka_unit_test(pages_wait_for_something_to_say),
         cmocka_unit_test(pages_that_are_cut_are_answered),
