@@ -147,16 +147,19 @@ static void headers_answer(const struct call *call, const struct answer *a, stru
 
 /* HEAD of a stream: whether it could be opened was learnt by reading what it follows. */
 static void answer_head_of_events(struct call *call, const struct answer *a) {
-    struct buf body = {0};
-    if (a->type == ANSWER_PROBLEM && a->problem.err == ERR_SESSION_ENDED) {
-        struct buf headers = {0};
-        headers_common(call, &headers);
-        respond(call, 204, &headers, &body);
-    } else if (a->type == ANSWER_PROBLEM) {
+    struct buf headers = {0}, body = {0};
+    if (a->type == ANSWER_PROBLEM && a->problem.err != ERR_SESSION_ENDED) {
         call_refuse(call, &a->problem, NULL);
-    } else {
-        call_text(call, 200, call->page ? "application/json" : "text/event-stream", &body);
+        return;
     }
+    headers_common(call, &headers);
+    if (a->type == ANSWER_PROBLEM) {
+        respond(call, 204, &headers, &body);
+        return;
+    }
+    buf_puts(&headers, call->page ? "Content-Type: application/json\r\n" : "Content-Type: text/event-stream\r\nX-Accel-Buffering: no\r\n");
+    http_start(call->r, 200, &headers); /* its length is not known */
+    http_finish(call->r);
 }
 
 /* The command keeps the memory of a small body for its next answer. */

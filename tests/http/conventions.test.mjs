@@ -6,7 +6,7 @@ import { promisify } from 'node:util';
 import { gunzipSync } from 'node:zlib';
 import { start } from './lib/server.mjs';
 import { Api, TIME, checkSession, checkTask, ok, problem, question, until } from './lib/client.mjs';
-import { exchange } from './lib/raw.mjs';
+import { connect, exchange } from './lib/raw.mjs';
 
 const curl = (...args) => promisify(execFile)('curl', ['-sS', ...args], { encoding: 'buffer' });
 
@@ -326,10 +326,18 @@ describe('routes and methods', () => {
         }
     });
     test('HEAD of a stream ends', async () => {
-        const a = await app.session();
-        const { stdout } = await curl('-I', '--max-time', '20', '-H', `Authorization: Bearer ${s.key}`, `${s.url}/v1/sessions/${a.id}/events`);
-        assert.match(stdout.toString(), /^HTTP\/1\.1 200/);
-        assert.match(stdout.toString(), /content-type: text\/event-stream/i);
+        const path = `/v1/sessions/${(await app.session()).id}/events`;
+        for (const type of ['text/event-stream', 'application/json']) {
+            const { stdout } = await curl('-I', '--max-time', '20', '-H', `Authorization: Bearer ${s.key}`, '-H', `Accept: ${type}`, s.url + path);
+            assert.match(stdout.toString(), /^HTTP\/1\.1 200/);
+            assert.match(stdout.toString(), new RegExp(`^content-type: ${type}`, 'im'));
+            assert.doesNotMatch(stdout.toString(), /^content-length:/im);
+        }
+        const again = await connect(s); // and the connection goes on
+        again.write(`HEAD ${path} HTTP/1.1\r\nHost: ${s.host}\r\nAuthorization: Bearer ${s.key}\r\n\r\nGET /healthz HTTP/1.1\r\nHost: ${s.host}\r\n\r\n`);
+        assert.equal((await again.response({ head: true })).status, 200);
+        assert.equal((await again.response()).status, 200);
+        again.destroy();
     });
 });
 
