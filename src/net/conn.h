@@ -233,6 +233,8 @@ void watcher_send_away(struct watcher *w, unsigned code);
 /* Drains with the loop: sent away at a random time before the loop's own. */
 /* As feed_cut says; last: the event to end with, or NULL. */
 void watcher_cut(struct watcher *w, enum cut_how how, struct frame *last);
+/* It ends once what the feed has now is through, and is given nothing that comes later. */
+void watcher_finish(struct watcher *w, struct frame *last);
 void watcher_cut_now(struct watcher *w); /* what was to come before the end has come */
 void watcher_drain(struct watcher *w);
 void watcher_put_number(const struct watcher *w, struct buf *out, uint64_t number); /* a cursor */

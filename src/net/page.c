@@ -90,6 +90,9 @@ static enum pulled page_pull(struct watcher *w) {
             return state == SOURCE_ASKED ? PULLED_WAITS : PULLED_FAILED;
         }
         for (struct frame *frame = source_peek(&s); frame && page->count < PAGE_EVENTS; frame = source_peek(&s)) {
+            if (w->cutting && frame->seq > w->cut_seq) {
+                return PULLED_ALL;
+            }
             add_frame(w, frame);
             source_take(&s);
         }
@@ -147,10 +150,7 @@ static void page_unauthenticated(struct watcher *w) {
 void page_cut(struct watcher *w, enum cut_how how, struct frame *last) {
     switch (how) {
     case CUT_FINISHED:
-        if (!w->cutting) {
-            w->cutting = true;
-            w->last = last ? frame_ref(last) : NULL;
-        }
+        watcher_finish(w, last);
         page_flush(w);
         break;
     case CUT_AWAY: page_unavailable(w); break;

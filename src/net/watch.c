@@ -332,8 +332,7 @@ void watcher_cut_now(struct watcher *w) {
     cut_now(w, w->last);
 }
 
-/* Ends once what the feed has now is through. */
-static void cut_finished(struct watcher *w, struct frame *last) {
+void watcher_finish(struct watcher *w, struct frame *last) {
     if (!w->cutting) {
         w->cutting = true;
         w->cut_seq = w->feed->last_seq > w->feed->synced ? w->feed->last_seq : w->feed->synced;
@@ -348,7 +347,7 @@ void watcher_cut(struct watcher *w, enum cut_how how, struct frame *last) {
         return;
     }
     switch (how) {
-    case CUT_FINISHED: cut_finished(w, last); break;
+    case CUT_FINISHED: watcher_finish(w, last); break;
     case CUT_AT_ONCE:
         cut_now(w, last);
         cut_timer(w);

@@ -331,6 +331,24 @@ static void a_cut_at_once_does_not_wait_for_a_refill(void **state) {
     server_stop(0);
 }
 
+/* Also one that waits for what its feed no longer has: what comes after its end is not for it. */
+static void pages_that_are_cut_have_nothing_later(void **state) {
+    struct refilling before = {{9, 10}, 10, 2, false};
+    (void) state;
+    server_start(NULL);
+    on_loop(log_feed, NULL);
+    server.start.live_seq = 12;
+    struct client c = client_open();
+    client_send(&c, GET("/page"));
+    wait_for(&server.refills, 1);
+    cut(CUT_FINISHED, "session", "{\"a\":1}");
+    publish(FRAME_STATE, 20, 1, "20");
+    on_loop(do_refill, &before);
+    client_expect(&c, "{\"id\":\"e-f-11\",\"event\":\"task\",\"data\":11},{\"id\":\"e-f-11\",\"event\":\"session\",\"data\":{\"a\":1}}],");
+    client_close(&c);
+    server_stop(0);
+}
+
 static void those_behind_what_is_forgotten_begin_anew(void **state) {
     (void) state;
     server_start(NULL);
@@ -633,6 +651,7 @@ int main(void) {
         cmocka_unit_test(cut_streams_carry_nothing_later),
         cmocka_unit_test(what_the_log_no_longer_has_is_asked_for),
         cmocka_unit_test(a_cut_at_once_does_not_wait_for_a_refill),
+        cmocka_unit_test(pages_that_are_cut_have_nothing_later),
         cmocka_unit_test(those_behind_what_is_forgotten_begin_anew),
         cmocka_unit_test(pages_wait_for_something_to_say),
         cmocka_unit_test(pages_that_are_cut_are_answered),
