@@ -78,6 +78,15 @@ static const struct {
     {"Progress", "{\"type\":\"object\",\"required\":[\"current\",\"total\",\"unit\",\"message\",\"ratio\",\"rate\",\"eta\"],\"properties\":{"
                  "\"current\":" NULLABLE_NUMBER ",\"total\":" NULLABLE_NUMBER ",\"unit\":" NULLABLE_TEXT ",\"message\":" NULLABLE_TEXT ","
                  "\"ratio\":" NULLABLE_NUMBER ",\"rate\":" NULLABLE_NUMBER ",\"eta\":" NULLABLE_NUMBER "}}"},
+    {"InputRequest",
+     "{\"type\":[\"object\",\"null\"],\"description\":\"The open question; null where there is none\",\"required\":[\"id\",\"prompt\","
+     "\"schema\"],\"properties\":{\"id\":{\"type\":\"string\",\"description\":\"For the answer's request\"},"
+     "\"prompt\":{\"type\":\"string\",\"minLength\":1,\"maxLength\":2000},\"schema\":{\"type\":[\"object\",\"null\"],"
+     "\"description\":\"What an answer looks like, as the worker gave it, by custom a JSON Schema; null where it gave none\"}}}"},
+    {"TaskError", "{\"type\":[\"object\",\"null\"],\"description\":\"Null unless the task failed\",\"required\":[\"type\",\"message\",\"detail\"],"
+                  "\"properties\":{\"type\":" REF("Name") ",\"message\":{\"type\":\"string\"},\"detail\":" REF("Any") "}}"},
+    {"AnswerGiven", "{\"type\":[\"object\",\"null\"],\"description\":\"The newest answer; null where there is none\",\"required\":[\"request\","
+                    "\"answer\"],\"properties\":{\"request\":{\"type\":\"string\"},\"answer\":" REF("Any") "}}"},
     {"Task",
      "{\"type\":\"object\",\"required\":[\"id\",\"session\",\"kind\",\"title\",\"state\",\"version\",\"progress\",\"cancel_requested\",\"cancel_"
      "reason\","
@@ -94,15 +103,19 @@ static const struct {
                                       ",\"updated_at\":" NULLABLE_TIME ","
                                       "\"ended_at\":" NULLABLE_TIME ",\"seen_at\":" NULLABLE_TIME ",\"expires_at\":" NULLABLE_TIME
                                       ",\"output_bytes\":{\"type\":\"integer\"},"
-                                      "\"input_request\":{\"type\":[\"object\",\"null\"]},\"result\":" REF(
-                                          "Any") ",\"result_bytes\":{\"type\":\"integer\"},"
-                                                 "\"error\":{\"type\":[\"object\",\"null\"],\"properties\":{\"type\":{\"type\":\"string\"},"
-                                                 "\"message\":" NULLABLE_TEXT
-                                                 ",\"detail\":" REF("Any") "}},"
-                                                                           "\"metadata\":{\"type\":\"object\"},\"token\":{\"type\":\"string\","
-                                                                           "\"description\":\"Watch token; when it is created or bound\"},"
-                                                                           "\"worker_token\":{\"type\":\"string\",\"description\":\"When it is "
-                                                                           "created without a queue\"}}}"},
+                                      "\"input_request\":" REF("InputRequest") ",\"result\":" REF(
+                                          "Any") ",\"result_bytes\":{\"type\":\"integer\"},\"error\":" REF("TaskError") ","
+                                                                                                                        "\"metadata\":{\"type\":"
+                                                                                                                        "\"object\"},\"token\":{"
+                                                                                                                        "\"type\":\"string\","
+                                                                                                                        "\"description\":\"Watch "
+                                                                                                                        "token; when it is created "
+                                                                                                                        "or bound\"},"
+                                                                                                                        "\"worker_token\":{\"type\":"
+                                                                                                                        "\"string\",\"description\":"
+                                                                                                                        "\"When it is "
+                                                                                                                        "created without a "
+                                                                                                                        "queue\"}}}"},
     {"TaskPage", "{\"type\":\"object\",\"required\":[\"items\",\"next\"],\"properties\":{\"items\":{\"type\":\"array\",\"items\":" REF(
                      "Task") "},"
                              "\"next\":" NULLABLE_TEXT "}}"},
@@ -134,10 +147,10 @@ static const struct {
     {"Reports", "{\"oneOf\":[" REF("Report") ",{\"type\":\"array\",\"minItems\":1,\"maxItems\":10000,\"items\":" REF("Report") "}]}"},
     {"ReportAnswer",
      "{\"type\":\"object\",\"required\":[\"state\",\"version\",\"attempt\",\"cancel_requested\",\"lease_until\",\"output_offset\",\"answer\"],"
-     "\"properties\":{\"state\":" REF(
-         "TaskState") ",\"version\":{\"type\":\"integer\"},\"attempt\":{\"type\":\"integer\"},"
-                      "\"cancel_requested\":{\"type\":\"boolean\"},\"lease_until\":" NULLABLE_TIME ",\"output_offset\":{\"type\":\"integer\"},"
-                      "\"answer\":{\"type\":[\"object\",\"null\"],\"properties\":{\"request\":{\"type\":\"string\"},\"answer\":" REF("Any") "}}}}"},
+     "\"properties\":{\"state\":" REF("TaskState") ",\"version\":{\"type\":\"integer\"},\"attempt\":{\"type\":\"integer\"},"
+                                                   "\"cancel_requested\":{\"type\":\"boolean\"},\"lease_until\":" NULLABLE_TIME
+                                                   ",\"output_offset\":{\"type\":\"integer\"},"
+                                                   "\"answer\":" REF("AnswerGiven") "}}"},
     {"Claim",
      "{\"type\":\"object\",\"additionalProperties\":false,\"properties\":{\"max\":{\"type\":[\"integer\",\"null\"],\"minimum\":1,\"maximum\":1000,"
      "\"default\":1},\"worker\":{\"type\":[\"string\",\"null\"],\"minLength\":1,\"maxLength\":200},"

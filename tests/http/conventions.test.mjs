@@ -678,6 +678,50 @@ describe('operating it', () => {
             assert.ok(ref.split('/').reduce((at, name) => at?.[name], doc), `${ref} leads nowhere`);
         }
     });
+    test('the OpenAPI document says what each member of a task, a session and an answer is', async () => {
+        const { components: { schemas } } = ok(await s.api(null).get('/openapi.json'), 200).json;
+        const typeOf = (value) => (value === null ? 'null' : Array.isArray(value) ? 'array' : typeof value);
+        const check = (value, schema, at) => {
+            const its = schema.$ref ? schemas[schema.$ref.split('/').at(-1)] : schema;
+            if (its === schemas.Any || /\/(metadata|schema)$/.test(at)) {
+                return;
+            }
+            const types = [its.type ?? 'string'].flat();
+            assert.ok(types.includes(typeOf(value)) || (types.includes('integer') && Number.isInteger(value)), `${at} is ${JSON.stringify(value)}, and no ${types}`);
+            if (its.enum) {
+                assert.ok(its.enum.includes(value), `${at} is ${value}`);
+            }
+            if (typeOf(value) === 'object') {
+                for (const name of its.required ?? []) {
+                    assert.ok(name in value, `${at}/${name} is missing`);
+                }
+                for (const [name, member] of Object.entries(value)) {
+                    assert.ok(its.properties?.[name], `${at}/${name} is not described`);
+                    check(member, its.properties[name], `${at}/${name}`);
+                }
+            }
+        };
+        const a = await app.session({ user: 'u' });
+        check(a, schemas.Session, 'session');
+        const asking = await app.task(a, { title: 'T' });
+        check(asking, schemas.Task, 'created');
+        for (const question of [{ prompt: 'Really?' }, { prompt: 'Overwrite?', schema: { type: 'boolean' } }]) {
+            await app.reported(asking, { type: 'input_request', ...question });
+            const asked = await app.look(asking);
+            assert.deepEqual({ ...asked.input_request, id: '' }, { id: '', schema: null, ...question });
+            check(asked, schemas.Task, 'asked');
+        }
+        ok(await app.post(`/v1/tasks/${asking.id}/answer`, { request: (await app.look(asking)).input_request.id, answer: [1] }), 200);
+        check(await app.reported(asking, { type: 'progress', current: 1, total: 2 }), schemas.ReportAnswer, 'answered');
+        check(await app.look(asking), schemas.Task, 'running');
+        for (const error of [{ type: 'bare' }, { type: 'disk-full', message: 'full', detail: { free: 0 } }]) {
+            const failed = await app.task(a);
+            check(await app.reported(failed, { type: 'fail', error }), schemas.ReportAnswer, 'failing');
+            const seen = await app.look(failed);
+            assert.deepEqual(seen.error, { message: '', detail: null, ...error });
+            check(seen, schemas.Task, 'failed');
+        }
+    });
 });
 
 describe('other clients', () => {
