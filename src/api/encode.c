@@ -7,9 +7,9 @@
 
 #define HEADERS_MOST 760 /* that most answers have room in, with what else they say and a small body */
 
-void headers_common(const struct call *call, struct buf *out) {
+static void headers_begin(const struct call *call, const char *cache_control, struct buf *out) {
     (void) buf_reserve(out, HEADERS_MOST);
-    buf_puts(out, "Cache-Control: no-store\r\nReferrer-Policy: no-referrer\r\nX-Content-Type-Options: nosniff\r\n");
+    buf_printf(out, "Cache-Control: %s\r\nReferrer-Policy: no-referrer\r\nX-Content-Type-Options: nosniff\r\n", cache_control);
     if (!call) {
         return;
     }
@@ -25,6 +25,15 @@ void headers_common(const struct call *call, struct buf *out) {
     if (call->waits) {
         buf_puts(out, "Preference-Applied: wait\r\n");
     }
+}
+
+void headers_common(const struct call *call, struct buf *out) {
+    headers_begin(call, "no-store", out);
+}
+
+void headers_stream(const struct call *call, struct buf *out) {
+    headers_begin(call, "no-store, no-transform", out);
+    buf_puts(out, "X-Accel-Buffering: no\r\n");
 }
 
 void headers_problem(const struct problem *p, struct buf *out) {
@@ -152,12 +161,18 @@ static void answer_head_of_events(struct call *call, const struct answer *a) {
         call_refuse(call, &a->problem, NULL);
         return;
     }
-    headers_common(call, &headers);
     if (a->type == ANSWER_PROBLEM) {
+        headers_common(call, &headers);
         respond(call, 204, &headers, &body);
         return;
     }
-    buf_puts(&headers, call->page ? "Content-Type: application/json\r\n" : "Content-Type: text/event-stream\r\nX-Accel-Buffering: no\r\n");
+    if (call->page) {
+        headers_common(call, &headers);
+        buf_puts(&headers, "Content-Type: application/json\r\n");
+    } else {
+        headers_stream(call, &headers);
+        buf_puts(&headers, "Content-Type: text/event-stream\r\n");
+    }
     http_start(call->r, 200, &headers); /* its length is not known */
     http_finish(call->r);
 }

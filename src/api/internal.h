@@ -96,6 +96,8 @@ bool auth_origin(const struct call *call);
 
 /* Headers that every answer has. */
 void headers_common(const struct call *call, struct buf *out);
+/* The same for what is sent as it comes: nothing on the way may compress it (RFC 9111 section 5.2.2.6) or gather it. */
+void headers_stream(const struct call *call, struct buf *out);
 void headers_problem(const struct problem *p, struct buf *out);
 /* Each of these answers the request, which must not be touched afterwards. */
 void call_refuse(struct call *call, const struct problem *p, const char *more_headers);

@@ -375,7 +375,7 @@ void stream_opened(struct call *call, struct answer *a) {
         return;
     }
     struct buf headers = {0};
-    headers_common(call, &headers);
+    headers_stream(call, &headers);
     bool named_else = accept_of(call->r, "application", "x-ndjson").q <= 0 && accept_of(call->r, "application", "ndjson").q > 0;
     buf_puts(&headers, named_else ? "Content-Type: application/ndjson\r\n" : "Content-Type: application/x-ndjson\r\n");
     http_start(call->r, 200, &headers);

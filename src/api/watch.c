@@ -221,8 +221,8 @@ void watch_rotated(struct call *call, struct answer *a) {
     buf_printf(&body, "retry: 2000\nid: %.*s%llu\n\n", STR_FMT(prefix), cursor);
     buf_printf(&body, "id: %.*s%llu\nevent: session\ndata: %.*s\n\n", STR_FMT(prefix), cursor, STR_FMT(buf_view(&a->body)));
     struct buf headers = {0};
-    headers_common(call, &headers);
-    buf_puts(&headers, "Content-Type: text/event-stream\r\nX-Accel-Buffering: no\r\n");
+    headers_stream(call, &headers);
+    buf_puts(&headers, "Content-Type: text/event-stream\r\n");
     http_respond(call->r, 200, &headers, &body, true);
 }
 

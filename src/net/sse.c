@@ -6,8 +6,8 @@ void sse_open(struct watcher *w, const struct watch_start *start) {
     (void) buf_reserve(out, HEAD_ROOM);
     buf_puts(out, "HTTP/1.1 200 OK\r\n");
     buf_puts(out, loop_date(w->conn->loop));
-    buf_puts(out, "Content-Type: text/event-stream\r\nCache-Control: no-store\r\nX-Accel-Buffering: no\r\nX-Content-Type-Options: "
-                  "nosniff\r\nReferrer-Policy: no-referrer\r\nConnection: close\r\n");
+    buf_puts(out, "Content-Type: text/event-stream\r\nCache-Control: no-store, no-transform\r\nX-Accel-Buffering: no\r\n"
+                  "X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\nConnection: close\r\n");
     buf_str(out, start->headers);
     buf_puts(out, "\r\nretry: 2000\nid: ");
     watcher_put_cursor(w, out, w->cursor, start->gone_from);

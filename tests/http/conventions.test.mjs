@@ -6,6 +6,7 @@ import { promisify } from 'node:util';
 import { gunzipSync } from 'node:zlib';
 import { start } from './lib/server.mjs';
 import { Api, TIME, checkSession, checkTask, ok, problem, question, until } from './lib/client.mjs';
+import { Lines } from './lib/ndjson.mjs';
 import { connect, exchange } from './lib/raw.mjs';
 
 const curl = (...args) => promisify(execFile)('curl', ['-sS', ...args], { encoding: 'buffer' });
@@ -639,6 +640,44 @@ describe('U+0000 in a text', () => {
         assert.equal((await app.reported(t, { type: 'succeed', result: Z })).answer.answer, Z);
         assert.equal((await app.look(t)).result, Z);
     });
+});
+
+test('whatever is streamed asks to be passed on as it comes: neither compressed nor gathered; other answers do not', async () => {
+    const a = await app.session();
+    const t = await app.task(a);
+    const old = a.token;
+    const streams = {};
+    const take = async (what, path, token, options) => {
+        const e = await s.api(token).events(path, options);
+        assert.equal(e.status, 200);
+        streams[what] = e.headers;
+        e.close();
+    };
+    await take('of a session', `/v1/sessions/${a.id}/events`, s.key);
+    await take('of one\'s own session', '/v1/session/events', a.token);
+    await take('of a task, with a cursor of no use', `/v1/tasks/${t.id}/events`, t.token, { lastEventId: 'x' });
+    await take('for who accepts anything', `/v1/sessions/${a.id}/events?output=1`, s.key, { headers: { accept: '*/*', 'accept-encoding': 'gzip' } });
+    for (const path of [`/v1/tasks/${t.id}/reports`, '/v1/reports']) {
+        const l = new Lines(s, path, s.key).end();
+        await l.ended();
+        assert.equal(l.status, 200);
+        streams[path] = l.headers;
+    }
+    streams['HEAD'] = ok(await app.call('HEAD', `/v1/sessions/${a.id}/events`), 200).headers;
+    ok(await app.post(`/v1/sessions/${a.id}/rotate`), 200);
+    await take('within the grace after a rotation', '/v1/session/events', old);
+    for (const [what, headers] of Object.entries(streams)) {
+        assert.deepEqual(headers['cache-control'].split(/, */).sort(), ['no-store', 'no-transform'], what);
+        assert.equal(headers['x-accel-buffering'], 'no', what);
+        assert.equal(headers['content-encoding'], undefined, what);
+    }
+    for (const path of [`/v1/sessions/${a.id}`, '/v1/tasks', '/v1/info']) {
+        const { headers } = ok(await app.get(path), 200);
+        assert.equal(headers['cache-control'], 'no-store', path);
+        assert.equal(headers['x-accel-buffering'], undefined, path);
+    }
+    const page = ok(await app.page(`/v1/sessions/${a.id}/events`), 200);
+    assert.equal(page.headers['cache-control'], 'no-store');
 });
 
 test('security headers stand on answers that carry tokens or tasks', async () => {

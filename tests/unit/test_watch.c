@@ -23,8 +23,11 @@ static void a_fresh_stream_is_state_then_live_then_changes(void **state) {
     struct client c = client_open();
     client_send(&c, GET("/events"));
     client_expect(&c, "HTTP/1.1 200 OK\r\nDate: ");
-    client_expect(&c, "Content-Type: text/event-stream\r\nCache-Control: no-store\r\nX-Accel-Buffering: no\r\nX-Content-Type-Options: nosniff\r\n"
-                      "Referrer-Policy: no-referrer\r\nConnection: close\r\nX-More: 1\r\n\r\nretry: 2000\nid: e-f-0\n\n" EVENT("5", "{\"a\":5}"));
+    client_expect(
+        &c,
+        "Content-Type: text/event-stream\r\nCache-Control: no-store, no-transform\r\nX-Accel-Buffering: no\r\n"
+        "X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\nConnection: close\r\nX-More: 1\r\n\r\nretry: 2000\nid: e-f-0\n\n" EVENT(
+            "5", "{\"a\":5}"));
     assert_true(client_silent(&c, 30)); /* the feed is not there yet */
     synced(6);
     client_expect(&c, LIVE("6"));
