@@ -13,7 +13,7 @@ static void headers_begin(const struct call *call, const char *cache_control, st
     if (!call) {
         return;
     }
-    if (call->api->shared->config->origins.allowed.count) {
+    if (call->api->shared->config->origins.allowed_count) {
         buf_puts(out, "Vary: Origin\r\n");
     }
     if (call->origin.p) {

@@ -228,6 +228,12 @@ bool etags_match(const struct etags *e, uint64_t version) {
     return match;
 }
 
+/* The quotes that may stand around a cookie's value are no part of it. */
+static struct str cookie_value(struct str text) {
+    bool quoted = text.len >= 2 && text.p[0] == '"' && text.p[text.len - 1] == '"';
+    return quoted ? str_n(text.p + 1, text.len - 2) : text;
+}
+
 unsigned cookie_find(const struct http_request *r, const char *name, struct str *ret_value) {
     unsigned found = 0;
     size_t name_len = strlen(name);
@@ -242,7 +248,7 @@ unsigned cookie_find(const struct http_request *r, const char *name, struct str 
             struct str pair = str_trim(str_n(rest.p, len));
             rest = str_from(rest, len + 1);
             if (pair.len > name_len && pair.p[name_len] == '=' && memcmp(pair.p, name, name_len) == 0 && found++ == 0) {
-                *ret_value = str_from(pair, name_len + 1);
+                *ret_value = cookie_value(str_from(pair, name_len + 1));
             }
         }
     }

@@ -39,7 +39,7 @@ struct etags {
 void etags_read(const struct http_request *r, struct etags *ret);
 bool etags_match(const struct etags *e, uint64_t version);
 
-/* How many cookies of that name there are (RFC 6265 section 4.2.1); the first one's value. */
+/* How many cookies of that name there are (RFC 6265 section 4.2.1); the first one's value, without quotes around it. */
 unsigned cookie_find(const struct http_request *r, const char *name, struct str *ret_value);
 
 /* Decimal digits only. False if empty, anything else, or past most. */

@@ -6,96 +6,146 @@
 #include <ctype.h>
 #include <stdio.h>
 
-static struct str lower(struct arena *a, struct str s) {
-    struct str kept = arena_str(a, s);
-    for (size_t i = 0; kept.p && i < kept.len; i++) {
-        ((char *) kept.p)[i] = (char) tolower((unsigned char) kept.p[i]);
+#define HTTP_PORT 80
+#define HTTPS_PORT 443
+
+/* ---- what an authority and an origin name ---- */
+
+static bool address_parse(int family, struct str text, void *ret) {
+    char z[INET6_ADDRSTRLEN];
+    if (text.len >= sizeof z) {
+        return false;
     }
-    return kept;
+    memcpy(z, text.p, text.len);
+    z[text.len] = '\0';
+    return strlen(z) == text.len && inet_pton(family, z, ret) == 1;
 }
 
-static bool char_among(char c, struct str set) {
-    return memchr(set.p, c, set.len);
+static void address_read_v4(struct authority *a) {
+    struct in_addr v4;
+    a->is_address = address_parse(AF_INET, a->name, &v4);
+    if (a->is_address) {
+        a->address = (struct in6_addr){.s6_addr = {[10] = 0xff, [11] = 0xff}};
+        memcpy(a->address.s6_addr + 12, &v4, sizeof v4);
+    }
 }
 
-/* Cuts "name:port" or "[v6]:port"; port is none if there is none. False if it is no authority. */
-static bool authority_split(struct str authority, struct str *ret_name, struct str *ret_port) {
-    size_t end = 0;
+/* "[v6]" at the front; its length with the brackets, 0 if it is none. */
+static size_t address_read_v6(struct str text, struct authority *a) {
+    const char *close = memchr(text.p, ']', text.len);
+    if (!close || !address_parse(AF_INET6, str_n(text.p + 1, (size_t) (close - text.p) - 1), &a->address)) {
+        return 0;
+    }
+    a->is_address = true;
+    return (size_t) (close - text.p) + 1;
+}
+
+static bool is_name_char(char c) {
+    return isalnum((unsigned char) c) || memchr("-._~", c, 4);
+}
+
+static size_t name_length(struct str text) {
+    size_t n = 0;
+    while (n < text.len && is_name_char(text.p[n])) {
+        n++;
+    }
+    return n;
+}
+
+/* ":8080"; nothing, or a colon alone, is none. */
+static bool port_parse(struct str text, int *ret) {
     uint64_t port;
-    if (authority.len && authority.p[0] == '[') {
-        const char *close = memchr(authority.p, ']', authority.len);
-        if (!close) {
-            return false;
-        }
-        end = (size_t) (close - authority.p) + 1;
-    } else {
-        for (; end < authority.len && authority.p[end] != ':'; end++) {
-            unsigned char c = (unsigned char) authority.p[end];
-            if (!isalnum(c) && !char_among((char) c, STR("-._~"))) {
-                return false;
-            }
-        }
+    *ret = PORT_NONE;
+    if (text.len <= 1) {
+        return !text.len || text.p[0] == ':';
     }
-    *ret_name = str_n(authority.p, end);
-    *ret_port = STR_NONE;
-    if (end < authority.len) {
-        *ret_port = str_from(authority, end + 1);
-        if (authority.p[end] != ':' || !digits_parse(*ret_port, 65535, &port)) {
-            return false;
-        }
+    if (text.p[0] != ':' || !digits_parse(str_from(text, 1), 65535, &port)) {
+        return false;
     }
-    return end > 0;
+    *ret = (int) port;
+    return true;
 }
 
-struct str origin_normalise(struct arena *a, struct str url, struct str *ret_rest) {
-    size_t scheme = 0, end;
-    while (scheme < url.len && (isalnum((unsigned char) url.p[scheme]) || char_among(url.p[scheme], STR("+-.")))) {
-        scheme++;
+bool authority_parse(struct str text, struct authority *ret) {
+    *ret = (struct authority){.port = PORT_NONE};
+    if (!text.len) {
+        return false;
     }
-    struct str after = str_from(url, scheme), name, port;
-    if (!scheme || !str_starts(after, "://")) {
-        return STR_NONE;
+    size_t end = text.p[0] == '[' ? address_read_v6(text, ret) : name_length(text);
+    ret->name = str_n(text.p, end);
+    if (end && !ret->is_address) {
+        address_read_v4(ret);
+    }
+    return end && port_parse(str_from(text, end), &ret->port);
+}
+
+static bool same_host(const struct authority *a, const struct authority *b) {
+    if (a->is_address || b->is_address) {
+        return a->is_address && b->is_address && memcmp(&a->address, &b->address, sizeof a->address) == 0;
+    }
+    return a->name.len == b->name.len && strncasecmp(a->name.p, b->name.p, a->name.len) == 0;
+}
+
+static int default_port(struct str scheme) {
+    return str_ieqz(scheme, "http") ? HTTP_PORT : str_ieqz(scheme, "https") ? HTTPS_PORT : PORT_NONE;
+}
+
+static size_t scheme_length(struct str url) {
+    size_t n = 0;
+    while (n < url.len && (isalnum((unsigned char) url.p[n]) || memchr("+-.", url.p[n], 3))) {
+        n++;
+    }
+    return n;
+}
+
+bool origin_parse(struct str url, struct origin *ret, struct str *ret_rest) {
+    size_t end = 0;
+    ret->scheme = str_n(url.p, scheme_length(url));
+    struct str after = str_from(url, ret->scheme.len);
+    if (!ret->scheme.len || !str_starts(after, "://")) {
+        return false;
     }
     after = str_from(after, 3);
-    for (end = 0; end < after.len && !char_among(after.p[end], STR("/?#")); end++) {
+    while (end < after.len && !memchr("/?#", after.p[end], 3)) {
+        end++;
     }
     *ret_rest = str_from(after, end);
-    if (!authority_split(str_n(after.p, end), &name, &port)) {
-        return STR_NONE;
+    if (!authority_parse(str_n(after.p, end), &ret->at)) {
+        return false;
     }
-    bool http = str_ieqz(str_n(url.p, scheme), "http"), https = str_ieqz(str_n(url.p, scheme), "https");
-    bool default_port = (http && str_eqz(port, "80")) || (https && str_eqz(port, "443"));
-    struct buf b = {0};
-    buf_put(&b, url.p, scheme);
-    buf_puts(&b, "://");
-    buf_str(&b, name);
-    if (port.len && !default_port) {
-        buf_char(&b, ':');
-        buf_str(&b, port);
-    }
-    struct str made = b.failed ? STR_NONE : lower(a, buf_view(&b));
-    buf_fini(&b);
-    return made;
+    ret->at.port = ret->at.port == PORT_NONE ? default_port(ret->scheme) : ret->at.port;
+    return true;
 }
 
-static void names_add(struct arena *a, struct names *names, struct str name) {
-    struct str *more = arena_alloc(a, (names->count + 1) * sizeof *more);
-    if (more && name.p) {
-        if (names->count) {
-            memcpy(more, names->at, names->count * sizeof *more);
-        }
-        more[names->count++] = name;
-        names->at = more;
-    }
+static bool same_origin(const struct origin *a, const struct origin *b) {
+    bool same_scheme = a->scheme.len == b->scheme.len && strncasecmp(a->scheme.p, b->scheme.p, a->scheme.len) == 0;
+    return same_scheme && a->at.port == b->at.port && same_host(&a->at, &b->at);
 }
 
-static bool names_hold(const struct names *names, struct str name) {
-    for (unsigned i = 0; i < names->count; i++) {
-        if (name.len == names->at[i].len && strncasecmp(name.p, names->at[i].p, name.len) == 0) {
-            return true;
+/* ---- the options ---- */
+
+static bool host_add(struct origins *o, struct authority host) {
+    struct authority *more = arena_alloc(&o->arena, (o->host_count + 1) * sizeof *more);
+    if (more) {
+        if (o->host_count) {
+            memcpy(more, o->hosts, o->host_count * sizeof *more);
         }
+        more[o->host_count++] = host;
+        o->hosts = more;
     }
-    return false;
+    return more != NULL;
+}
+
+static bool origin_add(struct origins *o, struct origin origin) {
+    struct origin *more = arena_alloc(&o->arena, (o->allowed_count + 1) * sizeof *more);
+    if (more) {
+        if (o->allowed_count) {
+            memcpy(more, o->allowed, o->allowed_count * sizeof *more);
+        }
+        more[o->allowed_count++] = origin;
+        o->allowed = more;
+    }
+    return more != NULL;
 }
 
 static bool public_read(struct origins *o, const char *url) {
@@ -103,46 +153,45 @@ static bool public_read(struct origins *o, const char *url) {
     if (!url[0]) {
         return true;
     }
-    o->public_origin = origin_normalise(&o->arena, str_of(url), &rest);
-    o->secure = o->public_origin.p && str_starts(o->public_origin, "https://");
-    return o->public_origin.p && (o->secure || str_starts(o->public_origin, "http://"));
+    bool good = origin_parse(arena_str(&o->arena, str_of(url)), &o->public, &rest);
+    o->secure = good && str_ieqz(o->public.scheme, "https");
+    return good && (o->secure || str_ieqz(o->public.scheme, "http"));
 }
 
 static bool allowed_read(struct origins *o, const char *list) {
     struct str rest = str_of(list), item, behind;
+    struct origin origin;
     while (list_next(&rest, &item)) {
-        struct str origin = origin_normalise(&o->arena, item, &behind);
-        if (!origin.p || (behind.len && !str_eqz(behind, "/"))) {
+        if (!origin_parse(arena_str(&o->arena, item), &origin, &behind) || (behind.len && !str_eqz(behind, "/")) || !origin_add(o, origin)) {
             return false;
         }
-        names_add(&o->arena, &o->allowed, origin);
     }
     return true;
 }
 
 static bool hosts_read(struct origins *o, const char *list) {
-    struct str rest = str_of(list), item, name, port;
+    struct str rest = str_of(list), item;
+    struct authority host;
     while (list_next(&rest, &item)) {
-        if (!authority_split(item, &name, &port)) {
+        if (!authority_parse(arena_str(&o->arena, item), &host) || !host_add(o, host)) {
             return false;
         }
-        names_add(&o->arena, &o->hosts, lower(&o->arena, item));
     }
-    if (o->hosts.count) {
+    if (o->host_count) {
         return true;
     }
-    names_add(&o->arena, &o->hosts, STR("localhost"));
-    names_add(&o->arena, &o->hosts, o->listen_host);
-    if (o->public_origin.p) {
-        struct str host = str_from(o->public_origin, o->secure ? 8 : 7);
-        if (authority_split(host, &name, &port)) {
-            names_add(&o->arena, &o->hosts, arena_str(&o->arena, name));
+    struct authority usual[] = {{.name = STR("localhost")}, o->listen, o->public.at};
+    for (size_t i = 0; i < sizeof usual / sizeof *usual; i++) {
+        usual[i].port = PORT_NONE;
+        if (usual[i].name.p && !host_add(o, usual[i])) {
+            return false;
         }
     }
     return true;
 }
 
 static void listen_read(struct origins *o, const char *listen) {
+    static const struct in6_addr any_v4 = {.s6_addr = {[10] = 0xff, [11] = 0xff}};
     const char *colon = strrchr(listen, ':');
     struct str host = str_n(listen, colon ? (size_t) (colon - listen) : strlen(listen));
     bool bare_v6 = host.len && host.p[0] != '[' && memchr(host.p, ':', host.len);
@@ -150,9 +199,14 @@ static void listen_read(struct origins *o, const char *listen) {
     buf_puts(&b, bare_v6 ? "[" : "");
     buf_str(&b, host);
     buf_puts(&b, bare_v6 ? "]" : "");
-    o->listen_host = lower(&o->arena, buf_view(&b));
+    struct authority *at = &o->listen;
+    bool good = authority_parse(arena_str(&o->arena, buf_view(&b)), at);
     buf_fini(&b);
-    o->any_literal = str_eqz(o->listen_host, "0.0.0.0") || str_eqz(o->listen_host, "[::]") || str_eqz(o->listen_host, "*") || !o->listen_host.len;
+    o->any_address = !host.len || str_eqz(host, "*") ||
+                     (good && at->is_address && (IN6_IS_ADDR_UNSPECIFIED(&at->address) || IN6_ARE_ADDR_EQUAL(&at->address, &any_v4)));
+    if (!good) {
+        *at = (struct authority){.port = PORT_NONE};
+    }
 }
 
 int origins_read(struct origins *o, const struct options *options, struct buf *err) {
@@ -177,44 +231,54 @@ void origins_fini(struct origins *o) {
     *o = (struct origins){0};
 }
 
-static bool host_is_literal(struct str name) {
-    char text[64];
-    struct in6_addr addr;
-    if (name.len > 2 && name.p[0] == '[') {
-        name = str_n(name.p + 1, name.len - 2);
-    }
-    snprintf(text, sizeof text, "%.*s", STR_FMT(name));
-    return name.len < sizeof text && (inet_pton(AF_INET, text, &addr) == 1 || inet_pton(AF_INET6, text, &addr) == 1);
+/* ---- who asks ---- */
+
+static bool port_fits(const struct authority *allowed, const struct authority *host) {
+    bool implied = host->port == PORT_NONE && (allowed->port == HTTP_PORT || allowed->port == HTTPS_PORT);
+    return allowed->port == PORT_NONE || allowed->port == host->port || implied;
 }
 
-bool host_allowed(const struct origins *o, struct str host) {
-    struct str name, port;
-    if (!host.len || !authority_split(host, &name, &port)) {
+bool host_allowed(const struct origins *o, struct str text) {
+    struct authority host;
+    if (!authority_parse(text, &host)) {
         return false;
     }
-    return names_hold(&o->hosts, name) || names_hold(&o->hosts, host) || (o->any_literal && host_is_literal(name));
-}
-
-bool origin_allowed(const struct origins *o, struct str origin) {
-    return origin.len && names_hold(&o->allowed, origin);
-}
-
-static bool origin_is(struct str origin, struct str host, int port) {
-    char text[320];
-    snprintf(text, sizeof text, "http://%.*s:%d", STR_FMT(host), port);
-    if (str_ieqz(origin, text)) {
-        return true;
+    for (unsigned i = 0; i < o->host_count; i++) {
+        if (same_host(&o->hosts[i], &host) && port_fits(&o->hosts[i], &host)) {
+            return true;
+        }
     }
-    snprintf(text, sizeof text, "http://%.*s", STR_FMT(host));
-    return port == 80 && str_ieqz(origin, text);
+    return o->any_address && host.is_address;
 }
 
-bool origin_own(const struct origins *o, struct str origin, int port) {
-    if (!origin.len) {
+/* The value of a header Origin: nothing stands behind it. */
+static bool origin_read(struct str text, struct origin *ret) {
+    struct str rest;
+    return text.len && origin_parse(text, ret, &rest) && !rest.len;
+}
+
+bool origin_allowed(const struct origins *o, struct str text) {
+    struct origin origin;
+    if (!o->allowed_count || !origin_read(text, &origin)) {
         return false;
     }
-    if (o->public_origin.p && origin.len == o->public_origin.len && strncasecmp(origin.p, o->public_origin.p, origin.len) == 0) {
+    for (unsigned i = 0; i < o->allowed_count; i++) {
+        if (same_origin(&o->allowed[i], &origin)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool origin_own(const struct origins *o, struct str text, int port) {
+    static const struct authority localhost = {.name = {"localhost", 9}};
+    struct origin origin;
+    if (!origin_read(text, &origin)) {
+        return false;
+    }
+    if (o->public.scheme.p && same_origin(&o->public, &origin)) {
         return true;
     }
-    return origin_is(origin, o->listen_host, port) || origin_is(origin, STR("localhost"), port);
+    bool here = same_host(&localhost, &origin.at) || (o->listen.name.p && same_host(&o->listen, &origin.at));
+    return here && str_ieqz(origin.scheme, "http") && origin.at.port == port;
 }

@@ -1,4 +1,7 @@
-/* origin.h: hosts that are answered for, and origins (RFC 6454) that may call. Lists are those of the options, made lower case. */
+/*
+ * origin.h: hosts that are answered for, and origins (RFC 6454) that may call. What is compared is what they name, not how it is spelled: addresses as
+ * addresses, names whatever their case, ports with the scheme's default filled in.
+ */
 #ifndef BOWLINE_API_ORIGIN_H
 #define BOWLINE_API_ORIGIN_H
 
@@ -7,18 +10,33 @@
 #include "base/options.h"
 #include "net/http.h"
 
-struct names {
-    struct str *at;
-    unsigned count;
+#define PORT_NONE (-1)
+
+/* "name", "1.2.3.4" or "[v6]", with or without a port (RFC 3986 section 3.2). Its name points into the text that it was read from. */
+struct authority {
+    struct str name;
+    bool is_address;
+    struct in6_addr address; /* IPv4 as mapped: the same as when it is spelled as one of IPv6 */
+    int port;                /* PORT_NONE if there is none */
 };
+bool authority_parse(struct str text, struct authority *ret) MUST_CHECK;
+
+struct origin {
+    struct str scheme;
+    struct authority at; /* the port is that of the scheme where none stands there */
+};
+/* From an origin or the beginning of a URL; rest: what follows. */
+bool origin_parse(struct str url, struct origin *ret, struct str *ret_rest) MUST_CHECK;
 
 struct origins {
-    struct names hosts;       /* "name" or "name:port" */
-    bool any_literal;         /* listening on every address: any IP address is a good host */
-    struct names allowed;     /* option allowed_origins, normalised */
-    struct str public_origin; /* of public_url, or none */
-    struct str listen_host;   /* as in a URL: [::1] for IPv6 */
-    bool secure;              /* public_url is https */
+    struct authority *hosts; /* those without a port are good with any; otherwise a Host without one stands for 80 and 443 */
+    unsigned host_count;
+    struct origin *allowed; /* option allowed_origins */
+    unsigned allowed_count;
+    struct origin public;    /* of public_url; its scheme is none without */
+    struct authority listen; /* its name is none if the address is of no use in a URL */
+    bool any_address;        /* listening on every address: any is a good host */
+    bool secure;             /* public_url is https */
     struct arena arena;
 };
 
@@ -31,8 +49,5 @@ bool host_allowed(const struct origins *o, struct str host);
 bool origin_allowed(const struct origins *o, struct str origin);
 /* That of public_url, of the listen address or of localhost, at the port listened on. */
 bool origin_own(const struct origins *o, struct str origin, int port);
-
-/* "https://host[:port]" in lower case without a default port, from a URL or origin; p == NULL if it is neither. rest: what follows. */
-struct str origin_normalise(struct arena *a, struct str url, struct str *ret_rest);
 
 #endif

@@ -273,6 +273,19 @@ describe('cookie', () => {
         problem(await none.get('/v1/session', cookie('nonsense')), 'unauthenticated');
     });
 
+    test('may stand in double quotes (RFC 6265)', async () => {
+        const w = await world();
+        const none = s.api(null);
+        assert.equal(ok(await none.get('/v1/session', cookie(`"${w.session.token}"`)), 200).json.id, w.session.id);
+        assert.equal(ok(await none.get('/v1/session', { cookie: `a="b"; bowline="${w.jwt}" ;c=d` }), 200).json.id, w.session.id);
+        assert.equal(ok(await none.get(`/v1/tasks/${w.task.id}`, cookie(`"${w.task.token}"`)), 200).json.id, w.task.id);
+        for (const value of [`"${w.session.token}`, `${w.session.token}"`, `""${w.session.token}""`, '""', '"']) {
+            problem(await none.get('/v1/session', cookie(value)), 'unauthenticated');
+        }
+        problem(await none.get('/v1/session', { cookie: `bowline="${w.session.token}"; bowline=${w.session.token}` }), 'invalid-request');
+        problem(await none.delete('/v1/session', cookie(`"${w.session.token}"`)), 'forbidden');
+    });
+
     test('carries no API key', async () => {
         problem(await s.api(null).get('/v1/sessions', cookie(s.key)), 'unauthenticated');
     });
@@ -304,7 +317,7 @@ describe('cookie', () => {
         for (const origin of [undefined, 'null', 'https://evil.example', `https://${s.host}`, `http://127.0.0.1:${s.port + 1}`, 'http://localhost', `http://${s.host}.evil.example`, 'https://app.example.evil.example', 'http://app.example', '']) {
             problem(await start(origin), 'forbidden');
         }
-        for (const origin of [`http://${s.host}`, `http://localhost:${s.port}`, 'https://app.example']) {
+        for (const origin of [`http://${s.host}`, `http://localhost:${s.port}`, 'https://app.example', `HTTP://LocalHost:${s.port}`, `http://[::ffff:127.0.0.1]:${s.port}`, 'https://App.Example:443']) {
             ok(await start(origin), 202);
         }
         problem(await none.post(`/v1/tasks/${w.task.id}/cancel`, {}, cookie(w.task.token)), 'forbidden');

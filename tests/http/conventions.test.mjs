@@ -793,6 +793,27 @@ describe('another set of options', () => {
         problem(await get(o.host), 'misdirected');
         problem(await get('localhost'), 'misdirected');
     });
+    test('an address or a name is the same however it is spelled', async () => {
+        const p = await start({ allowed_hosts: '[::1],127.0.0.1,[2001:DB8:0::A]:8443,App.Example:443', allowed_origins: 'https://[2001:db8::a]:8443,HTTPS://App.Example:443' });
+        try {
+            const get = (host, more = '') => exchange(p, `GET /v1/info HTTP/1.1\r\nHost: ${host}\r\n${more}Connection: close\r\n\r\n`);
+            for (const host of ['[::1]', '[0:0:0:0:0:0:0:1]', '[0000::1]:99', '[::0.0.0.1]', '127.0.0.1:1', '[::ffff:127.0.0.1]', '[::FFFF:7F00:1]:80', '[2001:db8::a]:8443', '[2001:DB8:0:0:0::000A]:8443',
+                'app.example', 'APP.EXAMPLE:443', 'app.example:']) {
+                ok(await get(host), 200);
+            }
+            for (const host of ['[::2]', '[::1', '::1', '[]', '[::1]x', '[2001:db8::a]', '[2001:db8::a]:8444', '127.0.0.2', '127.1', '[::127.0.0.1]', 'app.example:80', 'app.example.:443', 'localhost']) {
+                problem(await get(host), 'misdirected');
+            }
+            for (const origin of ['https://[2001:0DB8::a]:8443', 'https://app.example', 'https://app.example:443']) {
+                assert.equal((await get('[::1]', `Origin: ${origin}\r\n`)).headers['access-control-allow-origin'], origin);
+            }
+            for (const origin of ['https://[2001:db8::a]', 'http://app.example', 'https://app.example/', 'https://app.example:444']) {
+                assert.equal((await get('[::1]', `Origin: ${origin}\r\n`)).headers['access-control-allow-origin'], undefined, origin);
+            }
+        } finally {
+            await p.close();
+        }
+    });
     test('the depth of JSON', async () => {
         const nest = (n) => `{"metadata":{"a":${'['.repeat(n)}${']'.repeat(n)}}}`;
         const post = (text) => new Api(o, o.key).text('/v1/sessions', text, { host: 'app.example' });

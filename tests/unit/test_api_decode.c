@@ -501,6 +501,28 @@ static void cookies(void **state) {
     assert_int_equal(cookie_find(&r, "bowline", &value), 2);
 }
 
+static void cookies_in_quotes(void **state) {
+    (void) state;
+    static const struct {
+        const char *field, *value;
+    } cases[] = {
+        {"bowline=\"one\"", "one"},
+        {"a=\"b\"; bowline=\"one\" ; c=d", "one"},
+        {"bowline=\"\"", ""},
+        {"bowline=\"one", "\"one"},
+        {"bowline=one\"", "one\""},
+        {"bowline=\"", "\""},
+        {"bowline=\"\"one\"\"", "\"one\""},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct http_header h = {STR("Cookie"), str_of(cases[i].field)};
+        struct http_request r = request(&h, 1);
+        struct str value;
+        assert_int_equal(cookie_find(&r, "bowline", &value), 1);
+        assert_str(value, cases[i].value);
+    }
+}
+
 static void gzip_is_used_where_it_is_welcome(void **state) {
     (void) state;
     static const struct {
@@ -526,7 +548,6 @@ static void hosts_and_origins(void **state) {
     o.allowed_origins = (char *) (uintptr_t) "https://other.example, http://localhost:3000/";
     assert_int_equal(origins_read(&origins, &o, &err), 0);
     assert_true(origins.secure);
-    assert_str(origins.public_origin, "https://app.example");
     assert_true(host_allowed(&origins, STR("app.EXAMPLE")));
     assert_true(host_allowed(&origins, STR("127.0.0.1:8787")));
     assert_true(host_allowed(&origins, STR("localhost:1")));
@@ -572,6 +593,122 @@ static void hosts_and_origins(void **state) {
     buf_fini(&err);
 }
 
+/* What is allowed, and in how many ways it may be spelled. */
+static void spellings_of_hosts(void **state) {
+    (void) state;
+    static const struct {
+        const char *allowed, *host;
+        bool good;
+    } cases[] = {
+        {"[::1]", "[::1]", true},
+        {"[::1]", "[0:0:0:0:0:0:0:1]:8787", true},
+        {"[0000:0000::0001]", "[::1]", true},
+        {"[::1]", "[::0.0.0.1]", true},
+        {"[::1]", "[::2]", false},
+        {"[::1]", "::1", false},
+        {"[::1]", "[::1", false},
+        {"[::1]", "[::1]8787", false},
+        {"[::1]", "[]", false},
+        {"[2001:DB8::A]", "[2001:db8:0:0::a]", true},
+        {"[2001:db8::a]", "[2001:DB8::000A]:1", true},
+        {"127.0.0.1", "[::ffff:127.0.0.1]", true},
+        {"127.0.0.1", "[::FFFF:7f00:1]:80", true},
+        {"[::ffff:127.0.0.1]", "127.0.0.1", true},
+        {"127.0.0.1", "[::127.0.0.1]", false},
+        {"127.0.0.1", "127.0.0.2", false},
+        {"127.0.0.1", "127.0.0.1.evil.example", false},
+        {"127.0.0.1", "127.1", false},
+        {"App.Example", "aPP.eXAMPLE:443", true},
+        {"app.example", "app.example:", true},
+        {"app.example", "app.example:+1", false},
+        {"app.example", "app.example:65536", false},
+        {"app.example", "user@app.example", false},
+        {"app.example", "app.example.evil.example", false},
+        {"app.example:80", "app.example", true},
+        {"app.example:443", "app.example", true},
+        {"app.example:443", "app.example:", true},
+        {"app.example:443", "app.example:0443", true},
+        {"app.example:443", "app.example:80", false},
+        {"app.example:8080", "app.example", false},
+        {"app.example:8080", "app.example:8080", true},
+        {"[0:0::1]:8080", "[::1]:8080", true},
+        {"[0:0::1]:8080", "[::1]:8081", false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct options o = options;
+        struct origins origins;
+        struct buf err = {0};
+        o.allowed_hosts = (char *) (uintptr_t) cases[i].allowed;
+        assert_int_equal(origins_read(&origins, &o, &err), 0);
+        if (host_allowed(&origins, str_of(cases[i].host)) != cases[i].good) {
+            fail_msg("%s for %s", cases[i].host, cases[i].allowed);
+        }
+        origins_fini(&origins);
+    }
+    static const char *const bad[] = {"[nonsense]", "[::1", "::1", "a:b", "http://a", "a/b"};
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct options o = options;
+        struct origins origins;
+        struct buf err = {0};
+        o.allowed_hosts = (char *) (uintptr_t) bad[i];
+        assert_int_equal(origins_read(&origins, &o, &err), -1);
+        assert_memory_equal(err.data, "allowed_hosts:", 14);
+        buf_fini(&err);
+    }
+}
+
+static void spellings_of_origins(void **state) {
+    (void) state;
+    static const struct {
+        const char *allowed, *origin;
+        bool good;
+    } cases[] = {
+        {"https://app.example", "HTTPS://APP.example:443", true},
+        {"https://app.example:443", "https://app.example", true},
+        {"https://app.example", "https://app.example:0443", true},
+        {"https://app.example", "https://app.example:80", false},
+        {"https://app.example", "http://app.example:443", false},
+        {"https://app.example", "https://app.example/", false},
+        {"https://app.example", "https://app.example.evil.example", false},
+        {"http://app.example:80", "http://app.example", true},
+        {"http://[::1]:3000", "http://[0:0:0:0:0:0:0:1]:3000", true},
+        {"http://[0::1]:3000", "http://[::1]:3000", true},
+        {"http://[::1]:3000", "http://[::1]:3001", false},
+        {"http://127.0.0.1:3000", "http://[::ffff:7f00:1]:3000", true},
+        {"http://127.0.0.1:3000", "http://127.0.0.1", false},
+        {"moz-extension://0A-b", "moz-extension://0a-B", true},
+        {"moz-extension://0a-b", "moz-extension://0a-c", false},
+        {"https://app.example", "null", false},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        struct options o = options;
+        struct origins origins;
+        struct buf err = {0};
+        o.allowed_origins = (char *) (uintptr_t) cases[i].allowed;
+        assert_int_equal(origins_read(&origins, &o, &err), 0);
+        if (origin_allowed(&origins, str_of(cases[i].origin)) != cases[i].good) {
+            fail_msg("%s for %s", cases[i].origin, cases[i].allowed);
+        }
+        origins_fini(&origins);
+    }
+    struct options o = options;
+    struct origins origins;
+    struct buf err = {0};
+    o.listen = (char *) (uintptr_t) "[0:0::1]:80";
+    o.public_url = (char *) (uintptr_t) "https://[2001:DB8:0::A]/bowline";
+    assert_int_equal(origins_read(&origins, &o, &err), 0);
+    assert_true(origin_own(&origins, STR("http://[::1]"), 80));
+    assert_true(origin_own(&origins, STR("http://[0:0:0:0:0:0:0:1]:80"), 80));
+    assert_true(origin_own(&origins, STR("http://LOCALHOST"), 80));
+    assert_true(origin_own(&origins, STR("https://[2001:db8::a]:443"), 80));
+    assert_false(origin_own(&origins, STR("https://[::1]"), 80));
+    assert_false(origin_own(&origins, STR("http://[::2]"), 80));
+    assert_false(origin_own(&origins, STR("http://[2001:db8::a]"), 80));
+    assert_true(host_allowed(&origins, STR("[2001:db8::a]")));
+    assert_true(host_allowed(&origins, STR("[::1]:8")));
+    origins_fini(&origins);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bodies_give_what_the_contract_says),
@@ -586,8 +723,11 @@ int main(void) {
         cmocka_unit_test(content_types),
         cmocka_unit_test(etag_headers),
         cmocka_unit_test(cookies),
+        cmocka_unit_test(cookies_in_quotes),
         cmocka_unit_test(gzip_is_used_where_it_is_welcome),
         cmocka_unit_test(hosts_and_origins),
+        cmocka_unit_test(spellings_of_hosts),
+        cmocka_unit_test(spellings_of_origins),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
