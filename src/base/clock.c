@@ -5,6 +5,8 @@
 #include <time.h>
 
 #define DAY_MS 86400000LL
+#define READ_APART_NS 500000
+#define READ_TRIES 20
 
 static int64_t clock_read_ns(clockid_t id) {
     struct timespec ts;
@@ -18,12 +20,30 @@ static int64_t clock_offset_ns;
 static once_flag clock_once = ONCE_FLAG_INIT;
 
 static void clock_start(void) {
-    clock_offset_ns = clock_read_ns(CLOCK_REALTIME) - clock_read_ns(CLOCK_MONOTONIC);
+    clock_offset_ns = clock_read_ns(CLOCK_REALTIME) - clock_read_ns(CLOCK_BOOTTIME);
+}
+
+static int64_t steady_ms(int64_t boot_ns) {
+    call_once(&clock_once, clock_start);
+    return (boot_ns + clock_offset_ns) / 1000000;
 }
 
 int64_t clock_ms(void) {
-    call_once(&clock_once, clock_start);
-    return (clock_read_ns(CLOCK_MONOTONIC) + clock_offset_ns) / 1000000;
+    return steady_ms(clock_read_ns(CLOCK_BOOTTIME));
+}
+
+/* The two are read one after the other. Where something came between, they are read again: else it would pass for a step of the wall clock. */
+struct moment clock_now(void) {
+    int64_t before = clock_read_ns(CLOCK_BOOTTIME), wall = 0;
+    for (int tries = 0; tries < READ_TRIES; tries++) {
+        wall = clock_read_ns(CLOCK_REALTIME);
+        int64_t after = clock_read_ns(CLOCK_BOOTTIME);
+        if (after - before < READ_APART_NS) {
+            break;
+        }
+        before = after;
+    }
+    return (struct moment){.ms = steady_ms(before), .wall_ms = wall / 1000000};
 }
 
 int64_t clock_wall_ms(void) {

@@ -1,6 +1,6 @@
 /*
- * clock.h: time. Everything inside counts milliseconds of one steady clock that reads as Unix time: the wall clock
- * at the start plus what the monotonic clock has passed since, so that a step of the wall clock moves no deadline.
+ * clock.h: time. Two questions, two clocks. How long since: a steady clock that never steps and counts time asleep; it reads as Unix time at the start
+ * of the program, so that a time is never 0. What time is it: the wall clock, which may step at any moment.
  */
 #ifndef BOWLINE_BASE_CLOCK_H
 #define BOWLINE_BASE_CLOCK_H
@@ -9,10 +9,17 @@
 
 #include <stdint.h>
 
-int64_t clock_ms(void);      /* steady, reads as Unix time in ms; thread-safe */
-int64_t clock_wall_ms(void); /* what the machine's wall clock says; for JWT and logs */
-int64_t clock_cpu_us(void);  /* of the process */
-int64_t clock_us(void);      /* steady, from an arbitrary point on: how long something takes; thread-safe */
+/* Both clocks at one instant: read once per pass and handed down. */
+struct moment {
+    int64_t ms;      /* of the steady clock: for durations */
+    int64_t wall_ms; /* Unix time: for what people are shown, and for what others have dated */
+};
+
+struct moment clock_now(void); /* thread-safe, as are all of these */
+int64_t clock_ms(void);        /* the steady one alone */
+int64_t clock_wall_ms(void);   /* the wall clock alone */
+int64_t clock_cpu_us(void);    /* of the process */
+int64_t clock_us(void);        /* steady, from an arbitrary point on, without time asleep: how long something takes */
 
 #define TIME_TEXT_LEN 24              /* 2026-01-02T03:04:05.678Z */
 #define TIME_MS_MAX 253402300799999LL /* the end of year 9999 */

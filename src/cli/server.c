@@ -89,7 +89,7 @@ static void server_make_engine(struct server *s) {
         .mail_arg = s,
         .random = crypto_random,
     };
-    s->engine = engine_create(&config, clock_ms());
+    s->engine = engine_create(&config, clock_now());
 }
 
 /* Loops that run already end by themselves, so that server_destroy can join them. */

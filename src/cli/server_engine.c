@@ -69,6 +69,9 @@ static bool inbox_serve(struct engine *e, struct inbox *in, unsigned loop, size_
         in->next = 0;
         mailbox_take(&in->box, &in->taken);
     }
+    if (in->next < in->taken.count) {
+        engine_at(e, clock_now()); /* not before they came */
+    }
     for (size_t weight = 0; in->next < in->taken.count && weight < most;) {
         letters_expect(e, in);
         const struct letter *letter = letters_at(&in->taken, in->next++);
@@ -115,14 +118,13 @@ bool server_round(struct server *s) {
     }
     int64_t begin_us = clock_us();
     bool stop_wanted = atomic_load(&s->stop_wanted); /* before the boxes: no loop posts any more once it is set */
-    engine_at(s->engine, clock_ms());
     server_look_draining(s);
     bool more = server_serve_boxes(s);
     if (!s->stopping && !more && stop_wanted) {
         s->stopping = true;
         engine_stop(s->engine);
     }
-    engine_run(s->engine, clock_ms());
+    engine_run(s->engine, clock_now());
     server_post_mail(s);
     times_add(&s->rounds, clock_us() - begin_us);
     server_metrics_give(s);

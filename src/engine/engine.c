@@ -321,12 +321,13 @@ static void run_behind(struct engine *e) {
     }
 }
 
-void engine_at(struct engine *e, int64_t now_ms) {
-    e->now = now_ms > e->now ? now_ms : e->now;
+void engine_at(struct engine *e, struct moment now) {
+    e->now = now.ms > e->now ? now.ms : e->now;
+    e->wall = now.wall_ms;
 }
 
-void engine_run(struct engine *e, int64_t now_ms) {
-    engine_at(e, now_ms);
+void engine_run(struct engine *e, struct moment now) {
+    engine_at(e, now);
     wheel_run(&e->wheel, e->now, 256, e);
     if (engine_load_piece(e)) {
         engine_loaded_one(e);

@@ -23,12 +23,15 @@ struct engine_config {
     void *random_arg;
 };
 
-struct engine *engine_create(const struct engine_config *config, int64_t now_ms);
+struct engine *engine_create(const struct engine_config *config, struct moment now);
 /* Gives it its store and begins to load what is unfinished. Commands may be given from now on; they wait. */
 void engine_start(struct engine *e, struct store *store);
 bool engine_ready(const struct engine *e);
-/* The time of what is given to it next, in Unix milliseconds; never runs backwards. To be called before each round of the following. */
-void engine_at(struct engine *e, int64_t now_ms);
+/*
+ * The time of what is given to it next. To be called before each round of the following, after what is given has come: of two things that others date, the
+ * later may not pass for the earlier. The steady time never runs backwards, the wall clock may.
+ */
+void engine_at(struct engine *e, struct moment now);
 /* One command; it comes back by mail. */
 void engine_submit(struct engine *e, struct cmd *c);
 /* This command will be submitted soon: steps_left runs from ENGINE_EXPECT_STEPS - 1 down to 0, and other commands are served between the steps. May be left out. */
@@ -45,9 +48,9 @@ void engine_unwatch(struct engine *e, unsigned loop, uint64_t channel, uint32_t 
 void engine_batch_done(struct engine *e, struct store_batch *b);
 void engine_query_done(struct engine *e, struct store_query *q);
 /* Timers, and the hand-over of the open batch to the store. To be called after each round of the above, and at engine_next. */
-void engine_run(struct engine *e, int64_t now_ms);
-int64_t engine_next(const struct engine *e); /* when engine_run wants to be called again at the latest */
-/* Commands that wait for something to happen are answered at this time at the latest, as if theirs were up. */
+void engine_run(struct engine *e, struct moment now);
+int64_t engine_next(const struct engine *e); /* when engine_run wants to be called again at the latest; steady time */
+/* Commands that wait for something to happen are answered at this steady time at the latest, as if theirs were up. */
 void engine_end_waits(struct engine *e, int64_t at_ms);
 /* Begins a clean stop: no more commands are taken (503), everything resident is written with its exact numbers. */
 void engine_stop(struct engine *e);

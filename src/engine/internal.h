@@ -307,7 +307,8 @@ struct engine {
     struct engine_config config;
     const struct options *o;
     struct store *store;
-    int64_t now;
+    int64_t now;  /* steady: all durations, and the wheel */
+    int64_t wall; /* what the wall clock says */
     struct wheel wheel;
     struct id_maker ids;
     char epoch[16];

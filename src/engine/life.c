@@ -254,7 +254,7 @@ void session_old_key(struct engine *e, struct session_entry *s, bool kept) {
     if (!s->s.has_key) {
         return;
     }
-    int64_t from_s = e->now / 1000 + !kept;
+    int64_t from_s = e->wall / 1000 + !kept;                               /* `iat` is of the wall clock */
     s->s.jwt_from_s = from_s > s->s.jwt_from_s ? from_s : s->s.jwt_from_s; /* those of who had it before are not to become its own */
     struct store_op *op = batch_op(e, STORE_PUT_OLD_KEY);
     op->row.old_key = (struct old_key_row){.key_hash = batch_text(e, str_n((char *) s->s.key_hash, 32)),

@@ -12,13 +12,14 @@ static void put_meta(struct engine *e, const char *name, const char *value) {
 
 /* ---- the beginning ---- */
 
-struct engine *engine_create(const struct engine_config *config, int64_t now_ms) {
+struct engine *engine_create(const struct engine_config *config, struct moment now) {
     struct engine *e = mem_alloc(sizeof(*e));
     e->config = *config;
     e->o = config->options;
-    e->now = now_ms;
+    e->now = now.ms;
+    e->wall = now.wall_ms;
     e->waits_end = INT64_MAX;
-    wheel_init(&e->wheel, now_ms);
+    wheel_init(&e->wheel, e->now);
     e->ids.random = config->random;
     e->ids.random_arg = config->random_arg;
     e->open = batch_create(1);

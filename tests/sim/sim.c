@@ -140,6 +140,10 @@ static void drop_query(struct store_query *q) {
     query_free(q);
 }
 
+static struct moment moment(void) {
+    return (struct moment){.ms = sim.now_ms, .wall_ms = sim.now_ms};
+}
+
 static void engine_begin(void) {
     struct engine_config config = {&sim.options, &sim.keys, LOOPS, on_mail, NULL, random_bytes, NULL};
     struct store_sink sink = {batch_done, query_done, NULL};
@@ -149,7 +153,7 @@ static void engine_begin(void) {
         sim.store = memory_store_create(sink);
     }
     sim.dead = sim.stopping = false;
-    sim.engine = engine_create(&config, sim.now_ms);
+    sim.engine = engine_create(&config, moment());
     engine_start(sim.engine, sim.store);
 }
 
@@ -243,7 +247,7 @@ static void letter_open(struct letter *l, unsigned loop) {
 }
 
 void engine_round(unsigned letters, unsigned store_steps) {
-    engine_at(sim.engine, sim.now_ms);
+    engine_at(sim.engine, moment());
     for (unsigned loop = 0; loop < LOOPS; loop++) {
         for (unsigned i = 0; i < letters && !TAILQ_EMPTY(&sim.inbox[loop]); i++) {
             struct letter *l = TAILQ_FIRST(&sim.inbox[loop]);
@@ -254,7 +258,7 @@ void engine_round(unsigned letters, unsigned store_steps) {
     }
     while (store_steps-- && memory_store_step(sim.store, (uint32_t) random_next())) {
     }
-    engine_run(sim.engine, sim.now_ms);
+    engine_run(sim.engine, moment());
     engine_check(sim.engine);
     if (!memory_store_is_tidy(sim.store)) {
         broken("progress is stored of a task that has ended or is gone, or a slot was given to two");

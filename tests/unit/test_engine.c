@@ -13,7 +13,7 @@ static struct world {
     struct keyring keys;
     struct store *store;
     struct engine *engine;
-    int64_t now_ms;
+    int64_t now_ms, apart_ms; /* the wall clock is ahead by that much */
     uint64_t random;
     unsigned batches, queries; /* handed back */
     bool unreadable;           /* look-ups fail */
@@ -51,9 +51,13 @@ static void query_done(void *arg, struct store_query *q) {
     engine_query_done(w.engine, q);
 }
 
+static struct moment now(void) {
+    return (struct moment){.ms = w.now_ms, .wall_ms = w.now_ms + w.apart_ms};
+}
+
 static void run(void) {
-    engine_at(w.engine, w.now_ms);
-    engine_run(w.engine, w.now_ms);
+    engine_at(w.engine, now());
+    engine_run(w.engine, now());
 }
 
 static void settle(void) {
@@ -66,7 +70,7 @@ static void settle(void) {
 static void engine_begin(void) {
     static struct engine_config config;
     config = (struct engine_config){&w.options, &w.keys, LOOPS, on_mail, NULL, random_bytes, NULL};
-    w.engine = engine_create(&config, w.now_ms);
+    w.engine = engine_create(&config, now());
     engine_start(w.engine, w.store);
     settle();
     assert_true(engine_ready(w.engine));
@@ -106,7 +110,7 @@ static struct cmd *by_key(enum cmd_type type) {
 }
 
 static void submit(struct cmd *c) {
-    engine_at(w.engine, w.now_ms);
+    engine_at(w.engine, now());
     engine_submit(w.engine, c);
 }
 
