@@ -1,8 +1,9 @@
-/* main.c: finds the command and hands over. */
+/* main.c: sees to it that the standard descriptors are there, finds the command and hands over. */
 #include "cli/cli.h"
 #include "cli/exit.h"
 #include "cli/help.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -25,7 +26,21 @@ static int finish(int code) {
     return code ? code : BOWLINE_EXIT_FAILED;
 }
 
+/* Where one of the first three is closed, a file or socket of ours would take its number and be read or written in its place. */
+static bool standard_descriptors_open(void) {
+    for (int fd = 0; fd <= 2; fd++) {
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", O_RDWR) != fd) {
+            perror("bowline: /dev/null");
+            return false;
+        }
+    }
+    return true;
+}
+
 int main(int argc, char **argv) {
+    if (!standard_descriptors_open()) {
+        return BOWLINE_EXIT_FAILED;
+    }
     if (argc < 2) {
         fputs("bowline: which command?\n  `bowline help` shows what there is; `bowline serve` runs the server\n", stderr);
         return BOWLINE_EXIT_USAGE;

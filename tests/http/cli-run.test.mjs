@@ -1,12 +1,12 @@
 // bowline run: any command as a task, with a server that comes and goes.
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { until } from './lib/client.mjs';
-import { bowline, onTerminal } from './lib/command.mjs';
+import { bowline, bowlineWithout, onTerminal } from './lib/command.mjs';
 import { binary, start } from './lib/server.mjs';
 
 let server;
@@ -310,6 +310,67 @@ function alive(pid) {
         return false;
     }
 }
+
+describe('started with standard descriptors closed', () => {
+    const sets = [[0], [1], [2], [0, 1], [0, 2], [1, 2], [0, 1, 2]];
+
+    test('the output is the task\'s, whichever are closed', async () => {
+        for (const closed of sets) {
+            const k = kind();
+            const c = bowlineWithout(server, closed, ['run', '--session', session.id, '--kind', k, '--', 'head', '-c', '100000', '/dev/zero']);
+            assert.equal((await c.ended).code, 0, `closed: ${closed}`);
+            assert.ok((await output(await newest(k))).equals(Buffer.alloc(100000)), `closed: ${closed}`);
+        }
+    });
+
+    test('the command reads nothing', async () => {
+        const k = kind();
+        const script = 'cat; readlink /proc/self/fd/0';
+        const { code, out } = await bowlineWithout(server, [0], ['run', '--session', session.id, '--kind', k, '--', 'sh', '-c', script]).ended;
+        assert.equal(code, 0);
+        assert.equal(out, '/dev/null\n');
+    });
+
+    test('signals work', async () => {
+        for (const closed of sets) {
+            const k = kind();
+            const c = bowlineWithout(server, closed, ['run', '--session', session.id, '--kind', k, '--', 'sh', '-c', 'echo ready; exec sleep 600']);
+            await until(async () => (await newest(k))?.output_bytes === 6, 'its output');
+            c.kill('SIGTERM');
+            assert.equal((await c.ended).code, 143, `closed: ${closed}`);
+        }
+    });
+
+    test('a worker does its task', async () => {
+        for (const closed of sets) {
+            const q = kind();
+            const task = await server.api().task(session, { queue: q, input: { n: 1 } });
+            const c = bowlineWithout(server, closed, ['work', q, '--once', '--', 'sh', '-c', 'echo aside >&2; cat']);
+            assert.equal((await c.ended).code, 0, `closed: ${closed}`);
+            assert.deepEqual((await server.api().look(task)).result, { n: 1 });
+        }
+    });
+
+    test('the other commands do what they are asked', async () => {
+        for (const closed of [[0], [2], [0, 2]]) {
+            const { code, out } = await bowlineWithout(server, closed, ['session', 'show', session.id, '--json']).ended;
+            assert.equal(code, 0);
+            assert.equal(JSON.parse(out).id, session.id);
+        }
+        const task = await server.api().task(session);
+        assert.equal((await bowlineWithout(server, [0, 1, 2], ['task', 'cancel', task.id]).ended).code, 0);
+        assert.equal((await server.api().look(task)).cancel_requested, true);
+    });
+
+    test('the server has none of its files and sockets there', async () => {
+        const own = await start({}, { under: ['sh', '-c', 'exec "$0" "$@" <&- 2>&-'] });
+        for (const fd of [0, 2]) {
+            assert.equal(readlinkSync(`/proc/${own.pid}/fd/${fd}`), '/dev/null');
+        }
+        await own.api().session();
+        await own.close();
+    });
+});
 
 describe('a server that comes and goes', () => {
     // The command puts out one block for each line that it is given.

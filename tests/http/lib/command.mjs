@@ -66,6 +66,12 @@ export function bowline(server, args, { env = {}, key = server.key } = {}) {
     return new Command(binary, args, { env: { BOWLINE_URL: server.url, ...(key ? { BOWLINE_KEY: key } : {}), ...env } });
 }
 
+/** The same started with standard descriptors closed, such as [0, 2]. */
+export function bowlineWithout(server, closed, args, { env = {}, key = server.key } = {}) {
+    const script = `exec "$0" "$@" ${closed.map((fd) => `${fd}>&-`).join(' ')}`;
+    return new Command('sh', ['-c', script, binary, ...args], { env: { BOWLINE_URL: server.url, BOWLINE_KEY: key, ...env } });
+}
+
 // "ROWS COLUMNS" on descriptor 3 sets the size of the terminal.
 const TERMINAL = `
 import fcntl, os, pty, select, struct, sys, termios
