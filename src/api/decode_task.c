@@ -75,19 +75,24 @@ static const struct session_kind *kind_find(const struct session_kinds *kinds, s
     return NULL;
 }
 
+/* It is a kind, but none that is configured: whatever else the body holds, nothing is said of it. */
+static bool kind_forbidden(const struct decode *d, const struct session_kinds *kinds) {
+    const struct json *kind = decode_get(d, "kind");
+    return kind && kind->type == JSON_STRING && name_valid(kind->string) && !kind_find(kinds, kind->string);
+}
+
 static void read_start(struct cmd *c, struct decode *d, const struct session_kinds *kinds) {
     struct str kind = STR_NONE;
     read_defaults(&c->task_new);
+    if (kind_forbidden(d, kinds)) {
+        d->problem->err = ERR_FORBIDDEN;
+        d->problem->detail = STR("A session may not start tasks of this kind itself");
+        return;
+    }
     if (!DECODE_MEMBERS(d, "kind", "title", "input") || !decode_need(d, "kind") || !decode_name(d, "kind", &kind)) {
         return;
     }
-    const struct session_kind *found = kind_find(kinds, kind);
-    if (found) {
-        c->task_new = found->task;
-    } else if (d->problem->err == ERR_NONE) {
-        d->problem->err = ERR_FORBIDDEN;
-        d->problem->detail = STR("A session may not start tasks of this kind itself");
-    }
+    c->task_new = kind_find(kinds, kind)->task;
     c->task_new.kind = kind;
     (void) decode_chars(d, "title", 1, 200, &c->task_new.title);
     (void) decode_raw(d, "input", d->options->max_input, &c->task_new.input);

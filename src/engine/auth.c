@@ -130,7 +130,7 @@ static enum found by_jwt(struct engine *e, struct cmd *c) {
     return alive(e, c, s);
 }
 
-static enum found gone(struct engine *e, struct cmd *c, const struct tombstone_row *row) {
+enum found refuse_gone(struct engine *e, struct cmd *c, const struct tombstone_row *row) {
     struct buf extra = {0};
     buf_puts(&extra, ",\"kind\":");
     buf_json_str(&extra, row->kind);
@@ -146,21 +146,26 @@ static enum found gone(struct engine *e, struct cmd *c, const struct tombstone_r
     return ABSENT;
 }
 
+bool worker_token_counts(const struct cred *token, const struct task_entry *t, const struct tombstone_row *row) {
+    if (t) {
+        return token->gen <= (t->t.attempt ? t->t.attempt : t->t.queue ? 0 : 1);
+    }
+    return row && token->gen <= (row->attempt ? row->attempt : 1);
+}
+
+static bool watch_token_counts(const struct cred *token, const struct task_entry *t, const struct tombstone_row *row) {
+    return t ? token->gen == task_watch_gen(t) : row && token->gen == row->watch_gen;
+}
+
 /* A watch or worker token: alive if its number still counts for its task. Of a task that is gone, it was once entitled. */
 static enum found by_task_token(struct engine *e, struct cmd *c) {
-    struct task_entry *t;
+    struct task_entry *t = NULL;
     struct tombstone_row *row = NULL;
-    bool watch = c->cred.kind == CRED_WATCH;
-    enum found f = find_task(e, c, c->cred.id, &t, &row);
-    if (f == PARKED) {
+    if (find_task(e, c, c->cred.id, &t, &row) == PARKED) {
         return PARKED;
     }
-    if (f == ABSENT) {
-        bool counts = row && (watch ? c->cred.gen == row->watch_gen : c->cred.gen <= (row->attempt ? row->attempt : 1));
-        return !counts ? cred_dead(e, c) : FOUND;
-    }
-    uint32_t newest = t->t.attempt ? t->t.attempt : t->t.queue ? 0 : 1;
-    return (watch ? c->cred.gen == task_watch_gen(t) : c->cred.gen <= newest) ? FOUND : cred_dead(e, c);
+    bool counts = c->cred.kind == CRED_WATCH ? watch_token_counts(&c->cred, t, row) : worker_token_counts(&c->cred, t, row);
+    return counts ? FOUND : cred_dead(e, c);
 }
 
 enum found authenticate(struct engine *e, struct cmd *c) {
@@ -208,7 +213,7 @@ enum found entitled_task(struct engine *e, struct cmd *c, struct task_entry **re
         return PARKED;
     }
     if (f == ABSENT && row && may_see(c, row->task, row->session)) {
-        return gone(e, c, row);
+        return refuse_gone(e, c, row);
     }
     if (f == ABSENT || !may_see(c, t->t.id, t->t.session)) {
         cmd_refuse(e, c, engine_newest(e), ERR_NOT_FOUND, "There is no such task");

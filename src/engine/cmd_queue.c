@@ -120,6 +120,14 @@ void cmd_queue_release(struct engine *e, struct cmd *c) {
     if (f == PARKED) {
         return;
     }
+    if ((t || row) && !worker_token_counts(&c->token, t, row)) {
+        cmd_refuse_at(e, c, engine_newest(e), ERR_UNAUTHENTICATED, STR("/token"), "The token does not count");
+        return;
+    }
+    if (row) {
+        refuse_gone(e, c, row);
+        return;
+    }
     if (f == ABSENT || !t->t.queue || !str_eqz(c->queue, t->t.queue)) {
         cmd_refuse_at(e, c, engine_newest(e), ERR_NOT_FOUND, STR("/token"), "The token is not of a task of this queue");
         return;

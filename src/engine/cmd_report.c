@@ -202,6 +202,19 @@ void cmd_task_report(struct engine *e, struct cmd *c) {
 
 #define LINE_ANSWER 176 /* bytes that most answers have room in */
 
+/* Where the fault of a line lies that says itself which task it speaks of, and with which right. */
+static void line_place(struct cmd *c) {
+    static const struct {
+        const char *pointer, *detail;
+    } places[ERR_COUNT] = {[ERR_NOT_FOUND] = {"/task", "does not exist here"},
+                           [ERR_UNAUTHENTICATED] = {"/token", "does not count"},
+                           [ERR_FORBIDDEN] = {"/token", "is required: the task has a queue"}};
+    struct problem *p = &c->answer.problem;
+    if (!p->places && places[p->err].pointer) {
+        problem_add(p, &c->arena, p->err, str_of(places[p->err].pointer), str_of(places[p->err].detail));
+    }
+}
+
 /* What a line is answered with, which is its command's for the moment, becomes a line of the answer. */
 void line_answered(struct cmd *c, uint64_t needs) {
     struct answer *a = &c->answer;
@@ -218,8 +231,8 @@ void line_answered(struct cmd *c, uint64_t needs) {
         buf_str(&c->e.lines_text, buf_view(&a->body));
         buf_one_line(&c->e.lines_text, from); /* a person's answer may hold line breaks between its tokens, and must not pass for lines of ours */
     } else {
-        if (c->lines_of_many && a->problem.err == ERR_NOT_FOUND && !a->problem.places) {
-            problem_add(&a->problem, &c->arena, ERR_NOT_FOUND, STR("/task"), STR("does not exist here"));
+        if (c->lines_of_many) {
+            line_place(c);
         }
         problem_render(&a->problem, &c->e.lines_text);
     }

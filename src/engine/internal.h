@@ -555,7 +555,10 @@ enum found session_has_ended(struct engine *e, struct cmd *c); /* FOUND: it has 
 enum found entitled_session(struct engine *e, struct cmd *c, struct session_entry **ret);
 enum found entitled_task(struct engine *e, struct cmd *c, struct task_entry **ret);
 bool cred_is_person(const struct cmd *c);
-enum found cred_dead(struct engine *e, struct cmd *c); /* answers 401: ABSENT */
+enum found cred_dead(struct engine *e, struct cmd *c);                                    /* answers 401: ABSENT */
+enum found refuse_gone(struct engine *e, struct cmd *c, const struct tombstone_row *row); /* answers 410 with what the task was: ABSENT */
+/* Has the attempt of a worker token been, for the task or, with t NULL, for what is known of one that is gone? */
+bool worker_token_counts(const struct cred *token, const struct task_entry *t, const struct tombstone_row *row);
 
 /* cmd_report.c */
 void line_answered(struct cmd *c, uint64_t needs);
