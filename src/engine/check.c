@@ -72,7 +72,7 @@ static void check_session(const struct engine *e, const struct session_entry *s)
     assert(s->reserved <= s->reserved_pending || e->state >= ENGINE_SERVING);
     struct channel *ch;
     LIST_FOREACH (ch, &s->channels, of_object) {
-        assert(ch->s == s && ch->watchers > 0 && ch->sent <= s->seq);
+        assert(ch->s == s && ch->watchers > 0 && ch->sent <= s->seq && !(ch->retired && ch->behind));
         watchers += ch->watchers;
         people += ch->people;
     }

@@ -185,6 +185,7 @@ void cmd_session_merge(struct engine *e, struct cmd *c) {
         cmd_refuse_at(e, c, needs, ERR_USER_MISMATCH, STR("/into"), "The two sessions belong to different users");
         return;
     }
+    channels_catch_up(e, s);
     while (!TAILQ_EMPTY(&s->by_version)) {
         task_move_to(e, TAILQ_FIRST(&s->by_version), to);
     }

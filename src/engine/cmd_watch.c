@@ -180,7 +180,7 @@ static void refill_ask(struct engine *e, struct cmd *c, struct channel *ch, stru
 
 static void refill_add(struct refill *r, enum frame_kind kind, uint64_t seq, struct id key, const char *event) {
     struct answer *a = &r->c->answer;
-    struct frame *f = feed_frame(r->e, kind, r->ch, seq, key, event, buf_view(&r->text));
+    struct frame *f = feed_frame(r->e, kind, r->ch, seq, key, event, &r->text);
     if (f) {
         a->frames[a->frame_count++] = f;
     } else {

@@ -94,20 +94,18 @@ void output_event(struct id task, uint64_t seq, uint64_t offset, struct str data
 }
 
 struct frame *feed_frame(struct engine *e, enum frame_kind kind, const struct channel *ch, uint64_t seq, struct id key, const char *event,
-                         struct str data) {
+                         const struct buf *data) {
     struct buf *id = &e->cursor_text;
     buf_clear(id);
     cursor_prefix(e, ch->kind == CHANNEL_TASK ? ID_TASK : ID_SESSION, ch->id, id);
     buf_u64(id, seq);
-    struct frame *f = id->failed ? NULL : frame_create(kind, seq, key.b, buf_view(id), str_of(event), data);
+    struct frame *f = id->failed || data->failed ? NULL : frame_create(kind, seq, key.b, buf_view(id), str_of(event), buf_view(data));
     e->counts.frames++;
     return f;
 }
 
 static void send_frame(struct engine *e, struct channel *ch, uint64_t needs, struct frame *f) {
-    if (f) {
-        engine_post(e, needs, ch->loop, (struct mail){.type = MAIL_FRAME, .channel = ch->number, .frame = f});
-    }
+    engine_post(e, needs, ch->loop, (struct mail){.type = MAIL_FRAME, .channel = ch->number, .frame = f});
 }
 
 /* One frame per feed, shared by its channels on all loops. */
@@ -116,18 +114,25 @@ struct fan {
     uint64_t seq;
 };
 
+static void channel_retire(struct engine *e, struct channel *ch);
+
 static void fan_out(struct engine *e, struct channel *ch, struct fan *fan, enum frame_kind kind, uint64_t needs, uint64_t seq, struct id key,
-                    const char *event, struct str data) {
-    if (fan->frame && fan->seq == seq) {
-        send_frame(e, ch, needs, frame_ref(fan->frame));
-    } else {
-        struct frame *f = feed_frame(e, kind, ch, seq, key, event, data);
-        if (f && !fan->frame) {
-            *fan = (struct fan){frame_ref(f), seq};
-        }
-        send_frame(e, ch, needs, f);
+                    const char *event, const struct buf *data) {
+    struct frame *f = fan->frame && fan->seq == seq ? frame_ref(fan->frame) : feed_frame(e, kind, ch, seq, key, event, data);
+    if (!f) { /* there was no memory for it */
+        channel_fall_behind(e, ch, ch->sent);
+        return;
     }
+    if (!fan->frame) {
+        *fan = (struct fan){frame_ref(f), seq};
+    }
+    send_frame(e, ch, needs, f);
     ch->sent = seq;
+}
+
+/* What changes is sent to it at once. */
+static bool keeps_up(const struct channel *ch) {
+    return !ch->behind && !ch->retired;
 }
 
 void feed_task_changed(struct engine *e, struct task_entry *t, bool output_only) {
@@ -141,20 +146,14 @@ void feed_task_changed(struct engine *e, struct task_entry *t, bool output_only)
     uint64_t seq = output_only ? t->t.version : t->t.change_seq;
     buf_clear(text);
     task_event(e, t, seq, text);
-    if (text->failed) { /* there is no memory: they are served from the order of changes */
-        LIST_FOREACH (ch, &s->channels, of_object) {
-            channel_fall_behind(e, ch, ch->sent);
-        }
-        return;
-    }
     LIST_FOREACH (ch, &s->channels, of_object) {
-        if (!ch->behind && (ch->kind == CHANNEL_SESSION || !output_only)) {
-            fan_out(e, ch, &of_session, FRAME_STATE, s->pending, seq, t->t.id, "task", buf_view(text));
+        if (keeps_up(ch) && (ch->kind == CHANNEL_SESSION || !output_only)) {
+            fan_out(e, ch, &of_session, FRAME_STATE, s->pending, seq, t->t.id, "task", text);
         }
     }
     LIST_FOREACH (ch, &t->channels, of_object) {
-        if (!output_only) {
-            fan_out(e, ch, &of_task, FRAME_STATE, s->pending, seq, t->t.id, "task", buf_view(text));
+        if (keeps_up(ch) && !output_only) {
+            fan_out(e, ch, &of_task, FRAME_STATE, s->pending, seq, t->t.id, "task", text);
             ch->stated = true;
         }
     }
@@ -167,18 +166,20 @@ void feed_output(struct engine *e, struct task_entry *t, uint64_t seq, uint64_t 
     struct channel *ch;
     struct buf text = {0};
     LIST_FOREACH (ch, &t->s->channels, of_object) {
-        if (ch->kind == CHANNEL_SESSION_OUTPUT) {
+        if (keeps_up(ch) && ch->kind == CHANNEL_SESSION_OUTPUT) {
             if (!text.len) {
                 output_event(t->t.id, seq, offset, data, &text);
             }
-            fan_out(e, ch, &of_session, FRAME_LOG, t->s->pending, seq, t->t.id, "output", buf_view(&text));
+            fan_out(e, ch, &of_session, FRAME_LOG, t->s->pending, seq, t->t.id, "output", &text);
         }
     }
     LIST_FOREACH (ch, &t->channels, of_object) {
-        if (!text.len) {
-            output_event(t->t.id, seq, offset, data, &text);
+        if (keeps_up(ch)) {
+            if (!text.len) {
+                output_event(t->t.id, seq, offset, data, &text);
+            }
+            fan_out(e, ch, &of_task, FRAME_LOG, t->s->pending, seq, t->t.id, "output", &text);
         }
-        fan_out(e, ch, &of_task, FRAME_LOG, t->s->pending, seq, t->t.id, "output", buf_view(&text));
     }
     frame_unref(of_session.frame);
     frame_unref(of_task.frame);
@@ -191,13 +192,13 @@ void feed_task_removed(struct engine *e, struct task_entry *t) {
     struct buf text = {0};
     LIST_FOREACH (ch, &t->channels, of_object) {
         ch->removed = true;
-        if (ch->stated) {
-            continue; /* the loop has the last one */
+        if (ch->stated || ch->retired) {
+            continue; /* the loop has the last one, or nobody waits for it */
         }
         if (!text.len) {
             task_event(e, t, t->t.change_seq, &text);
         }
-        fan_out(e, ch, &fan, FRAME_STATE, t->s->pending, t->t.change_seq, t->t.id, "task", buf_view(&text));
+        fan_out(e, ch, &fan, FRAME_STATE, t->s->pending, t->t.change_seq, t->t.id, "task", &text);
     }
     frame_unref(fan.frame);
     buf_fini(&text);
@@ -209,8 +210,8 @@ void feed_gone(struct engine *e, struct session_entry *s, const struct gone_entr
     struct buf text = {0};
     gone_event(g, &text);
     LIST_FOREACH (ch, &s->channels, of_object) {
-        if (!ch->behind) {
-            fan_out(e, ch, &fan, FRAME_GONE, s->pending, g->seq, g->task, "task", buf_view(&text));
+        if (keeps_up(ch)) {
+            fan_out(e, ch, &fan, FRAME_GONE, s->pending, g->seq, g->task, "task", &text);
         }
     }
     frame_unref(fan.frame);
@@ -220,10 +221,8 @@ void feed_gone(struct engine *e, struct session_entry *s, const struct gone_entr
 void feed_gone_forgotten(struct engine *e, struct session_entry *s, uint64_t seq) {
     struct channel *ch;
     LIST_FOREACH (ch, &s->channels, of_object) {
-        if (ch->behind && ch->sent < seq) { /* their watchers come back with their cursors */
-            engine_post(
-                e, s->pending, ch->loop,
-                (struct mail){.type = MAIL_CUT, .channel = ch->number, .cut = cut_create(CUT_ANYBODY, CUT_ANY_GEN, MAIL_CUT_AWAY, NULL, STR_NONE)});
+        if (ch->behind && ch->sent < seq) { /* its loop may still have states of what is gone, and will never be told */
+            channel_retire(e, ch);
         }
     }
 }
@@ -251,25 +250,35 @@ static struct task_entry *first_after(struct session_entry *s, uint64_t seq) {
     return found;
 }
 
-void channel_fall_behind(struct engine *e, struct channel *ch, uint64_t sent) {
-    if (ch->kind != CHANNEL_SESSION) { /* these are not sent from the order of changes: their watchers come back with their cursors */
-        engine_post(
-            e, 0, ch->loop,
-            (struct mail){.type = MAIL_CUT, .channel = ch->number, .cut = cut_create(CUT_ANYBODY, CUT_ANY_GEN, MAIL_CUT_AWAY, NULL, STR_NONE)});
-        return;
-    }
-    ch->sent = sent < ch->sent ? sent : ch->sent;
-    ch->at = NULL;
-    if (!ch->behind && ch->s) {
-        ch->behind = true;
-        TAILQ_INSERT_TAIL(&e->behind, ch, of_behind);
-    }
-}
-
 static void channel_not_behind(struct engine *e, struct channel *ch) {
     if (ch->behind) {
         ch->behind = false;
         TAILQ_REMOVE(&e->behind, ch, of_behind);
+    }
+}
+
+/* Its watchers come back with their cursors, to another one. */
+static void channel_retire(struct engine *e, struct channel *ch) {
+    const struct session_entry *s = ch->t ? ch->t->s : ch->s;
+    if (!ch->retired) {
+        ch->retired = true;
+        channel_not_behind(e, ch);
+        engine_post(
+            e, s ? s->pending : 0, ch->loop,
+            (struct mail){.type = MAIL_CUT, .channel = ch->number, .cut = cut_create(CUT_ANYBODY, CUT_ANY_GEN, MAIL_CUT_AWAY, NULL, STR_NONE)});
+    }
+}
+
+void channel_fall_behind(struct engine *e, struct channel *ch, uint64_t sent) {
+    if (ch->kind != CHANNEL_SESSION) { /* these are not sent from the order of changes */
+        channel_retire(e, ch);
+        return;
+    }
+    ch->sent = sent < ch->sent ? sent : ch->sent;
+    ch->at = NULL;
+    if (!ch->behind && !ch->retired && ch->s) {
+        ch->behind = true;
+        TAILQ_INSERT_TAIL(&e->behind, ch, of_behind);
     }
 }
 
@@ -284,15 +293,43 @@ static struct gone_entry *gone_after(struct session_entry *s, uint64_t seq) {
     return found;
 }
 
-void channel_pump(struct engine *e, struct channel *ch) {
+/* Sends what comes next of the states and of those gone. False: there was no memory. */
+static bool pump_one(struct engine *e, struct channel *ch, struct gone_entry **g) {
+    struct task_entry *t = ch->at;
+    struct buf *text = &e->scratch;
+    struct frame *f;
+    bool gone = *g && (!t || (*g)->seq < t->t.version);
+    uint64_t seq = gone ? (*g)->seq : t->t.version;
+    buf_clear(text);
+    if (gone) {
+        gone_event(*g, text);
+        f = feed_frame(e, FRAME_GONE, ch, seq, (*g)->task, "task", text);
+    } else {
+        task_event(e, t, seq, text);
+        f = feed_frame(e, FRAME_STATE, ch, seq, t->t.id, "task", text);
+    }
+    if (!f) {
+        return false;
+    }
+    if (gone) {
+        *g = TAILQ_NEXT(*g, link);
+    } else {
+        ch->at = TAILQ_NEXT(t, by_version);
+    }
+    ch->sent = seq;
+    send_frame(e, ch, ch->s->pending, f);
+    return true;
+}
+
+bool channel_pump(struct engine *e, struct channel *ch) {
     struct session_entry *s = ch->s;
+    bool good = true;
     if (!s) {
         channel_not_behind(e, ch);
-        return;
+        return true;
     }
     struct gone_entry *g = gone_after(s, ch->sent);
-    struct buf text = {0};
-    for (unsigned i = 0; i < ENGINE_PUMP; i++) {
+    for (unsigned i = 0; i < ENGINE_PUMP && good; i++) {
         if (!ch->at) {
             ch->at = first_after(s, ch->sent);
         }
@@ -300,33 +337,37 @@ void channel_pump(struct engine *e, struct channel *ch) {
             channel_not_behind(e, ch);
             ch->sent = s->seq;
             engine_post(e, s->pending, ch->loop, (struct mail){.type = MAIL_SYNCED, .channel = ch->number, .pos = s->seq});
-            break;
+            return true;
         }
-        buf_clear(&text);
-        if (g && (!ch->at || g->seq < ch->at->t.version)) {
-            gone_event(g, &text);
-            ch->sent = g->seq;
-            send_frame(e, ch, s->pending, feed_frame(e, FRAME_GONE, ch, g->seq, g->task, "task", buf_view(&text)));
-            g = TAILQ_NEXT(g, link);
-        } else {
-            struct task_entry *t = ch->at;
-            task_event(e, t, t->t.version, &text);
-            ch->sent = t->t.version;
-            ch->at = TAILQ_NEXT(t, by_version);
-            send_frame(e, ch, s->pending, feed_frame(e, FRAME_STATE, ch, t->t.version, t->t.id, "task", buf_view(&text)));
+        good = pump_one(e, ch, &g);
+    }
+    TAILQ_REMOVE(&e->behind, ch, of_behind); /* the others in turn */
+    TAILQ_INSERT_TAIL(&e->behind, ch, of_behind);
+    return good;
+}
+
+void channels_catch_up(struct engine *e, struct session_entry *s) {
+    struct channel *ch;
+    LIST_FOREACH (ch, &s->channels, of_object) {
+        while (ch->behind && channel_pump(e, ch)) {
+        }
+        if (ch->behind) {
+            channel_retire(e, ch);
         }
     }
-    buf_fini(&text);
-    if (ch->behind) { /* the others in turn */
-        TAILQ_REMOVE(&e->behind, ch, of_behind);
-        TAILQ_INSERT_TAIL(&e->behind, ch, of_behind);
+}
+
+void channels_finish(struct session_entry *s) {
+    struct channel *ch;
+    LIST_FOREACH (ch, &s->channels, of_object) {
+        ch->retired = true;
     }
 }
 
 struct channel *channel_open(struct engine *e, unsigned loop, enum channel_kind kind, struct session_entry *s, struct task_entry *t) {
     struct channel *ch;
     LIST_FOREACH (ch, kind == CHANNEL_TASK ? &t->channels : &s->channels, of_object) {
-        if (ch->loop == loop && ch->kind == kind) {
+        if (ch->loop == loop && ch->kind == kind && !ch->retired) {
             return ch;
         }
     }
@@ -383,7 +424,12 @@ void channel_reattach(struct engine *e, struct channel *ch) {
         s->watchers += ch->watchers;
         ch->sent = ch->sent < s->seq ? ch->sent : s->seq; /* what was numbered above it has never left */
         LIST_INSERT_HEAD(&s->channels, ch, of_object);
-        channel_fall_behind(e, ch, ch->sent);
+        if (ch->retired && s->s.state == SESSION_ACTIVE) {
+            ch->retired = false; /* that its session ended was lost */
+            channel_retire(e, ch);
+        } else {
+            channel_fall_behind(e, ch, ch->sent);
+        }
     }
 }
 

@@ -90,6 +90,7 @@ struct channel {
     bool behind;           /* on engine.behind */
     bool stated;           /* of a task: its state has been sent, at least once */
     bool removed;          /* its task is no more: what its loop has is all there is */
+    bool retired;          /* nothing more is sent to it, and nobody new watches it: it lacks something for good, or its session has ended */
     struct task_entry *at; /* catching up: the next task to send */
     LIST_ENTRY(channel) of_object;
     TAILQ_ENTRY(channel) of_behind;
@@ -514,20 +515,24 @@ void feed_task_changed(struct engine *e, struct task_entry *t, bool output_only)
 void feed_output(struct engine *e, struct task_entry *t, uint64_t seq, uint64_t offset, struct str data);
 void feed_task_removed(struct engine *e, struct task_entry *t); /* who still reads its own feed ends with what its loop has */
 void feed_gone(struct engine *e, struct session_entry *s, const struct gone_entry *g);
-void feed_gone_forgotten(struct engine *e, struct session_entry *s, uint64_t seq); /* channels that it has not been sent to lose it */
+void feed_gone_forgotten(struct engine *e, struct session_entry *s, uint64_t seq); /* channels that it has not been sent to are of no more use */
 void feed_task_unlink(struct engine *e, struct task_entry *t); /* it leaves its session's lists: channels catching up step over it */
 struct channel *channel_open(struct engine *e, unsigned loop, enum channel_kind kind, struct session_entry *s, struct task_entry *t);
 void channel_close(struct engine *e, struct channel *ch);
 void channel_reattach(struct engine *e, struct channel *ch);
-void channel_pump(struct engine *e, struct channel *ch);
+bool channel_pump(struct engine *e, struct channel *ch); /* sends a few of those that it is behind with. False: there was no memory */
+/* What came after `sent` is not with its loop, and has to be sent (again). Where that cannot be, its watchers are sent away with their cursors. */
 void channel_fall_behind(struct engine *e, struct channel *ch, uint64_t sent);
+void channels_catch_up(struct engine *e, struct session_entry *s); /* none is behind any more */
+void channels_finish(struct session_entry *s);                     /* what has been sent to them is the end: the cut is the caller's */
 void channels_cut(struct engine *e, struct channel_list *list, uint64_t needs, uint32_t mask, uint32_t below, enum mail_cut how, const char *event,
                   struct str data);
 void session_cut(struct engine *e, struct session_entry *s, uint32_t mask, uint32_t below, enum mail_cut how, const char *state, const char *reason);
 void output_event(struct id task, uint64_t seq, uint64_t offset, struct str data, struct buf *out);
 void gone_event(const struct gone_entry *g, struct buf *out);
+/* NULL: there is no memory, or there was none for the data. */
 struct frame *feed_frame(struct engine *e, enum frame_kind kind, const struct channel *ch, uint64_t seq, struct id key, const char *event,
-                         struct str data);
+                         const struct buf *data) MUST_CHECK;
 void task_event(struct engine *e, struct task_entry *t, uint64_t seq, struct buf *out);
 void task_entry_write(struct engine *e, struct task_entry *t, bool open, struct buf *out); /* as task_write, with what is estimated */
 

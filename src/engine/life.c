@@ -546,6 +546,7 @@ void session_end(struct engine *e, struct session_entry *s, enum end_reason reas
     size_t n;
     struct task_entry **all = tasks_of(s, &n);
     assert(s->s.state == SESSION_ACTIVE);
+    channels_catch_up(e, s);
     for (size_t i = 0; i < n; i++) {
         treat_task(e, all[i], heir);
     }
@@ -562,6 +563,7 @@ void session_end(struct engine *e, struct session_entry *s, enum end_reason reas
     }
     session_dirty(e, s);
     session_cut(e, s, CUT_ANYBODY, CUT_ANY_GEN, MAIL_CUT_FINISHED, "ended", end_reason_name(reason));
+    channels_finish(s);
     session_wake_waiters(e, s);
     session_rearm(e, s);
 }

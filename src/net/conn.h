@@ -156,6 +156,10 @@ struct feed {
 };
 TAILQ_HEAD(feed_list, feed);
 
+/* What came up to there has been published, or was replaced. */
+static inline uint64_t feed_upto(const struct feed *f) {
+    return f->last_seq > f->synced ? f->last_seq : f->synced;
+}
 /* Index of the first entry with a greater seq; feed->count if there is none. Constant at the tail, logarithmic elsewhere. */
 size_t feed_after(const struct feed *f, uint64_t seq);
 void feed_mark(struct feed *f);
@@ -207,11 +211,11 @@ struct source {
     struct watcher *w;
     size_t at;
 };
-enum source_state { SOURCE_READY, SOURCE_ASKED, SOURCE_BEHIND, SOURCE_FAILED };
+enum source_state { SOURCE_READY, SOURCE_WAITS, SOURCE_BEHIND, SOURCE_FAILED };
 
 /*
- * SOURCE_ASKED: a refill has been asked for, come back when it is here. SOURCE_BEHIND: the feed no longer knows what lies behind the cursor;
- * watcher_restart is called for. SOURCE_FAILED: the refill did.
+ * SOURCE_WAITS: come back when what has been asked for is here, or the feed has got as far as what had gone when the watcher came. SOURCE_BEHIND: the feed no
+ * longer knows what lies behind the cursor; watcher_restart is called for. SOURCE_FAILED: the refill did.
  */
 enum source_state source_open(struct source *s, struct watcher *w);
 /* The frame that comes next, NULL if there is none now. Those GONE that it does not need are passed over. */

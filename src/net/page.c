@@ -87,7 +87,7 @@ static enum pulled page_pull(struct watcher *w) {
             state = source_open(&s, w);
         }
         if (state != SOURCE_READY) {
-            return state == SOURCE_ASKED ? PULLED_WAITS : PULLED_FAILED;
+            return state == SOURCE_WAITS ? PULLED_WAITS : PULLED_FAILED;
         }
         for (struct frame *frame = source_peek(&s); frame && page->count < PAGE_EVENTS; frame = source_peek(&s)) {
             if (w->cutting && frame->seq > w->cut_seq) {
@@ -103,9 +103,14 @@ static enum pulled page_pull(struct watcher *w) {
     return PULLED_ALL;
 }
 
+/* The feed is not as far yet as it was when the page was asked for. */
+static bool page_is_early(const struct watcher *w) {
+    return feed_upto(w->feed) < w->live_seq && w->cursor < w->live_seq;
+}
+
 void page_flush(struct watcher *w) {
     struct page *page = w->page;
-    if (w->feed->synced < w->live_seq && w->cursor < w->live_seq) {
+    if (page_is_early(w)) {
         return;
     }
     switch (page_pull(w)) {
@@ -124,7 +129,7 @@ void page_flush(struct watcher *w) {
 
 void page_time_up(struct watcher *w) {
     w->page->due = true;
-    if (w->draining && (w->refilling || (w->feed->synced < w->live_seq && w->cursor < w->live_seq))) {
+    if (w->draining && (w->refilling || page_is_early(w))) {
         page_unavailable(w); /* what it asked for is not here yet */
     } else if (w->draining) {
         page_answer(w);

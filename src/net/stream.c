@@ -84,7 +84,7 @@ static void start_over(struct watcher *w) {
 static bool batch_gather_frames(struct batch *b, struct watcher *w) {
     struct source s;
     switch (source_open(&s, w)) {
-    case SOURCE_ASKED: return false;
+    case SOURCE_WAITS: return false;
     case SOURCE_FAILED: watcher_send_away(w, 1001); return true;
     case SOURCE_BEHIND: start_over(w); return true;
     case SOURCE_READY: break;

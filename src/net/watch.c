@@ -17,12 +17,17 @@ static void watcher_on_timer(struct timer *t, int64_t now_ms, void *arg);
 
 /* ---- where frames come from ---- */
 
+/* It passes over those gone before it came, so it may not be shown what they were: the feed has to have got as far as they had. */
+static bool source_is_early(const struct watcher *w) {
+    return !w->feed->log && w->cursor < w->gone_from && feed_upto(w->feed) < w->gone_from;
+}
+
 enum source_state source_open(struct source *s, struct watcher *w) {
     struct feed *f = w->feed;
     s->w = w;
     for (;;) {
         if (w->refilling || w->refill_failed) {
-            return w->refilling ? SOURCE_ASKED : SOURCE_FAILED;
+            return w->refilling ? SOURCE_WAITS : SOURCE_FAILED;
         }
         if (w->refill) {
             s->at = w->refill->at;
@@ -30,6 +35,9 @@ enum source_state source_open(struct source *s, struct watcher *w) {
         }
         if (w->cursor < f->gone_floor && w->gone_from < f->gone_floor) {
             return SOURCE_BEHIND;
+        }
+        if (source_is_early(w)) {
+            return SOURCE_WAITS;
         }
         if (!f->log || w->cursor >= f->log_floor) {
             s->at = feed_after(f, w->cursor);
@@ -70,7 +78,7 @@ void source_take(struct source *s) {
 
 bool source_covers(const struct source *s, uint64_t seq) {
     const struct watcher *w = s->w;
-    return w->cursor >= seq || (w->refill ? w->refill->upto : w->feed->synced) >= seq;
+    return w->cursor >= seq || (w->refill ? w->refill->upto : feed_upto(w->feed)) >= seq;
 }
 
 static void refill_free(struct watcher *w) {
@@ -120,7 +128,7 @@ void watcher_restart(struct watcher *w) {
     refill_free(w);
     w->cursor = 0;
     w->live_sent = false;
-    w->live_seq = w->feed->last_seq > w->feed->synced ? w->feed->last_seq : w->feed->synced;
+    w->live_seq = feed_upto(w->feed);
     w->gone_from = w->live_seq;
     if (w->page) {
         w->page->gone_floor = w->feed->gone_floor;
@@ -335,8 +343,7 @@ void watcher_cut_now(struct watcher *w) {
 void watcher_finish(struct watcher *w, struct frame *last) {
     if (!w->cutting) {
         w->cutting = true;
-        w->cut_seq = w->feed->last_seq > w->feed->synced ? w->feed->last_seq : w->feed->synced;
-        w->cut_seq = w->cut_seq > w->live_seq ? w->cut_seq : w->live_seq;
+        w->cut_seq = feed_upto(w->feed) > w->live_seq ? feed_upto(w->feed) : w->live_seq;
         w->last = last ? frame_ref(last) : NULL;
     }
 }

@@ -90,6 +90,7 @@ describe('a reader that is behind when its session ends has everything and then 
                 const told = new Set(items.filter((i) => i.data.task).map((i) => i.data.task.id));
                 assert.deepEqual(tasks.filter((t) => !told.has(t.id)), []);
                 assert.ok(!items.some((i) => i.data.task?.progress?.current === 77), 'nothing later');
+                assert.ok(told.has(later.id), 'also of one that went on afterwards');
                 assert.deepEqual([items.at(-1).event, items.at(-1).data.state, items.at(-1).data.reason], ['session', 'ended', 'logout']);
             });
         }

@@ -304,6 +304,7 @@ void call_free(struct call *c);
 void answer_unref(struct answer *a); /* lets go of its frames */
 void letter_send(unsigned loop, struct letter letter);
 bool feed_is_over(const struct feed *f, size_t at); /* the frame there is the last state of what is gone since */
+uint64_t feed_upto(const struct feed *f);           /* how far it has got */
 struct feed *feed_opened(const struct call *c);     /* the feed that an answer names; made by the first */
 void loops_reset(void);                             /* after a crash */
 

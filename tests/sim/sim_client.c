@@ -231,8 +231,7 @@ static void client_cut(struct client *c, const struct cut *cut) {
         mem_free(c->last_data);
         c->last_event = cut->event;
         c->last_data = mem_strdup(cut->data);
-        c->cut_seq = c->feed->last_seq > c->feed->synced ? c->feed->last_seq : c->feed->synced;
-        c->cut_seq = c->cut_seq > c->live_seq ? c->cut_seq : c->live_seq;
+        c->cut_seq = feed_upto(c->feed) > c->live_seq ? feed_upto(c->feed) : c->live_seq;
     }
     c->cutting = true;
     if (cut->how == MAIL_CUT_AT_ONCE) {
@@ -276,11 +275,11 @@ static void ask_refill(struct client *c) {
     letter_send(c->loop, (struct letter){.type = LETTER_SUBMIT, .call = call});
 }
 
-/* The next frame behind the cursor; NULL with *ret_waits set where a refill is under way. */
+/* The next frame behind the cursor; NULL with *ret_waits set where a refill is under way, or the feed is not as far yet as what had gone when it came. */
 static struct frame *client_peek(struct client *c, bool *ret_waits) {
     struct frame **list = c->feed->frames;
     size_t count = c->feed->count, at = 0;
-    *ret_waits = c->refill_call != NULL;
+    *ret_waits = c->refill_call || (!c->feed->log && c->at < c->gone_from && feed_upto(c->feed) < c->gone_from);
     if (*ret_waits) {
         return NULL;
     }
@@ -376,7 +375,7 @@ static bool read_one(struct client *c) {
         return false;
     }
     struct frame *f = client_peek(c, &waits);
-    bool covered = c->at >= c->live_seq || (c->refill ? c->refill_upto : c->feed->synced) >= c->live_seq;
+    bool covered = c->at >= c->live_seq || (c->refill ? c->refill_upto : feed_upto(c->feed)) >= c->live_seq;
     if (waits) {
         return false;
     }
@@ -396,7 +395,7 @@ static bool read_one(struct client *c) {
 }
 
 static void page_read(struct client *c) {
-    if (c->feed->synced < c->live_seq && c->at < c->live_seq) {
+    if (feed_upto(c->feed) < c->live_seq && c->at < c->live_seq) {
         return;
     }
     while (c->state == CLIENT_READING && c->held_count < c->page_most && read_one(c)) {

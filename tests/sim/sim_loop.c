@@ -123,6 +123,10 @@ static bool same_key(const struct frame *a, const struct frame *b) {
     return a->kind != FRAME_LOG && b->kind != FRAME_LOG && memcmp(a->key, b->key, 16) == 0;
 }
 
+uint64_t feed_upto(const struct feed *f) {
+    return f->last_seq > f->synced ? f->last_seq : f->synced;
+}
+
 bool feed_is_over(const struct feed *f, size_t at) {
     for (size_t i = at + 1; i < f->count; i++) {
         if (same_key(f->frames[i], f->frames[at])) {

@@ -18,10 +18,26 @@ static struct world {
     unsigned batches, queries; /* handed back */
     bool unreadable;           /* look-ups fail */
     struct cmd *answered;      /* the last that came back */
+    struct buf told;           /* what went to feeds: "NUMBER:state 3, " and so on */
 } w;
+
+static void note_mail(const struct mail *m) {
+    static const char *const kinds[] = {[FRAME_STATE] = "state", [FRAME_GONE] = "gone", [FRAME_LOG] = "output"};
+    static const char *const cuts[] = {
+        [MAIL_CUT_FINISHED] = "finished", [MAIL_CUT_AT_ONCE] = "at once", [MAIL_CUT_DEAD] = "dead", [MAIL_CUT_AWAY] = "away"};
+    unsigned long long channel = m->channel;
+    if (m->type == MAIL_FRAME) {
+        buf_printf(&w.told, "%llu:%s %llu, ", channel, kinds[m->frame->kind], (unsigned long long) m->frame->seq);
+    } else if (m->type == MAIL_SYNCED) {
+        buf_printf(&w.told, "%llu:synced %llu, ", channel, (unsigned long long) m->pos);
+    } else if (m->type == MAIL_CUT) {
+        buf_printf(&w.told, "%llu:%s, ", channel, cuts[m->cut->how]);
+    }
+}
 
 static void on_mail(void *arg, unsigned loop, struct mail m) {
     (void) arg, (void) loop;
+    note_mail(&m);
     mail_discard(&m);
     if (m.type == MAIL_ANSWER) {
         cmd_free(w.answered);
@@ -97,6 +113,7 @@ static int teardown(void **state) {
     engine_destroy(w.engine);
     store_destroy(w.store);
     cmd_free(w.answered);
+    buf_fini(&w.told);
     options_fini(&w.options);
     return 0;
 }
@@ -278,6 +295,101 @@ static void test_heartbeat_counts_after_restart(void **state) {
     assert_int_equal(t->t.state, TASK_FAILED);
 }
 
+/* ---- feeds ---- */
+
+static struct session_entry *the_session(void) {
+    assert_int_equal(HASH_COUNT(w.engine->sessions), 1);
+    return w.engine->sessions;
+}
+
+static struct cmd *watch_of(struct id session) {
+    struct cmd *c = by_key(CMD_WATCH);
+    c->watch.target = WATCH_SESSION;
+    c->session = session;
+    return c;
+}
+
+static void watch(void) {
+    submit(watch_of(the_session()->s.id));
+}
+
+static void delete_task(struct id task) {
+    struct cmd *c = by_key(CMD_TASK_DELETE);
+    c->task = task;
+    submit(c);
+}
+
+static void end_session(void) {
+    struct cmd *c = by_key(CMD_SESSION_END);
+    c->session = the_session()->s.id;
+    submit(c);
+}
+
+static void end_task(struct id task) {
+    struct cmd *c = by_key(CMD_TASK_REPORT);
+    c->task = task;
+    c->reports = succeed(c);
+    c->report_count = 1;
+    submit(c);
+}
+
+static void expect_told(const char *text) {
+    assert_string_equal(buf_z(&w.told), text);
+    buf_clear(&w.told);
+}
+
+/* Its loop may have a state of what is gone, and will never be told: nobody new may be shown that. */
+static void test_what_was_forgotten_is_watched_anew(void **state) {
+    (void) state;
+    struct id task = task_made("a", STR_NONE);
+    task_made("a", STR_NONE);
+    end_task(task);
+    settle();
+    w.options.max_gone_per_session = 0;
+    watch();
+    delete_task(task); /* before the channel has been sent anything */
+    watch();
+    settle();
+    expect_told("1:away, 2:state 2, 2:synced 4, ");
+    watch();
+    settle();
+    expect_told("2:synced 4, ");
+    end_task(task_made("a", STR_NONE));
+    settle();
+    expect_told("2:state 5, 2:state 6, ");
+}
+
+/* Who has just come is sent all that stood, then the end, and nothing that comes later. */
+static void test_end_of_a_session_is_told_behind_its_states(void **state) {
+    (void) state;
+    struct id task = task_made("a", STR_NONE);
+    watch();
+    end_session();
+    settle();
+    expect_told("1:state 1, 1:synced 1, 1:finished, ");
+    end_task(task);
+    settle();
+    expect_told("");
+}
+
+/* The batch with a session's end fails: it goes on, and so do those who watch it, with their cursors. */
+static void test_lost_end_of_a_session(void **state) {
+    (void) state;
+    task_made("a", STR_NONE);
+    watch();
+    settle();
+    expect_told("1:state 1, 1:synced 1, ");
+    memory_store_fail_next(w.store, STORE_FAILED);
+    end_session();
+    settle();
+    assert_int_equal(w.answered->answer.problem.err, ERR_UNAVAILABLE);
+    expect_told("1:away, ");
+    watch();
+    settle();
+    assert_non_null(strstr(buf_z(&w.told), "2:synced "));
+    buf_clear(&w.told);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_line_lost_while_next_is_parked, setup, teardown),
@@ -285,6 +397,9 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_line_waits_when_the_store_dies, setup, teardown),
         cmocka_unit_test_setup_teardown(test_crowded_while_tasks_end, setup, teardown),
         cmocka_unit_test_setup_teardown(test_heartbeat_counts_after_restart, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_what_was_forgotten_is_watched_anew, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_end_of_a_session_is_told_behind_its_states, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_lost_end_of_a_session, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -23,14 +23,12 @@ static void a_fresh_stream_is_state_then_live_then_changes(void **state) {
     struct client c = client_open();
     client_send(&c, GET("/events"));
     client_expect(&c, "HTTP/1.1 200 OK\r\nDate: ");
-    client_expect(
-        &c,
-        "Content-Type: text/event-stream\r\nCache-Control: no-store, no-transform\r\nX-Accel-Buffering: no\r\n"
-        "X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\nConnection: close\r\nX-More: 1\r\n\r\nretry: 2000\nid: e-f-0\n\n" EVENT(
-            "5", "{\"a\":5}"));
+    client_expect(&c, "Content-Type: text/event-stream\r\nCache-Control: no-store, no-transform\r\nX-Accel-Buffering: no\r\n"
+                      "X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\nConnection: close\r\nX-More: 1\r\n\r\n"
+                      "retry: 2000\nid: e-f-0\n\n");
     assert_true(client_silent(&c, 30)); /* the feed is not there yet */
     synced(6);
-    client_expect(&c, LIVE("6"));
+    client_expect(&c, EVENT("5", "{\"a\":5}") LIVE("6"));
     assert_int_equal(c.got.len, 0);
     publish(FRAME_GONE, 7, 1, "{\"gone\":7}");
     client_expect(&c, EVENT("7", "{\"gone\":7}"));
@@ -61,6 +59,35 @@ static void a_page_on_the_way_says_where_it_began(void **state) {
     client_close(&c);
     wait_for(&server.unwatched, 2);
     server_stop(0);
+}
+
+/* A feed that catches up still has what was: who comes fresh, and is not told of those gone, is not shown them either. */
+static void a_fresh_reader_waits_for_what_had_gone(void **state) {
+    static const char *const requests[] = {GET("/events"), UPGRADE(VERSION), GET("/page")};
+    static const char *const told[] = {EVENT("5", "5") LIVE("9"), "\"data\":{\"seq\":9}}",
+                                       "{\"events\":[{\"id\":\"e-f-5\",\"event\":\"task\",\"data\":5}],\"cursor\":\"e-f-5\"}"};
+    (void) state;
+    for (unsigned i = 0; i < 3; i++) {
+        server_start(NULL);
+        publish(FRAME_STATE, 3, 1, "3");
+        publish(FRAME_STATE, 4, 2, "4");
+        server.start.live_seq = 9;
+        struct client c = client_open();
+        client_send(&c, requests[i]);
+        wait_for_watchers(1);
+        if (i < 2) {
+            client_expect(&c, i ? "\r\n\r\n" : "id: e-f-0\n\n");
+        }
+        assert_true(client_silent(&c, 30));
+        publish(FRAME_STATE, 5, 2, "5");
+        publish(FRAME_GONE, 8, 1, "8");
+        assert_true(client_silent(&c, 30));
+        synced(9);
+        client_expect(&c, told[i]);
+        assert_true(client_silent(&c, 30));
+        client_close(&c);
+        server_stop(0);
+    }
 }
 
 static void a_resumed_stream_begins_behind_its_cursor(void **state) {
@@ -645,6 +672,7 @@ static void many_watchers_get_the_same(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_fresh_stream_is_state_then_live_then_changes),
+        cmocka_unit_test(a_fresh_reader_waits_for_what_had_gone),
         cmocka_unit_test(a_page_on_the_way_says_where_it_began),
         cmocka_unit_test(a_resumed_stream_begins_behind_its_cursor),
         cmocka_unit_test(slow_readers_skip),
