@@ -8,8 +8,8 @@
 #include "base/options.h"
 #include "cli/exit.h"
 #include "cli/help.h"
-#include "cli/private_file.h"
-#include "cli/start.h"
+#include "base/private_file.h"
+#include "server/start.h"
 #include "store/sqlite.h"
 
 #include <errno.h>

@@ -6,7 +6,7 @@
 #include "cli/cli.h"
 #include "cli/client_internal.h"
 #include "cli/exit.h"
-#include "cli/private_file.h"
+#include "base/private_file.h"
 #include "cli/text.h"
 
 #include <errno.h>

@@ -9,8 +9,8 @@
 #include "base/options.h"
 #include "cli/exit.h"
 #include "cli/help.h"
-#include "cli/server.h"
-#include "cli/start.h"
+#include "server/server.h"
+#include "server/start.h"
 
 #include <errno.h>
 #include <poll.h>

@@ -13,10 +13,10 @@ const rooms = {
     net: ['base'],
     api: ['base', 'domain', 'engine/cmd.h', 'net/http.h'],
     client: ['base', 'bowline.h'],
-    cli: ['base', 'domain', 'store', 'engine/cmd.h', 'engine/engine.h', 'net', 'api/api.h', 'bowline.h'],
+    server: ['base', 'domain', 'engine/engine.h', 'engine/cmd.h', 'store/store.h', 'store/sqlite.h', 'net/http.h', 'api/api.h'],
+    cli: ['base', 'domain', 'store', 'engine/cmd.h', 'api/api.h', 'net', 'server', 'bowline.h'],
 };
 
-// Headers of one room that another one may not see, though it may include the room.
 const includes = (text) => [...text.matchAll(/^[ \t]*#[ \t]*include[ \t]+"([^"]+)"/gm)].map((match) => match[1]);
 
 function allowed(room, included) {

@@ -1,17 +1,18 @@
 /*
- * server.h: the threads of a running server and the mail between them: one engine, one thread per loop, and the store's own, which post
- * into the engine's mailbox. All calls are the main thread's.
+ * server.h: the threads of a running server and the messages between them: one engine, one thread per loop, and the store's own, which post
+ * to the engine. All calls are the main thread's.
  *
  *     server_create, store opened with server_sink, server_start, poll server_notice_fd until server_ready,
  *     server_drain until server_drained, server_stop until server_stopped, server_destroy.
  */
-#ifndef BOWLINE_CLI_SERVER_H
-#define BOWLINE_CLI_SERVER_H
+#ifndef BOWLINE_SERVER_SERVER_H
+#define BOWLINE_SERVER_SERVER_H
 
 #include "api/api.h"
 #include "store/store.h"
 
 #define LOOPS_MAX 64
+#define ENDPOINTS_MAX (LOOPS_MAX + 1) /* and the store */
 
 struct server;
 

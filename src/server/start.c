@@ -1,8 +1,8 @@
-#include "cli/start.h"
+#include "server/start.h"
 
 #include "base/log.h"
-#include "cli/private_file.h"
-#include "cli/server.h"
+#include "base/private_file.h"
+#include "server/server.h"
 #include "net/http.h"
 
 #include <arpa/inet.h>

@@ -1,4 +1,4 @@
-#include "cli/process_metrics.h"
+#include "server/process_metrics.h"
 
 #include "base/clock.h"
 

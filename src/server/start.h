@@ -2,8 +2,8 @@
  * start.h: what `bowline serve` needs before it can serve, one step each. A step that fails gives -1 and says in `err` what is wrong and, on a second
  * line, what to do about it.
  */
-#ifndef BOWLINE_CLI_START_H
-#define BOWLINE_CLI_START_H
+#ifndef BOWLINE_SERVER_START_H
+#define BOWLINE_SERVER_START_H
 
 #include "base/crypto.h"
 #include "store/sqlite.h"

@@ -1,14 +1,15 @@
 /*
- * server_loop.c: a loop's thread: its api's commands go out in one letter box per turn; the engine's mail comes in when it is woken, or in the same turn where the
+ * loop_thread.c: a loop's thread: its api's commands are posted together once per turn; the engine's messages come in when it is woken, or in the same turn where the
  * engine runs in it.
  */
-#include "cli/server_internal.h"
+#include "server/internal.h"
 
 #include "base/clock.h"
 
 #include <stdio.h>
 #include <unistd.h>
 
+#define ROUND_WEIGHT 256  /* of a loop's messages in one of the engine's rounds */
 #define ROUNDS_PER_TURN 4 /* of an engine that runs here */
 #define TURN_REQUESTS 64  /* then, too: so many are served together, that all they touch stays in the cache */
 
@@ -16,42 +17,42 @@
 
 static void loop_submit(void *arg, struct cmd *c) {
     struct loop *l = arg;
-    struct letter *letter = letters_add(&l->to_engine);
-    letter->type = LETTER_SUBMIT;
-    letter->u.cmd = c;
+    struct engine_message *m = engine_message_add(&l->endpoint.to_engine);
+    m->type = ENGINE_SUBMIT;
+    m->u.cmd = c;
 }
 
 static void loop_abandon(void *arg, struct cmd *c) {
     struct loop *l = arg;
-    struct letter *letter = letters_add(&l->to_engine);
-    letter->type = LETTER_ABANDON;
-    letter->u.cmd = c;
+    struct engine_message *m = engine_message_add(&l->endpoint.to_engine);
+    m->type = ENGINE_ABANDON;
+    m->u.cmd = c;
 }
 
 static void loop_unwatch(void *arg, uint64_t channel, uint32_t tag) {
     struct loop *l = arg;
-    struct letter *letter = letters_add(&l->to_engine);
-    letter->type = LETTER_UNWATCH;
-    letter->channel = channel;
-    letter->tag = tag;
+    struct engine_message *m = engine_message_add(&l->endpoint.to_engine);
+    m->type = ENGINE_UNWATCH;
+    m->channel = channel;
+    m->tag = tag;
 }
 
-/* What the mail that comes next needs is fetched meanwhile. */
-static void mail_expect(const struct loop *l, size_t at) {
-    for (unsigned step = 0; step < API_EXPECT_STEPS && at + 1 + step < l->mail_taken.count; step++) {
-        api_expect(l->api, letters_at(&l->mail_taken, at + 1 + step), step);
+/* What the messages that come next need is fetched meanwhile. */
+static void messages_prefetch(const struct loop *l, size_t at) {
+    for (unsigned step = 0; step < API_EXPECT_STEPS && at + 1 + step < loop_message_count(&l->taken); step++) {
+        api_expect(l->api, loop_message_at(&l->taken, at + 1 + step), step);
     }
 }
 
-static void loop_read_mail(struct loop *l) {
-    if (!mailbox_take(&l->mail, &l->mail_taken)) {
+static void loop_receive(struct loop *l) {
+    if (!loop_message_take(&l->endpoint.queue, &l->taken)) {
         return;
     }
-    for (size_t i = 0; i < l->mail_taken.count; i++) {
-        mail_expect(l, i);
-        api_mail(l->api, *(struct mail *) letters_at(&l->mail_taken, i));
+    for (size_t i = 0; i < loop_message_count(&l->taken); i++) {
+        messages_prefetch(l, i);
+        api_mail(l->api, *loop_message_at(&l->taken, i));
     }
-    letters_clear(&l->mail_taken);
+    loop_message_clear(&l->taken);
 }
 
 /* ---- the end of a turn ---- */
@@ -76,8 +77,8 @@ static void loop_think(struct loop *l) {
     bool more = true;
     for (unsigned rounds = 0; more && rounds < ROUNDS_PER_TURN; rounds++) {
         more = server_round(l->server);
-        loop_read_mail(l);
-        more |= mailbox_post(&l->inbox.box, &l->to_engine);
+        loop_receive(l);
+        more |= endpoint_post(&l->endpoint);
     }
     if (more || engine_next(l->server->engine) <= clock_ms()) {
         http_loop_wake(l->http); /* what has come to the sockets meanwhile is read in between */
@@ -88,18 +89,18 @@ static void loop_think(struct loop *l) {
 
 static void loop_flush(void *arg) {
     struct loop *l = arg;
-    bool was_empty = mailbox_post(&l->inbox.box, &l->to_engine);
+    bool was_empty = endpoint_post(&l->endpoint);
     if (l->server->engine_in_loop) {
         loop_think(l);
     } else if (was_empty) {
-        bell_ring(&l->server->bell);
+        waker_wake(&l->server->engine_waker);
     }
     loop_counts_publish(l); /* with what was answered just now */
 }
 
 static void loop_on_wake(void *arg) {
     struct loop *l = arg;
-    loop_read_mail(l);
+    loop_receive(l);
     if (atomic_load(&l->server->draining) && !l->drains) {
         l->drains = true;
         http_loop_drain(l->http, atomic_load(&l->server->drain_ms));
@@ -180,10 +181,8 @@ void loop_init(struct loop *l, struct server *s, unsigned index) {
     l->index = index;
     l->listen_fd = -1;
     atomic_init(&l->state, LOOP_NONE);
-    l->to_engine.letter_bytes = sizeof(struct letter);
-    l->to_loop.letter_bytes = l->mail_taken.letter_bytes = sizeof(struct mail);
-    mailbox_init(&l->mail, sizeof(struct mail));
-    inbox_init(&l->inbox);
+    l->taken = loop_message_run_init();
+    endpoint_init(&l->endpoint, index, ROUND_WEIGHT);
 }
 
 int loop_start(struct loop *l, struct buf *err) {
@@ -208,8 +207,8 @@ int loop_start(struct loop *l, struct buf *err) {
 
 void loop_end(struct loop *l) {
     if (l->api) {
-        mailbox_post(&l->mail, &l->to_loop);
-        loop_read_mail(l);
+        (void) endpoint_deliver(&l->endpoint);
+        loop_receive(l);
         api_destroy(l->api);
     }
     if (l->http) {
@@ -218,9 +217,6 @@ void loop_end(struct loop *l) {
     if (l->listen_fd >= 0) {
         close(l->listen_fd);
     }
-    letters_fini(&l->to_engine);
-    letters_fini(&l->to_loop);
-    letters_fini(&l->mail_taken);
-    mailbox_fini(&l->mail);
-    inbox_fini(&l->inbox);
+    loop_message_run_fini(&l->taken);
+    endpoint_fini(&l->endpoint);
 }

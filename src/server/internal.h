@@ -1,35 +1,17 @@
-/* server_internal.h: what server.c, server_engine.c, server_loop.c and server_metrics.c share. */
-#ifndef BOWLINE_CLI_SERVER_INTERNAL_H
-#define BOWLINE_CLI_SERVER_INTERNAL_H
+/* internal.h: what the files of server/ share. */
+#ifndef BOWLINE_SERVER_INTERNAL_H
+#define BOWLINE_SERVER_INTERNAL_H
 
 #include "base/times.h"
 #include "base/wheel.h"
-#include "cli/mailbox.h"
-#include "cli/server.h"
 #include "engine/engine.h"
 #include "net/http.h"
+#include "server/endpoint.h"
+#include "server/server.h"
+#include "server/waker.h"
 
 #include <pthread.h>
 #include <stdatomic.h>
-
-enum letter_type { LETTER_SUBMIT, LETTER_ABANDON, LETTER_UNWATCH, LETTER_BATCH, LETTER_QUERY };
-
-struct letter { /* to the engine */
-    enum letter_type type;
-    uint32_t tag;
-    uint64_t channel;
-    union {
-        struct cmd *cmd;
-        struct store_batch *batch;
-        struct store_query *query;
-    } u;
-};
-
-struct inbox { /* the engine's, from one sender */
-    struct mailbox box;
-    struct letters taken; /* the engine's own from here */
-    size_t next;
-};
 
 /* member of struct http_counts, then OpenMetrics: type, name and what it says */
 #define COUNT_TABLE(X)                                                                               \
@@ -53,6 +35,7 @@ enum numbers_state { NUMBERS_NONE, NUMBERS_WANTED, NUMBERS_THERE, NUMBERS_CLOSED
 enum loop_state { LOOP_NONE, LOOP_STARTING, LOOP_RUNNING, LOOP_ENDED, LOOP_FAILED };
 
 struct loop {
+    struct endpoint endpoint; /* first */
     struct server *server;
     unsigned index;
     int listen_fd; /* -1 once the loop has it */
@@ -60,11 +43,7 @@ struct loop {
     atomic_int state;       /* enum loop_state; LOOP_NONE: no thread to join */
     struct http_loop *http; /* made by the loop's thread, before the engine's starts */
     struct api *api;
-    struct letters to_engine; /* gathered in this turn; the loop's thread */
-    struct letters to_loop;   /* gathered in this round; the engine's thread */
-    struct inbox inbox;
-    struct mailbox mail;
-    struct letters mail_taken;       /* the loop's thread */
+    struct loop_message_run taken;   /* from its endpoint; the loop's thread */
     bool drains;                     /* the loop's thread */
     struct timer engine_timer;       /* the loop's thread, if the engine runs in it: when that wants its next round */
     _Atomic uint64_t counts[COUNTS]; /* as of the loop's last turn */
@@ -73,8 +52,10 @@ struct loop {
 struct server {
     unsigned loop_count;
     struct loop *loops;
-    struct inbox store_inbox;
-    struct bell bell;
+    struct endpoint store;                     /* its threads: they only send */
+    struct endpoint *endpoints[ENDPOINTS_MAX]; /* whoever sends to the engine and receives from it, by number */
+    unsigned endpoint_count;
+    struct waker engine_waker;
     int notice_fd;
 
     struct server_config config;
@@ -95,29 +76,27 @@ struct server {
     struct buf numbers; /* the engine's, for whoever waits */
 };
 
-void inbox_init(struct inbox *in);
-void inbox_fini(struct inbox *in);
 void server_notice(struct server *s); /* makes server_notice_fd readable; any thread */
 
-/* ---- server_engine.c ---- */
+/* ---- engine_thread.c ---- */
 
-void server_wake_engine(struct server *s);                 /* there is something for it; any thread */
-void server_mail(void *arg, unsigned loop, struct mail m); /* struct engine_config.mail */
+void server_wake_engine(struct server *s);                     /* there is something for it; any thread */
+void server_send(void *arg, unsigned endpoint, struct mail m); /* struct engine_config.mail */
 /* Serves what has come to the engine, and posts what follows from it. True if there is more. */
 bool server_round(struct server *s);
-void server_rounds(struct server *s); /* until the engine has stopped */
-void *server_engine_main(void *arg);  /* a thread of its own */
-bool server_serve_boxes(struct server *s);
+void server_rounds(struct server *s);  /* until the engine has stopped */
+void *server_engine_main(void *arg);   /* a thread of its own */
+bool server_receive(struct server *s); /* takes what its endpoints have posted to the engine. True if there is more */
 
-/* ---- server_loop.c ---- */
+/* ---- loop_thread.c ---- */
 
 void loop_init(struct loop *l, struct server *s, unsigned index);
 /* Starts its thread and waits until it serves. 0, or -1 with a sentence. */
 int loop_start(struct loop *l, struct buf *err) MUST_CHECK;
-/* Its thread has ended and the engine is gone: takes in the last mail, frees everything. */
+/* Its thread has ended and the engine is gone: takes in the last messages, frees everything. */
 void loop_end(struct loop *l);
 
-/* ---- server_metrics.c ---- */
+/* ---- metrics.c ---- */
 
 void server_metrics(void *arg, struct buf *out); /* of struct api_shared: a loop's thread */
 void server_metrics_give(struct server *s);      /* the engine's thread: after each round */

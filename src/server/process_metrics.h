@@ -1,6 +1,6 @@
 /* process_metrics.h: what every exporter says of its process, as OpenMetrics text. */
-#ifndef BOWLINE_CLI_PROCESS_METRICS_H
-#define BOWLINE_CLI_PROCESS_METRICS_H
+#ifndef BOWLINE_SERVER_PROCESS_METRICS_H
+#define BOWLINE_SERVER_PROCESS_METRICS_H
 
 #include "base/buf.h"
 

@@ -1,6 +1,6 @@
-/* server_metrics.c: numbers for /metrics: the loops' counts added up, the process, and the engine's, which only the engine may read. */
-#include "cli/process_metrics.h"
-#include "cli/server_internal.h"
+/* metrics.c: numbers for /metrics: the loops' counts added up, the process, and the engine's, which only the engine may read. */
+#include "server/internal.h"
+#include "server/process_metrics.h"
 
 #include <stdio.h>
 #include <time.h>
@@ -46,7 +46,7 @@ static void numbers_set(struct server *s, enum numbers_state state) {
 /* With the lock held, and nobody else's request under way. */
 static void numbers_fetch(struct server *s, const struct timespec *until, struct buf *out) {
     numbers_set(s, NUMBERS_WANTED);
-    bell_ring(&s->bell);
+    waker_wake(&s->engine_waker);
     numbers_wait(s, NUMBERS_WANTED, until);
     if (s->numbers_state == NUMBERS_THERE) {
         buf_str(out, buf_view(&s->numbers));

@@ -1,6 +1,6 @@
 /* private_file.h: small files that only their owner may read: the secret and the API key. */
-#ifndef BOWLINE_CLI_PRIVATE_FILE_H
-#define BOWLINE_CLI_PRIVATE_FILE_H
+#ifndef BOWLINE_BASE_PRIVATE_FILE_H
+#define BOWLINE_BASE_PRIVATE_FILE_H
 
 #include "base/buf.h"
 

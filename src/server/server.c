@@ -1,10 +1,9 @@
 /*
- * The happy path: a loop's api gathers commands of one turn (submit), posts them at the turn's end (flush) and rings the engine. The engine
- * takes from each loop's box a limited number of them in turn and from the store's box everything, runs, and posts what it has to say once per
- * loop and round, waking the loop if its box had been empty. With a single loop all of this is one thread's (server_engine.c). Nothing is shared but
- * boxes, the bell and a few atomic flags.
+ * The happy path: a loop's api gathers commands of one turn (submit), posts them at the turn's end (flush) and wakes the engine. The engine takes a limited number
+ * of them from each endpoint in turn and everything from the store, runs, and posts what it has to say once per endpoint and round, waking the loop if nothing was
+ * waiting there. With a single loop all of this is one thread's (engine_thread.c). Nothing is shared but queues, a waker and a few atomic flags.
  */
-#include "cli/server_internal.h"
+#include "server/internal.h"
 
 #include "base/clock.h"
 #include "base/mem.h"
@@ -22,21 +21,21 @@ void server_notice(struct server *s) {
 
 /* ---- the store's threads ---- */
 
-static void store_post(struct server *s, const struct letter *what) {
-    struct letters one = {.letter_bytes = sizeof *what};
-    *(struct letter *) letters_add(&one) = *what;
-    if (mailbox_post(&s->store_inbox.box, &one)) {
+static void store_post(struct server *s, const struct engine_message *what) {
+    struct engine_message_run one = engine_message_run_init(); /* there are several threads */
+    *engine_message_add(&one) = *what;
+    if (engine_message_post(&s->store.engine_queue, &one)) {
         server_wake_engine(s);
     }
-    letters_fini(&one);
+    engine_message_run_fini(&one);
 }
 
 static void store_batch_done(void *arg, struct store_batch *b) {
-    store_post(arg, &(struct letter){.type = LETTER_BATCH, .u.batch = b});
+    store_post(arg, &(struct engine_message){.type = ENGINE_BATCH_DONE, .u.batch = b});
 }
 
 static void store_query_done(void *arg, struct store_query *q) {
-    store_post(arg, &(struct letter){.type = LETTER_QUERY, .u.query = q});
+    store_post(arg, &(struct engine_message){.type = ENGINE_QUERY_DONE, .u.query = q});
 }
 
 struct store_sink server_sink(struct server *s) {
@@ -44,16 +43,6 @@ struct store_sink server_sink(struct server *s) {
 }
 
 /* ---- the main thread ---- */
-
-void inbox_init(struct inbox *in) {
-    mailbox_init(&in->box, sizeof(struct letter));
-    in->taken.letter_bytes = sizeof(struct letter);
-}
-
-void inbox_fini(struct inbox *in) {
-    mailbox_fini(&in->box);
-    letters_fini(&in->taken);
-}
 
 static void server_init_lock(struct server *s) {
     pthread_condattr_t attr;
@@ -72,9 +61,11 @@ struct server *server_create(unsigned loops) {
     s->loops = mem_alloc(loops * sizeof *s->loops);
     for (unsigned i = 0; i < loops; i++) {
         loop_init(&s->loops[i], s, i);
+        s->endpoints[s->endpoint_count++] = &s->loops[i].endpoint;
     }
-    inbox_init(&s->store_inbox);
-    bell_init(&s->bell);
+    endpoint_init(&s->store, s->endpoint_count, SIZE_MAX);
+    s->endpoints[s->endpoint_count++] = &s->store;
+    waker_init(&s->engine_waker);
     server_init_lock(s);
     s->notice_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     return s;
@@ -85,7 +76,7 @@ static void server_make_engine(struct server *s) {
         .options = s->config.options,
         .keys = s->config.keys,
         .loops = s->loop_count,
-        .mail = server_mail,
+        .mail = server_send,
         .mail_arg = s,
         .random = crypto_random,
     };
@@ -191,7 +182,7 @@ static void server_end_engine(struct server *s) {
     if (!s->engine) {
         return;
     }
-    server_serve_boxes(s);
+    server_receive(s);
     engine_destroy(s->engine);
 }
 
@@ -205,8 +196,8 @@ void server_destroy(struct server *s) {
     for (unsigned i = 0; i < s->loop_count; i++) {
         loop_end(&s->loops[i]);
     }
-    inbox_fini(&s->store_inbox);
-    bell_fini(&s->bell);
+    endpoint_fini(&s->store);
+    waker_fini(&s->engine_waker);
     pthread_cond_destroy(&s->cond);
     pthread_mutex_destroy(&s->lock);
     close(s->notice_fd);
