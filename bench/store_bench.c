@@ -7,7 +7,7 @@
 #include "base/clock.h"
 #include "base/id.h"
 #include "base/mem.h"
-#include "store/sqlite.h"
+#include "store/sqlite/sqlite.h"
 
 #include <pthread.h>
 #include <stdio.h>

@@ -10,7 +10,7 @@
 #include "cli/help.h"
 #include "base/private_file.h"
 #include "server/start.h"
-#include "store/sqlite.h"
+#include "store/sqlite/sqlite.h"
 
 #include <errno.h>
 #include <stdio.h>

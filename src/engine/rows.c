@@ -7,6 +7,12 @@
 
 #include <stdlib.h>
 
+/* What queries of the store say of states. */
+_Static_assert(STORE_SESSION_ACTIVE == (int) SESSION_ACTIVE, "the store looks for another state than the active one");
+_Static_assert(STORE_TASK_ENDED == (int) TASK_SUCCEEDED && TASK_FAILED > TASK_SUCCEEDED && TASK_CANCELLED > TASK_SUCCEEDED &&
+                   TASK_QUEUED < TASK_SUCCEEDED && TASK_RUNNING < TASK_SUCCEEDED && TASK_INPUT_REQUIRED < TASK_SUCCEEDED,
+               "the store takes other states for ended ones");
+
 struct session_entry *session_entry_create(struct engine *e, struct session *s) {
     struct session_entry *se = mem_alloc(sizeof(*se));
     se->s = *s;

@@ -6,7 +6,7 @@
 #define BOWLINE_SERVER_START_H
 
 #include "base/crypto.h"
-#include "store/sqlite.h"
+#include "store/sqlite/sqlite.h"
 
 #define ADDRESS_MAX 64
 #define API_KEY_MAX 256

@@ -7,9 +7,7 @@
 
 #include "store/store.h"
 
-#define ROWS_SESSION_ACTIVE 0 /* session_row.state */
-#define ROWS_TASK_ENDED 3     /* task_row.state: from here on the task has ended */
-#define ROWS_FORGET_MOST 500  /* rows of each sort that one STORE_FORGET deletes; of output pieces of ROWS_FORGET_OUTPUT */
+#define ROWS_FORGET_MOST 500 /* rows of each sort that one STORE_FORGET deletes; of output pieces of ROWS_FORGET_OUTPUT */
 #define ROWS_FORGET_OUTPUT 8
 
 bool rows_copy_str(struct arena *a, struct str from, struct str *ret_str) MUST_CHECK;

@@ -21,6 +21,10 @@
 
 #define KEY_HASH_BYTES 32
 
+/* The numbers of states that a store's queries know; they are the domain's (engine/rows.c holds both together). */
+#define STORE_SESSION_ACTIVE 0 /* session_row.state */
+#define STORE_TASK_ENDED 3     /* task_row.state: from here on the task has ended */
+
 enum store_result {
     STORE_OK,
     STORE_FAILED, /* this batch or query failed (disk full, I/O error): nothing of it is kept; another may succeed */

@@ -19,7 +19,7 @@
 #include "base/json.h"
 #include "domain/token.h"
 #include "engine/engine.h"
-#include "store/memory.h"
+#include "tests/store/memory.h"
 
 #include <sys/queue.h>
 

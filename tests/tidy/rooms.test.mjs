@@ -13,7 +13,7 @@ const rooms = {
     net: ['base'],
     api: ['base', 'domain', 'engine/cmd.h', 'net/http.h'],
     client: ['base', 'bowline.h'],
-    server: ['base', 'domain', 'engine/engine.h', 'engine/cmd.h', 'store/store.h', 'store/sqlite.h', 'net/http.h', 'api/api.h'],
+    server: ['base', 'domain', 'engine/engine.h', 'engine/cmd.h', 'store/store.h', 'store/sqlite/sqlite.h', 'net/http.h', 'api/api.h'],
     cli: ['base', 'domain', 'store', 'engine/cmd.h', 'api/api.h', 'net', 'server', 'bowline.h'],
 };
 

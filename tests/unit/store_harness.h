@@ -3,8 +3,8 @@
 #define BOWLINE_TESTS_STORE_HARNESS_H
 
 #include "base/mem.h"
-#include "store/memory.h"
-#include "store/sqlite.h"
+#include "tests/store/memory.h"
+#include "store/sqlite/sqlite.h"
 
 #include <dirent.h>
 #include <pthread.h>

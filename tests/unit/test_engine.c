@@ -3,7 +3,7 @@
 
 #include "base/mem.h"
 #include "engine/internal.h"
-#include "store/memory.h"
+#include "tests/store/memory.h"
 
 #define LOOPS 1
 #define BEGIN_MS 1900000000000

@@ -3,7 +3,7 @@
 
 #include "alloc_fail.h"
 #include "nasty_vfs.h"
-#include "store/sqlite_db.h"
+#include "store/sqlite/db.h"
 #include "store_harness.h"
 
 #include <signal.h>

@@ -2,8 +2,8 @@
  * memory.h: the store for tests. Keeps rows in memory, hands back on memory_store_step only, and on demand is nasty: fails a batch
  * (as disk full), dies (as a failed fsync), forgets everything that was not committed (a crash), and answers queries late.
  */
-#ifndef BOWLINE_STORE_MEMORY_H
-#define BOWLINE_STORE_MEMORY_H
+#ifndef BOWLINE_TESTS_STORE_MEMORY_H
+#define BOWLINE_TESTS_STORE_MEMORY_H
 
 #include "store/store.h"
 

@@ -3,7 +3,7 @@
  * grown; the reader takes queries in their order, lists a slice at a time; a third one does checkpoints. None holds the lock while it works or while it calls
  * the sink.
  */
-#include "store/sqlite_db.h"
+#include "store/sqlite/db.h"
 
 #include "base/clock.h"
 #include "base/mem.h"

@@ -2,8 +2,8 @@
  * memory_rows.h: the committed rows of the store for tests: for each sort of row an array sorted by its key. A row is kept as the op that put it.
  * Private to this room.
  */
-#ifndef BOWLINE_STORE_MEMORY_ROWS_H
-#define BOWLINE_STORE_MEMORY_ROWS_H
+#ifndef BOWLINE_TESTS_STORE_MEMORY_ROWS_H
+#define BOWLINE_TESTS_STORE_MEMORY_ROWS_H
 
 #include "store/store.h"
 

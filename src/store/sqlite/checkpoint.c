@@ -2,7 +2,7 @@
  * Checkpoints: what the log holds goes to its place in the database. A thread of its own does that from the side, so that no batch waits for it; the log
  * itself can begin anew only when all of it was copied at a moment at which nobody writes, which under load the writer has to arrange.
  */
-#include "store/sqlite_db.h"
+#include "store/sqlite/db.h"
 
 #include "base/log.h"
 

@@ -1,6 +1,6 @@
 /* Queries answered by looking at every row of a table: plain, so that the other store can be held against it. */
 #include "base/mem.h"
-#include "store/memory_rows.h"
+#include "tests/store/memory_rows.h"
 #include "store/rows.h"
 
 #include <assert.h>
@@ -34,7 +34,7 @@ static bool push_task(const struct memory_rows *m, struct store_query *q, const 
     if (!row || !rows_copy_task(&q->arena, from, row)) {
         return false;
     }
-    if (!from->slot || from->state >= ROWS_TASK_ENDED) {
+    if (!from->slot || from->state >= STORE_TASK_ENDED) {
         return true;
     }
     const struct store_op *op = memory_rows_find(m, &(struct store_op){.type = STORE_PUT_PROGRESS, .row.progress.slot = from->slot});
@@ -77,7 +77,7 @@ bool memory_rows_are_tidy(const struct memory_rows *m) {
         each_row(m, TABLE_PROGRESS, i) {
             const struct progress_row *p = &memory_row_at(m, TABLE_PROGRESS, i)->row.progress;
             const struct store_op *op = memory_rows_find(m, &(struct store_op){.type = STORE_PUT_TASK, .row.task.id = p->task});
-            if (!op || op->row.task.slot != p->slot || op->row.task.state >= ROWS_TASK_ENDED) {
+            if (!op || op->row.task.slot != p->slot || op->row.task.state >= STORE_TASK_ENDED) {
                 return false;
             }
         }
@@ -145,7 +145,7 @@ static bool answer_find_key(const struct memory_rows *m, struct store_query *q) 
     for
         each_row(m, TABLE_SESSIONS, i) {
             const struct session_row *r = session_at(m, i);
-            if (r->state == ROWS_SESSION_ACTIVE && r->key_hash.p && str_eq(r->key_hash, q->data)) {
+            if (r->state == STORE_SESSION_ACTIVE && r->key_hash.p && str_eq(r->key_hash, q->data)) {
                 q->found = true;
                 q->ret_id = r->id;
             }
@@ -198,7 +198,7 @@ static void count_tasks(const struct memory_rows *m, struct id session, uint32_t
     for
         each_row(m, TABLE_TASKS, i) {
             if (id_eq(task_at(m, i)->session, session)) {
-                ret_counts[task_at(m, i)->state >= ROWS_TASK_ENDED]++;
+                ret_counts[task_at(m, i)->state >= STORE_TASK_ENDED]++;
             }
         }
 }
@@ -213,7 +213,7 @@ static bool answer_find_user(const struct memory_rows *m, struct store_query *q)
     for (size_t i = m->table[TABLE_SESSIONS].count; i-- > 0;) {
         const struct session_row *r = session_at(m, i);
         bool theirs = r->user.p && q->data.p && str_eq(r->user, q->data);
-        if (theirs && (r->state == ROWS_SESSION_ACTIVE || has_tasks(m, r->id)) && !push_session(q, r)) {
+        if (theirs && (r->state == STORE_SESSION_ACTIVE || has_tasks(m, r->id)) && !push_session(q, r)) {
             return false;
         }
     }
@@ -291,7 +291,7 @@ static int id_order(const void *left, const void *right) {
 static bool answer_unfinished(const struct memory_rows *m, struct store_query *q) {
     for
         each_row(m, TABLE_TASKS, i) {
-            if (task_at(m, i)->state < ROWS_TASK_ENDED && !push_id(q, task_at(m, i)->session)) {
+            if (task_at(m, i)->state < STORE_TASK_ENDED && !push_id(q, task_at(m, i)->session)) {
                 return false;
             }
         }

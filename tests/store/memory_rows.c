@@ -2,7 +2,7 @@
  * Each op is a few rows put or removed. What that displaced is written down in a journal, so that a batch which cannot be applied to its end is undone
  * from its end.
  */
-#include "store/memory_rows.h"
+#include "tests/store/memory_rows.h"
 
 #include "base/mem.h"
 #include "store/rows.h"
@@ -191,12 +191,12 @@ static void journal_keep(struct journal *j) {
 /* ---- ops ---- */
 
 static bool key_is_free(const struct memory_rows *m, const struct session_row *r) {
-    if (r->state != ROWS_SESSION_ACTIVE || !r->key_hash.p) {
+    if (r->state != STORE_SESSION_ACTIVE || !r->key_hash.p) {
         return true;
     }
     for (size_t i = 0; i < m->table[TABLE_SESSIONS].count; i++) {
         const struct session_row *other = &memory_row_at(m, TABLE_SESSIONS, i)->row.session;
-        if (other->state == ROWS_SESSION_ACTIVE && other->key_hash.p && str_eq(other->key_hash, r->key_hash) && !id_eq(other->id, r->id)) {
+        if (other->state == STORE_SESSION_ACTIVE && other->key_hash.p && str_eq(other->key_hash, r->key_hash) && !id_eq(other->id, r->id)) {
             return false;
         }
     }

@@ -2,7 +2,7 @@
  * Lists, newest first. Few filters have an index of their own: each index would cost every write, and lists are for people. So a list looks at a slice of
  * rows at a time, keeps those that pass, and lets other queries have their turn between slices.
  */
-#include "store/sqlite_db.h"
+#include "store/sqlite/db.h"
 
 #include "store/rows.h"
 

@@ -1,5 +1,5 @@
 /* Output of tasks: from an offset, as rows or as one run of bytes, and what came after a number, of several tasks in order. */
-#include "store/sqlite_db.h"
+#include "store/sqlite/db.h"
 
 #include "store/rows.h"
 

@@ -1,4 +1,4 @@
-#include "store/sqlite_db.h"
+#include "store/sqlite/db.h"
 
 struct binder bind_start(sqlite3_stmt *st) {
     sqlite3_reset(st);

@@ -1,27 +1,34 @@
 /*
- * sqlite_db.h: the parts of the embedded store. Private to this room.
+ * db.h: the parts of the embedded store. Private to this room.
  *
  *     sqlite.c         opening, the threads, what is handed back when
- *     sqlite_value.c   values in and out of statements
- *     sqlite_schema.c  what the tables look like; whether a file is one of ours
- *     sqlite_write.c   a batch becomes a transaction
- *     sqlite_checkpoint.c  the log goes into the database, from the side
- *     sqlite_read.c    a query becomes SELECTs: by id, by key, what is due
- *     sqlite_output.c  output, by offset and by number
- *     sqlite_list.c    lists, in slices
- *     sqlite_backup.c  a copy while a server may be running
- *     sqlite_restore.c a store from such a copy
+ *     value.c   values in and out of statements
+ *     schema.c  what the tables look like; whether a file is one of ours
+ *     write.c   a batch becomes a transaction
+ *     checkpoint.c  the log goes into the database, from the side
+ *     read.c    a query becomes SELECTs: by id, by key, what is due
+ *     output.c  output, by offset and by number
+ *     list.c    lists, in slices
+ *     backup.c  a copy while a server may be running
+ *     restore.c a store from such a copy
  *
  * Functions that return int give an SQLite result code; SQLITE_OK or SQLITE_DONE is success, as each says.
  */
 #ifndef BOWLINE_STORE_SQLITE_DB_H
 #define BOWLINE_STORE_SQLITE_DB_H
 
-#include "store/sqlite.h"
+#include "store/sqlite/sqlite.h"
 
 #include <pthread.h>
 #include <sqlite3.h>
 #include <stdatomic.h>
+
+/* States in the text of SQL. */
+#define SQL_NUMBER(n) SQL_NUMBER_TEXT(n)
+#define SQL_NUMBER_TEXT(n) #n
+#define SQL_IS_ACTIVE "state = " SQL_NUMBER(STORE_SESSION_ACTIVE)
+#define SQL_IS_UNFINISHED "state < " SQL_NUMBER(STORE_TASK_ENDED)
+#define SQL_IS_ENDED "state >= " SQL_NUMBER(STORE_TASK_ENDED)
 
 /* ---- values in and out of statements ---- */
 
@@ -56,7 +63,7 @@ struct id column_id(struct columns *c);
 struct str column_str(struct columns *c);
 bool column_is(sqlite3_stmt *st, int column, struct str s); /* whether the value is there and is s; copies nothing */
 
-/* ---- sqlite_schema.c ---- */
+/* ---- schema.c ---- */
 
 #define SQLITE_APPLICATION_ID 0x626f776c /* "bowl" */
 
@@ -78,7 +85,7 @@ int sqlite_sync_directory(const char *path) MUST_CHECK;
 /* The exclusive right to the database at path: an flock on path + ".lock", kept until the descriptor is closed. */
 enum sqlite_open_error sqlite_lock(const char *path, int *ret_fd, struct buf *err) MUST_CHECK;
 
-/* ---- sqlite_backup.c: copies, also for sqlite_restore.c. 0, or -1 with a sentence ---- */
+/* ---- backup.c: copies, also for restore.c. 0, or -1 with a sentence ---- */
 
 /* Opens a database of ours for reading. *ret_db may be set also on failure, and is the caller's to close. */
 int sqlite_copy_open(const char *path, sqlite3 **ret_db, struct buf *err) MUST_CHECK;
@@ -87,7 +94,7 @@ int sqlite_copy_into(sqlite3 *from, const char *part, int (*finish)(void *arg, s
 /* Syncs the part and gives it its name, if there is nothing of that name. */
 int sqlite_copy_name(const char *part, const char *to, struct buf *err) MUST_CHECK;
 
-/* ---- sqlite_write.c: one thread ---- */
+/* ---- write.c: one thread ---- */
 
 #define SQLITE_BUSY_MS 5000 /* how long to wait for somebody with the sqlite3 shell */
 
@@ -114,7 +121,7 @@ enum writer_wish writer_wish(struct writer *w, bool copying);
 void writer_copy_rest(struct writer *w);   /* copies the little that is left: unless a reader is in the way, the next batch begins the log anew */
 void writer_restart_log(struct writer *w); /* copies what is left of it and begins it anew, waiting shortly for readers */
 
-/* ---- sqlite_checkpoint.c ---- */
+/* ---- checkpoint.c ---- */
 
 bool sqlite_sync_failed(int rc);                                   /* an error that leaves it unknown what is on disk */
 void sqlite_die(sqlite3 *db, const char *what, atomic_bool *dead); /* says so and sets it */
@@ -140,7 +147,7 @@ int checkpointer_start(struct checkpointer *c) MUST_CHECK;                     /
 void checkpointer_wake(struct checkpointer *c);                                /* from any thread */
 void checkpointer_fini(struct checkpointer *c);                                /* accepts one that is zeroed */
 
-/* ---- sqlite_read.c, sqlite_output.c, sqlite_list.c: one thread ---- */
+/* ---- read.c, output.c, list.c: one thread ---- */
 
 #define READ_MORE (-1) /* instead of a result code: the query has done a slice, call again */
 

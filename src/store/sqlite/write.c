@@ -3,7 +3,7 @@
  * before the sync, it is rolled back and the next batch may do better. If the sync itself fails, nobody knows what is on disk: nothing is written any more,
  * no checkpoint either, and the log stays for the next start to read.
  */
-#include "store/sqlite_db.h"
+#include "store/sqlite/db.h"
 
 #include "base/clock.h"
 #include "base/log.h"

@@ -1,8 +1,8 @@
 /* What is under way, and when it comes back. */
-#include "store/memory.h"
+#include "tests/store/memory.h"
 
 #include "base/mem.h"
-#include "store/memory_rows.h"
+#include "tests/store/memory_rows.h"
 #include "store/rows.h"
 
 #include <assert.h>

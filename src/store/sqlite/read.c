@@ -2,7 +2,7 @@
  * A query becomes one read transaction, so that all of its SELECTs see the same commit. Copies go into the query's arena. When anything fails, nothing of the
  * answer is left.
  */
-#include "store/sqlite_db.h"
+#include "store/sqlite/db.h"
 
 #include "base/log.h"
 #include "store/rows.h"
@@ -22,13 +22,13 @@ static const char *const read_sql[READ_COUNT] = {
     [READ_SESSION_GONE] = "SELECT session, seq, task, reason, at FROM gone WHERE session = ? ORDER BY seq",
     [READ_TASK_SESSION] = "SELECT session FROM tasks WHERE id = ?",
     [READ_TOMBSTONE] = "SELECT task, session, watch_gen, attempt, kind, state, ended_at, gone_at FROM tombstones WHERE task = ?",
-    [READ_KEY] = "SELECT id FROM sessions WHERE key_hash = ? AND state = 0",
+    [READ_KEY] = "SELECT id FROM sessions WHERE key_hash = ? AND " SQL_IS_ACTIVE,
     [READ_NEWEST_OLD_KEY] =
         "SELECT " OLD_KEY_COLUMNS " FROM old_keys WHERE key_hash = ? ORDER BY jwt_from DESC, at DESC, session DESC, gen DESC LIMIT 1",
     [READ_OLD_KEY] = "SELECT " OLD_KEY_COLUMNS " FROM old_keys WHERE key_hash = ? AND jwt_from > ? AND (expires_at = 0 OR expires_at > ?)"
                      " ORDER BY jwt_from, at, session, gen LIMIT 1",
-    [READ_USER] = "SELECT " SESSION_COLUMNS
-                  " FROM sessions WHERE user = ? AND (state = 0 OR EXISTS (SELECT 1 FROM tasks WHERE session = sessions.id)) ORDER BY id DESC",
+    [READ_USER] = "SELECT " SESSION_COLUMNS " FROM sessions WHERE user = ? AND (" SQL_IS_ACTIVE
+                  " OR EXISTS (SELECT 1 FROM tasks WHERE session = sessions.id)) ORDER BY id DESC",
     [READ_IDEMPOTENCY] = "SELECT scope, request, status, location, cookie, answer, expires_at FROM idempotency"
                          " WHERE scope = ? AND (expires_at = 0 OR expires_at > ?)",
     [READ_INPUT] = "SELECT data FROM inputs WHERE task = ?1 AND " WHOLE,
@@ -39,10 +39,10 @@ static const char *const read_sql[READ_COUNT] = {
     [READ_OUTPUT_ROW] = "SELECT task, offset, seq, data FROM output WHERE rowid = ?",
     [READ_DUE_SESSIONS] = "SELECT id FROM sessions WHERE due_at > 0 AND due_at <= ? ORDER BY due_at, id LIMIT ?",
     [READ_DUE_TASKS] = "SELECT id, session FROM tasks WHERE due_at > 0 AND due_at <= ? ORDER BY due_at, id LIMIT ?",
-    [READ_UNFINISHED] = "SELECT DISTINCT session FROM tasks INDEXED BY tasks_unfinished WHERE state < 3 ORDER BY session",
+    [READ_UNFINISHED] = "SELECT DISTINCT session FROM tasks INDEXED BY tasks_unfinished WHERE " SQL_IS_UNFINISHED " ORDER BY session",
     [READ_KINDS] = "SELECT kind, body FROM kinds ORDER BY kind",
     [READ_META] = "SELECT value FROM meta WHERE name = ?",
-    [READ_COUNTS] = "SELECT count(*) FILTER (WHERE state < 3), count(*) FILTER (WHERE state >= 3) FROM tasks WHERE session = ?",
+    [READ_COUNTS] = "SELECT count(*) FILTER (WHERE " SQL_IS_UNFINISHED "), count(*) FILTER (WHERE " SQL_IS_ENDED ") FROM tasks WHERE session = ?",
     [READ_LIST_SESSIONS] = "SELECT " SESSION_COLUMNS " FROM sessions WHERE id < ? ORDER BY id DESC LIMIT ?",
     [READ_LIST_SESSIONS_USER] = "SELECT " SESSION_COLUMNS " FROM sessions WHERE user = ? AND id < ? ORDER BY id DESC LIMIT ?",
     [READ_LIST_TASKS] = "SELECT " TASK_COLUMNS " FROM tasks WHERE id < ? ORDER BY id DESC LIMIT ?",
@@ -140,7 +140,7 @@ int read_task(struct reader *r, sqlite3_stmt *st, struct store_query *q) {
     if (!row || !column_task(st, &q->arena, row)) {
         return SQLITE_NOMEM;
     }
-    return row->slot && row->state < ROWS_TASK_ENDED ? read_progress(r, &q->arena, row) : SQLITE_DONE;
+    return row->slot && row->state < STORE_TASK_ENDED ? read_progress(r, &q->arena, row) : SQLITE_DONE;
 }
 
 static int read_session_tasks(struct reader *r, struct store_query *q) {

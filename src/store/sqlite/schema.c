@@ -2,7 +2,7 @@
  * The tables. Ids rise with time, so new rows stand at the end of their table and of its index; what is large (input, result, output) lies apart from
  * what changes. A step, once released, never changes: what comes later is a further step.
  */
-#include "store/sqlite_db.h"
+#include "store/sqlite/db.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,7 +21,7 @@ static const char *const schema_steps[] = {
     "  active_at INTEGER NOT NULL, idle_timeout INTEGER NOT NULL, max_age INTEGER NOT NULL, rotated_at INTEGER NOT NULL, merged_into BLOB,"
     "  due_at INTEGER NOT NULL, jwt_from INTEGER NOT NULL, jwt_old_session BLOB"
     ") STRICT;"
-    "CREATE UNIQUE INDEX sessions_key ON sessions(key_hash) WHERE state = 0 AND key_hash IS NOT NULL;"
+    "CREATE UNIQUE INDEX sessions_key ON sessions(key_hash) WHERE " SQL_IS_ACTIVE " AND key_hash IS NOT NULL;"
     "CREATE INDEX sessions_user ON sessions(user, id) WHERE user IS NOT NULL;"
     "CREATE INDEX sessions_due ON sessions(due_at, id) WHERE due_at > 0;"
 
@@ -30,7 +30,7 @@ static const char *const schema_steps[] = {
     "  kind TEXT, queue TEXT, body TEXT"
     ") STRICT;"
     "CREATE INDEX tasks_session ON tasks(session, id, state);"
-    "CREATE INDEX tasks_unfinished ON tasks(session) WHERE state < 3;"
+    "CREATE INDEX tasks_unfinished ON tasks(session) WHERE " SQL_IS_UNFINISHED ";"
     "CREATE INDEX tasks_due ON tasks(due_at, id) WHERE due_at > 0;"
 
     "CREATE TABLE inputs(task BLOB NOT NULL PRIMARY KEY, data TEXT) STRICT;"
