@@ -209,7 +209,7 @@ class _Abort:
                     pass
 
 
-def _problem(status: int, headers: http.client.HTTPMessage, data: bytes) -> Problem:
+def _problem(status: int, headers: Any, data: bytes) -> Problem:
     try:
         body = json.loads(data)
         if not isinstance(body, dict):
@@ -453,6 +453,8 @@ class Client:
                     cursor = fields.get("id", cursor)
                     if "retry" in fields:
                         delay = int(fields["retry"]) / 1000
+                    if fields.get("event") == "problem":
+                        raise _problem(json.loads(fields["data"])["status"], {"Retry-After": f"{delay:.0f}"}, fields["data"].encode())
                     if "event" in fields:
                         tries = 0
                         yield Event(cursor or "", fields["event"], json.loads(fields["data"]))

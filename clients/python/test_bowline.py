@@ -288,6 +288,17 @@ class Watching(Case):
         self.assertIn("ab\n", [e.data.get("data") for e in events if e.event == "output"])
         self.assertEqual([e for e in events if e.event == "task"][-1].data["task"]["state"], "succeeded")
 
+    def test_a_watcher_too_many_is_refused(self):
+        session = self.client.sessions.create()
+        feeds = [self.client.watch(session=session["id"]) for _ in range(64)]
+        for feed in feeds:
+            next(feed)
+        with self.assertRaises(bowline.Limited) as refused:
+            next(self.client.watch(session=session["id"]))
+        self.assertEqual((refused.exception.status, refused.exception.code, refused.exception.retry_after), (429, "quota-exceeded", 30))
+        for feed in feeds:
+            feed.close()
+
     def test_a_dead_token_is_refused(self):
         with self.assertRaises(bowline.Unauthenticated):
             next(self.client.using("ses_01ARZ3NDEKTSV4RRFFQ69G5FAV.g1.AAAAAAAAAAAAAAAAAAAAAA").watch())

@@ -528,7 +528,9 @@ static void call_answered(struct api *a, struct call *call, struct cmd *c) {
     } else if (answer->type == ANSWER_WATCH) {
         watch_attach(a, call, c);
     } else if (answer->type == ANSWER_ROTATED) {
-        watch_rotated(call, answer);
+        watch_rotated(call, c);
+    } else if (c->type == CMD_WATCH && call->sse && answer->type == ANSWER_PROBLEM && answer->problem.err == ERR_QUOTA_EXCEEDED) {
+        watch_crowded(call, c);
     } else {
         call_answer(call, answer);
     }

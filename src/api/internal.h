@@ -124,7 +124,8 @@ void stream_answered(struct lines *lines, struct cmd *c);
 /* ---- watch.c ---- */
 
 void watch_attach(struct api *a, struct call *call, struct cmd *c); /* ANSWER_WATCH; call is NULL if the request is gone */
-void watch_rotated(struct call *call, struct answer *a);
+void watch_rotated(struct call *call, const struct cmd *c);         /* within the grace after a rotation: the event `session` */
+void watch_crowded(struct call *call, const struct cmd *c);         /* by Server-Sent Events where there are too many: the event `problem` */
 void watch_mail(struct api *a, struct mail *m);
 void watch_refilled(struct cmd *c);
 void watch_refill(void *arg, struct feed *f, struct watcher *w, uint64_t cursor, uint64_t gone_from, void *user);

@@ -213,17 +213,50 @@ void watch_attach(struct api *a, struct call *call, struct cmd *c) {
     buf_fini(&headers);
 }
 
-/* Within the grace after a rotation: the stream says so and ends, so that EventSource comes back with the new cookie. */
-void watch_rotated(struct call *call, struct answer *a) {
-    struct buf body = {0};
-    struct str prefix = a->cursor_prefix;
-    unsigned long long cursor = a->cursor;
-    buf_printf(&body, "retry: 2000\nid: %.*s%llu\n\n", STR_FMT(prefix), cursor);
-    buf_printf(&body, "id: %.*s%llu\nevent: session\ndata: %.*s\n\n", STR_FMT(prefix), cursor, STR_FMT(buf_view(&a->body)));
-    struct buf headers = {0};
+/* ---- streams that are at their end at once, so that EventSource, which gives up at any refusal, comes back ---- */
+
+static bool fits_in_line(struct str text) {
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.p[i] < 0x20 || text.p[i] > 0x7e) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The cursor to come back with is the one that was given, whatever it is good for; without one that of a fresh feed. */
+static void put_cursor(const struct cmd *c, struct buf *out) {
+    struct str given = c->watch.cursor;
+    if (!given.len) {
+        buf_printf(out, "id: %.*s0\n", STR_FMT(c->answer.cursor_prefix));
+    } else if (fits_in_line(given)) {
+        buf_printf(out, "id: %.*s\n", STR_FMT(given));
+    }
+}
+
+static void short_stream(struct call *call, const struct cmd *c, unsigned retry_ms, const char *event, struct str data) {
+    struct buf headers = {0}, body = {0};
+    buf_printf(&body, "retry: %u\n", retry_ms);
+    put_cursor(c, &body);
+    buf_char(&body, '\n');
+    put_cursor(c, &body);
+    buf_printf(&body, "event: %s\ndata: ", event);
+    buf_str(&body, data);
+    buf_puts(&body, "\n\n");
     headers_stream(call, &headers);
     buf_puts(&headers, "Content-Type: text/event-stream\r\n");
     http_respond(call->r, 200, &headers, &body, true);
+}
+
+void watch_rotated(struct call *call, const struct cmd *c) {
+    short_stream(call, c, 2000, "session", buf_view(&c->answer.body));
+}
+
+void watch_crowded(struct call *call, const struct cmd *c) {
+    struct buf data = {0};
+    problem_render(&c->answer.problem, &data);
+    short_stream(call, c, 30000, "problem", buf_view(&data));
+    buf_fini(&data);
 }
 
 /* ---- refills ---- */

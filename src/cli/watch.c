@@ -120,6 +120,14 @@ static void on_session(struct watch *w, const struct json *data) {
     buf_fini(&note);
 }
 
+static void on_problem(struct watch *w, const struct json *data) {
+    struct buf note = {0};
+    text_put_clean(&note, member_text(data, "detail"));
+    buf_puts(&note, "; trying again later");
+    watch_note(w, buf_z(&note));
+    buf_fini(&note);
+}
+
 static void event_show(struct watch *w, struct str event, const struct json *data) {
     if (str_eqz(event, "task")) {
         on_task(w, data);
@@ -127,6 +135,8 @@ static void event_show(struct watch *w, struct str event, const struct json *dat
         on_output(w, data);
     } else if (str_eqz(event, "session")) {
         on_session(w, data);
+    } else if (str_eqz(event, "problem")) {
+        on_problem(w, data);
     } else if (str_eqz(event, "reset")) {
         watch_view_reset(&w->view);
         w->live = false;

@@ -75,7 +75,7 @@ static void watch_connect(struct bowline_watch *w) {
     reply_clear(&w->reply);
     sse_set_cursor(&w->sse, buf_view(&w->cursor));
     sse_restart(&w->sse);
-    w->streaming = w->any_event = w->rotated = w->no_memory = false;
+    w->streaming = w->any_event = w->any_problem = w->rotated = w->no_memory = false;
     w->heard_ms = mono_ms();
     if (watch_request(w) != BOWLINE_OK) {
         watch_pause(w, backoff_next(&w->pause_ms, BACKOFF_MAX_MS));
@@ -108,7 +108,7 @@ static void watch_ended(struct bowline_watch *w, CURLcode result) {
     watch_detach(w);
     if (w->stopped || w->ended || w->left) {
         watch_finish(w, BOWLINE_OVER);
-    } else if (w->finished_task && w->any_event && result == CURLE_OK) {
+    } else if (w->finished_task && w->any_event && !w->any_problem && result == CURLE_OK) {
         watch_pause(w, 0); /* asked once more the server says 204, or gives the output that a drain has cut off */
     } else if (w->rotated && holds_session_token(w)) {
         w->state = WATCH_HELD;
@@ -122,7 +122,9 @@ static void watch_ended(struct bowline_watch *w, CURLcode result) {
     } else if (status == 204) {
         watch_finish(w, BOWLINE_OVER);
     } else if (status == 200) {
-        problem_local(&w->problem, BOWLINE_UNREACHABLE, "The server has closed the stream");
+        if (!w->any_problem) {
+            problem_local(&w->problem, BOWLINE_UNREACHABLE, "The server has closed the stream");
+        }
         watch_lost(w);
     } else {
         int error = problem_answer(&w->problem, (int) status, buf_view(&w->reply.body), w->reply.retry_after_s);

@@ -47,6 +47,7 @@ struct bowline_watch {
 
     bool streaming;      /* the answer is a 200 */
     bool any_event;      /* on this connection */
+    bool any_problem;    /* it has said what is wrong: `problem` */
     bool ended, rotated; /* the stream has said so */
     bool finished_task;  /* the task's own feed has shown its final state */
     bool left;           /* and that the task is gone */

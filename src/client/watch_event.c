@@ -119,6 +119,10 @@ bool watch_event(void *arg, struct str name, struct str data) {
         w->finished_task &= e.type != BOWLINE_EVENT_RESET;
         deliver(w, &e);
         go_on = given(w);
+    } else if (str_eqz(name, "problem")) {
+        problem_answer(&w->problem, (int) json_u64(root, "status"), data, 0);
+        w->any_problem = true;
+        go_on = given(w);
     } else {
         go_on = given(w);
     }

@@ -26,17 +26,9 @@ static enum found rotated(struct engine *e, struct cmd *c, struct session_entry 
     if (!grace) {
         return cred_dead(e, c);
     }
-    struct id feed = c->watch.target == WATCH_TASK ? c->task : s->s.id;
-    enum id_kind kind = c->watch.target == WATCH_TASK ? ID_TASK : ID_SESSION;
-    struct buf prefix = {0};
-    struct cursor cursor;
-    cursor_prefix(e, kind, feed, &prefix);
-    cursor_parse(e, kind, feed, c->watch.cursor, &cursor);
     c->answer.type = ANSWER_ROTATED;
     c->answer.status = 200;
-    c->answer.cursor = cursor.number;
-    c->answer.cursor_prefix = arena_str(&c->arena, buf_view(&prefix));
-    buf_fini(&prefix);
+    watch_cursor_prefix(e, c, s->s.id);
     buf_printf(&c->answer.body, "{\"seq\":%llu,\"state\":\"rotated\",\"reason\":null}", (unsigned long long) s->seq);
     cmd_answer(e, c, s->pending);
     return ABSENT;

@@ -126,7 +126,7 @@ enum answer_type {
     ANSWER_PROBLEM,
     ANSWER_WATCH, /* attach to channel */
     ANSWER_REFILL,
-    ANSWER_ROTATED, /* CMD_WATCH within the grace: 200, retry: 2000, the session event in `body` (its data) with the cursor given in `cursor`, closed */
+    ANSWER_ROTATED, /* CMD_WATCH within the grace: 200, retry: 2000, the session event in `body` (its data) with the cursor that was given, closed */
 };
 
 struct answer {
@@ -148,7 +148,7 @@ struct answer {
     uint64_t gone_floor; /* what has gone up to there is forgotten: cursors before it say where the way from the front began */
     uint32_t tag[2];
     int64_t until_ms;
-    struct str cursor_prefix; /* "epoch-feed-" */
+    struct str cursor_prefix; /* "epoch-feed-"; also with ANSWER_ROTATED, and where there are too many watchers */
     /* ANSWER_REFILL */
     struct frame **frames; /* in the arena; the references are the receiver's */
     size_t frame_count;

@@ -28,18 +28,24 @@ static uint32_t gen_of(const struct cmd *c) {
     return c->cred.kind == CRED_KEY ? 0 : c->cred.kind == CRED_JWT ? c->e.self->s.gen : c->cred.gen;
 }
 
+void watch_cursor_prefix(struct engine *e, struct cmd *c, struct id session) {
+    bool of_task = c->watch.target == WATCH_TASK;
+    struct buf prefix = {0};
+    cursor_prefix(e, of_task ? ID_TASK : ID_SESSION, of_task ? c->task : session, &prefix);
+    c->answer.cursor_prefix = arena_str(&c->arena, buf_view(&prefix));
+    buf_fini(&prefix);
+}
+
 static void attach(struct engine *e, struct cmd *c, enum channel_kind kind, struct session_entry *s, struct task_entry *t, enum cursor_is is,
                    struct cursor cursor) {
     struct channel *ch = channel_open(e, c->loop, kind, s, t);
     bool person = tag_of(c) != WATCHER_KEY;
     uint64_t live = t ? t->t.version : s->seq;
-    struct buf prefix = {0};
     ch->watchers++;
     ch->people += person;
     ch->own += tag_of(c) == WATCHER_SESSION;
     s->watchers++;
     *(t ? &t->people : &s->people) += person;
-    cursor_prefix(e, t ? ID_TASK : ID_SESSION, t ? t->t.id : s->s.id, &prefix);
     struct answer *a = &c->answer;
     a->type = ANSWER_WATCH;
     a->status = 200;
@@ -55,8 +61,7 @@ static void attach(struct engine *e, struct cmd *c, enum channel_kind kind, stru
     a->tag[0] = tag_of(c);
     a->tag[1] = gen_of(c);
     a->until_ms = c->cred.kind == CRED_JWT ? c->cred.exp_ms : 0;
-    a->cursor_prefix = arena_str(&c->arena, buf_view(&prefix));
-    buf_fini(&prefix);
+    watch_cursor_prefix(e, c, s->s.id);
     uint64_t number = ch->number, needs = s->pending;
     bool behind = ch->behind;
     unsigned loop = c->loop;
@@ -76,6 +81,7 @@ static bool refuse_crowd(struct engine *e, struct cmd *c, struct session_entry *
     if (passing || s->watchers < e->o->max_watchers_per_session) {
         return false;
     }
+    watch_cursor_prefix(e, c, s->s.id);
     cmd_refuse(e, c, s->pending, ERR_QUOTA_EXCEEDED, "The session has as many watchers as it may have");
     return true;
 }

@@ -565,6 +565,9 @@ enum found refuse_gone(struct engine *e, struct cmd *c, const struct tombstone_r
 /* Has the attempt of a worker token been, for the task or, with t NULL, for what is known of one that is gone? */
 bool worker_token_counts(const struct cred *token, const struct task_entry *t, const struct tombstone_row *row);
 
+/* cmd_watch.c */
+void watch_cursor_prefix(struct engine *e, struct cmd *c, struct id session); /* of the feed that it asks for: into its answer */
+
 /* cmd_report.c */
 void line_answered(struct cmd *c, uint64_t needs);
 void stream_go_on(struct engine *e, struct cmd *c);                    /* the command for which its stream waits is done */

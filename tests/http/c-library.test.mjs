@@ -205,6 +205,18 @@ describe('the C library', () => {
         assert.equal(watch.out.split(`task ${first} `).length, 2, 'the first task was shown once');
     });
 
+    test('a watcher too many is told why, and does not come back at once', async () => {
+        const session = await api.session();
+        const all = await Promise.all(Array.from({ length: 64 }, () => server.api(session.token).events('/v1/session/events')));
+        await Promise.all(all.map((e) => e.live()));
+        const watch = new Example('watch', [server.url, session.token, 'own']);
+        await watch.said(/^lost quota-exceeded$/m);
+        assert.equal(watch.out, 'lost quota-exceeded\n');
+        all.forEach((e) => e.close());
+        watch.child.kill('SIGTERM');
+        await watch.end;
+    });
+
     test('a dead credential ends a watch with an error', async () => {
         const end = await finished('watch', [server.url, 'ses_01J00000000000000000000000.g1.AAAAAAAAAAAAAAAAAAAAAA', 'own']);
         assert.equal(end.code, 1);

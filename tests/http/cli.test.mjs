@@ -549,6 +549,16 @@ describe('client commands', () => {
         assert.equal((await cli('watch', task.id)).code, 4); /* a feed read afresh ends in the same way */
     });
 
+    test('a watcher too many is told why it waits', async () => {
+        const session = await made();
+        const all = await Promise.all(Array.from({ length: 64 }, () => s.api(session.token).events('/v1/session/events')));
+        await Promise.all(all.map((e) => e.live()));
+        const end = await as(session.token, 'watch', '--timeout', '1');
+        assert.equal(end.code, 6);
+        assert.match(end.out, /as many watchers as it may have; trying again later/);
+        all.forEach((e) => e.close());
+    });
+
     test('a session\'s end ends its watchers', async () => {
         const session = await made();
         const [watching] = await watched(() => cli('watch', session.id, '--timeout', '20'));

@@ -5,6 +5,7 @@ import WebSocket from 'ws';
 import { start } from './lib/server.mjs';
 import { ok, pause, problem, until } from './lib/client.mjs';
 import { connect, exchange } from './lib/raw.mjs';
+import { crowded } from './lib/sse.mjs';
 
 let s;
 let app;
@@ -244,8 +245,15 @@ test('watchers per session, of all ways together', async () => {
     const two = await s.api(t.token).events(`/v1/tasks/${t.id}/events`);
     const three = new WebSocket(`ws://${s.host}/v1/session/events`, 'bowline.v1', { headers: { authorization: `Bearer ${a.token}` } });
     await Promise.all([one.live(), two.live(), new Promise((done) => three.on('message', done))]);
-    problem(await mine.get('/v1/session/events', { accept: 'text/event-stream' }), 'quota-exceeded');
-    const { cursor } = { cursor: one.lastId };
+    const { lastId: cursor } = one;
+    await crowded(mine.events('/v1/session/events'));
+    await crowded(mine.events('/v1/session/events', { lastEventId: cursor }), cursor);
+    await crowded(mine.events(`/v1/session/events?after=${cursor}`, { headers: { accept: '*/*' } }), cursor);
+    await crowded(mine.events('/v1/session/events?output=1', { lastEventId: 'of another history', headers: { accept: null } }), 'of another history');
+    const line = ok(await mine.get('/v1/session/events?after=x%0Adata:%20y%0A%0A', { accept: 'text/event-stream' }), 200).text; // a cursor that no line can hold
+    assert.match(line, /^retry: 30000\n\nevent: problem\ndata: \{.*\}\n\n$/);
+    await crowded(app.events(`/v1/sessions/${a.id}/events`));
+    await crowded(s.api(t.token).events(`/v1/tasks/${t.id}/events`));
     problem(await mine.page('/v1/session/events', { after: cursor, wait: 5 }), 'quota-exceeded');
     const b = await app.session();
     const other = await s.api(b.token).events('/v1/session/events');
@@ -256,11 +264,9 @@ test('watchers per session, of all ways together', async () => {
     one.close();
     await until(async () => {
         const e = await mine.events('/v1/session/events');
-        if (e.status === 200) {
-            await e.live();
-        }
+        const { event } = await e.next();
         e.close();
-        return e.status === 200;
+        return event !== 'problem';
     }, 'a place');
     two.close();
     three.terminate();
@@ -361,7 +367,7 @@ describe('with the defaults', () => {
         const mine = d.api(a.token);
         const all = await Promise.all(Array.from({ length: 64 }, () => mine.events('/v1/session/events')));
         await Promise.all(all.map((e) => e.live()));
-        problem(await mine.get('/v1/session/events', { accept: 'text/event-stream' }), 'quota-exceeded');
+        await crowded(mine.events('/v1/session/events'));
         all.forEach((e) => e.close());
     });
 });

@@ -498,6 +498,13 @@ describe('rotate', () => {
         await e.end();
         assert.equal(e.retry, 2000);
         assert.deepEqual(e.items.map((i) => [i.event, i.data.state, i.data.reason]), [['session', 'rotated', null]]);
+        assert.equal(e.lastId, e0.lastId);
+        const stale = await s.api(a.token).events('/v1/session/events', { lastEventId: '0000-of-5' });
+        await stale.end();
+        assert.equal(stale.lastId, '0000-of-5', 'a cursor of no use stays one, so that its reader is told to forget what it has');
+        const fresh = await s.api(a.token).events('/v1/session/events');
+        await fresh.end();
+        assert.match(fresh.lastId, /^[^-]+-[^-]+-0$/);
         problem(await s.api(a.token).page('/v1/session/events'), 'unauthenticated');
         problem(await s.api(a.token).get('/v1/session'), 'unauthenticated');
         ok(await app.post(`/v1/sessions/${a.id}/rotate`), 200);

@@ -201,6 +201,25 @@ export function openEvents(server, path, { token, lastEventId, headers = {}, age
     });
 }
 
+/** A stream with room for no more watchers: it says so in its one event, and is at its end. */
+export async function crowded(opened, cursor) {
+    const e = await opened;
+    await e.end();
+    assert.equal(e.status, 200);
+    assert.match(e.headers['content-type'], /^text\/event-stream/);
+    assert.match(e.headers['cache-control'], /no-transform/);
+    assert.match(e.headers.connection, /close/i);
+    assert.equal(e.retry, 30000);
+    assert.deepEqual(e.items.map((i) => [i.event, i.data.code, i.data.status, i.data.type]), [['problem', 'quota-exceeded', 429, 'urn:bowline:problem:quota-exceeded']]);
+    if (cursor === undefined) {
+        assert.match(e.lastId, /^[^-]+-[^-]+-0$/);
+    } else {
+        assert.equal(e.lastId, cursor);
+    }
+    assert.equal(e.firstId, e.lastId);
+    return e;
+}
+
 /** Lays events over each other as a viewer would: a map of tasks, checking order on the way. */
 export class View {
     constructor() {
