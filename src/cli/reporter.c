@@ -25,6 +25,7 @@
 #define BATCH_BYTES (64 * 1024)           /* as many are not waited with */
 #define BATCH_MOST (512 * 1024)           /* at once when there is more than that */
 #define SPOOL_BYTES (32ull * 1024 * 1024) /* more than a server keeps of a task's output by default */
+#define MEMORY_BYTES (1024 * 1024)        /* of these in memory while the server is away */
 #define REPORT_MS (30 * SEC)
 #define CONTROL_S 30
 #define CONTROL_LEAST_MS 100
@@ -61,6 +62,8 @@ struct reporter {
     struct spool spool;
     struct buf staged; /* the oldest output that has not arrived */
     uint64_t offset;   /* of its first byte */
+    uint64_t left_out; /* bytes of output that had to be, whose number has not been told */
+    bool left_out_noted, file_noted;
     size_t output_most;
     char *progress[FIELDS]; /* what is newer than what has arrived */
     bool has_progress, wants_heartbeat;
@@ -92,6 +95,7 @@ struct reporter *reporter_create(struct client_async *as, const char *task, cons
     r->task = mem_strdup(str_of(task));
     r->token = mem_strdup(str_of(token));
     r->spool.capacity = SPOOL_BYTES;
+    r->spool.memory_most = MEMORY_BYTES;
     r->output_most = BATCH_MOST;
     r->lease_known = lease_s > 0;
     r->lease_ms = r->lease_known ? (int64_t) (lease_s * 1000) : LEASE_DEFAULT_MS;
@@ -153,6 +157,10 @@ size_t reporter_backlog(const struct reporter *r) {
     return r->others_bytes;
 }
 
+uint64_t reporter_undelivered(const struct reporter *r) {
+    return r->staged.len + spool_length(&r->spool) + r->spool.dropped + r->left_out;
+}
+
 static void reporter_end(struct reporter *r, enum reporter_end how) {
     if (!r->over) {
         r->over = true;
@@ -180,9 +188,52 @@ static void waits(struct reporter *r) {
     r->since_ms = r->since_ms ? r->since_ms : clock_ms();
 }
 
+/* Why output had to be left out. */
+static void left_out_why(const struct reporter *r, struct buf *out) {
+    const struct spool *s = &r->spool;
+    if (s->dropped_errno) {
+        buf_printf(out, "they could not be kept: %s", strerror(s->dropped_errno));
+    } else {
+        buf_puts(out, s->dropped_away ? "the server was out of reach for too long" : "the server took less than the command put out");
+    }
+}
+
+/* What the user should know of how output is kept, as soon as it is so. */
+static void keeping_tell(struct reporter *r) {
+    struct spool *s = &r->spool;
+    struct buf text = {0};
+    if (s->file_errno && !r->file_noted) {
+        r->file_noted = true;
+        buf_printf(&text, "there can be no temporary file in %s (TMPDIR): %s; what waits for the server is kept in memory", spool_folder(),
+                   strerror(s->file_errno));
+        note(r, buf_z(&text));
+    }
+    if (s->dropped && !r->left_out_noted) {
+        r->left_out_noted = true;
+        buf_clear(&text);
+        buf_puts(&text, "the oldest output that waits for the server is being left out: ");
+        left_out_why(r, &text);
+        note(r, buf_z(&text));
+    }
+    buf_fini(&text);
+}
+
+/* Nothing waits any more: how much was lost until then. */
+static void left_out_tell(struct reporter *r) {
+    struct buf text = {0};
+    if (r->left_out) {
+        buf_printf(&text, "%llu bytes of output were left out", (unsigned long long) r->left_out);
+        note(r, buf_z(&text));
+    }
+    r->left_out = 0;
+    r->left_out_noted = false;
+    buf_fini(&text);
+}
+
 void reporter_output(struct reporter *r, struct str data) {
     if (!r->over && data.len) {
         spool_put(&r->spool, data);
+        keeping_tell(r);
         waits(r);
     }
 }
@@ -230,11 +281,15 @@ void reporter_final(struct reporter *r, struct str report) {
 /* Gathers output for the next batch; says where some had to be left out. */
 static void output_stage(struct reporter *r) {
     if (r->staged.len < BATCH_MOST && r->spool.dropped) {
-        buf_printf(&r->staged, "\n[%llu bytes are left out here: the server was out of reach for too long]\n", (unsigned long long) r->spool.dropped);
+        buf_printf(&r->staged, "\n[%llu bytes are left out here: ", (unsigned long long) r->spool.dropped);
+        left_out_why(r, &r->staged);
+        buf_puts(&r->staged, "]\n");
+        r->left_out += r->spool.dropped;
         r->spool.dropped = 0;
     }
     if (r->staged.len < BATCH_MOST) {
         spool_take(&r->spool, BATCH_MOST - r->staged.len, &r->staged);
+        keeping_tell(r);
     }
 }
 
@@ -296,7 +351,7 @@ static void batch_compose(struct reporter *r) {
     if (r->has_progress && may_add(r)) {
         progress_put(r);
     }
-    bool more = spool_length(&r->spool) || (ready && ready < r->staged.len); /* not a piece of a character alone */
+    bool more = spool_length(&r->spool) || r->spool.dropped || (ready && ready < r->staged.len); /* not a piece of a character alone */
     if (!TAILQ_EMPTY(&r->others) && may_add(r)) {
         struct other *o = TAILQ_FIRST(&r->others);
         text_put(r, PART_OTHER, str_n(o->report, o->len));
@@ -363,10 +418,21 @@ static void answer_read(struct reporter *r, const struct json *answer, const str
     }
 }
 
+/* Restored from a backup, it may have less output than it had taken. */
+static void server_lost_tell(struct reporter *r, double offset, uint64_t expected) {
+    struct buf text = {0};
+    if (offset >= 0 && offset < (double) expected) {
+        buf_printf(&text, "the server has lost %.0f bytes of output that it had taken", (double) expected - offset);
+        note(r, buf_z(&text));
+    }
+    buf_fini(&text);
+}
+
 static void batch_arrived(struct reporter *r, const struct json *answer, const struct client_reply *reply) {
     unsigned parts = r->batch.parts;
     double offset = member_number_of(answer, "output_offset");
     buf_drop_front(&r->staged, r->batch.output_bytes);
+    server_lost_tell(r, offset, r->offset + r->batch.output_bytes);
     r->offset = offset >= 0 ? (uint64_t) offset : r->offset + r->batch.output_bytes;
     if (parts & PART_OTHER) {
         other_drop(r);
@@ -376,6 +442,9 @@ static void batch_arrived(struct reporter *r, const struct json *answer, const s
     answer_read(r, answer, reply);
     bool waiting = r->staged.len || spool_length(&r->spool) || r->has_progress || !TAILQ_EMPTY(&r->others) || r->final.len;
     r->singly = r->singly && waiting;
+    if (!r->staged.len && !spool_length(&r->spool) && !r->spool.dropped) {
+        left_out_tell(r);
+    }
     if (parts & PART_FINAL) {
         reporter_end(r, REPORTER_DELIVERED);
     }
@@ -453,6 +522,7 @@ static int64_t pause_ms(unsigned failures, const struct client_reply *reply) {
 }
 
 static void out_of_reach(struct reporter *r, const struct client_reply *reply) {
+    r->spool.away = true;
     r->retry_ms = clock_ms() + pause_ms(r->failures++, reply);
     if (!r->cut_off && r->failures == 2) { /* a restart that is over at once is not worth a word */
         struct buf text = {0};
@@ -471,6 +541,9 @@ static void out_of_reach(struct reporter *r, const struct client_reply *reply) {
 static void in_reach(struct reporter *r) {
     r->failures = 0;
     r->heard_ms = clock_ms();
+    r->spool.away = false;
+    r->spool.file_errno = 0;
+    r->file_noted = false;
     if (r->cut_off) {
         r->cut_off = false;
         note(r, "the server is back");

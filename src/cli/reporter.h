@@ -1,8 +1,8 @@
 /*
  * reporter.h: what one attempt at a task reports, brought to the server in order and exactly once, however often the server or the network goes away.
  *
- * Nothing here waits: what is said is kept (output in a bounded temporary file, progress as its newest state, questions as they are) and sent in batches, one at
- * a time. A batch whose outcome is unknown is sent again to the letter, which the contract makes harmless; output goes by its offset in the attempt. Until all is
+ * Nothing here waits: what is said is kept (output in memory, and in a bounded temporary file while the server is away; progress as its newest state; questions
+ * as they are) and sent in batches, one at a time. A batch whose outcome is unknown is sent again to the letter, which the contract makes harmless; output goes by its offset in the attempt. Until all is
  * said, the task's lease is kept with heartbeats, and a request that is held by the server hears of cancellation.
  */
 #ifndef BOWLINE_CLI_REPORTER_H
@@ -54,5 +54,7 @@ bool reporter_is_over(const struct reporter *r);
 bool reporter_result_is_refused(const struct reporter *r);
 /* Bytes of others' reports that wait: a reason to read no more of them. */
 size_t reporter_backlog(const struct reporter *r);
+/* Bytes of output that have not arrived, those left out included. */
+uint64_t reporter_undelivered(const struct reporter *r);
 
 #endif

@@ -355,6 +355,17 @@ static void final_say(struct run *r) {
     buf_fini(&report);
 }
 
+static void undelivered_say(struct run *r) {
+    struct buf text = {0};
+    uint64_t bytes = reporter_undelivered(r->reporter);
+    buf_puts(&text, "the server could not be told how the command ended");
+    if (bytes) {
+        buf_printf(&text, ", and has not got %llu bytes of its output", (unsigned long long) bytes);
+    }
+    say(r, buf_z(&text));
+    buf_fini(&text);
+}
+
 static int run_loop(struct run *r) {
     run_terminal_enter(&r->terminal);
     for (int64_t now = clock_ms(); !command_is_over(r, now); now = clock_ms()) {
@@ -369,7 +380,7 @@ static int run_loop(struct run *r) {
         loop_turn(r, until);
     }
     if (!reporter_is_over(r->reporter)) {
-        say(r, "the server could not be told how the command ended");
+        undelivered_say(r);
     }
     return child_end_of(r->wait_status, 0).status;
 }
@@ -551,8 +562,9 @@ const struct command run_command = {
     "what it prints: 42%, 3/10, 3 of 10. The exit code is the command's (128 + N after signal N, 127 not found, 126 not executable), and the task\n"
     "succeeds with {\"exit_status\": 0, \"seconds\": ...} or fails with type exit-status or signal. When the task is cancelled, the command is "
     "stopped.\n"
-    "The command never waits for the server. If that is out of reach, what is to be told is kept in a temporary file (up to 32 MiB of output) and\n"
-    "told in order, nothing lost or twice, when it is back. In the command's environment are BOWLINE_TASK, BOWLINE_TOKEN and BOWLINE_URL, so that "
+    "The command never waits for the server. If that is out of reach, what is to be told is kept (up to 32 MiB of output, beyond 1 MiB in a\n"
+    "temporary file) and told in order, nothing lost or twice, when it is back. In the command's environment are BOWLINE_TASK, BOWLINE_TOKEN and "
+    "BOWLINE_URL, so that "
     "it\n"
     "can also say something itself: `bowline report progress 40/100 --message rendering`.\n",
     &run_action,

@@ -477,7 +477,8 @@ static void job_finish(struct job *j) {
 
 void job_release(struct job *j) {
     if (j->told && !j->release) {
-        j->done = true; /* how it ended could not be told; its lease will run out */
+        say(j, "the server could not be told how the command ended; the lease will run out");
+        j->done = true;
     } else if (!j->told) {
         j->releasing = true;
         command_end(j);

@@ -1,12 +1,12 @@
 // bowline run: any command as a task, with a server that comes and goes.
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { until } from './lib/client.mjs';
-import { bowline, bowlineWithout, onTerminal } from './lib/command.mjs';
+import { bowline, bowlineWithout, Command, onTerminal } from './lib/command.mjs';
 import { binary, start } from './lib/server.mjs';
 
 let server;
@@ -439,6 +439,100 @@ describe('a server that comes and goes', () => {
         await until(() => !alive(Number(pid)), 'the end of the command');
         long.kill('SIGTERM');
         assert.equal((await long.ended).code, 3);
+        await own.close();
+    });
+
+    // A folder that is not there, one where no file can be made, and one without room.
+    const folders = [
+        ['missing', ['env', 'TMPDIR=/nowhere/at/all']],
+        ['of a kind that takes no files', ['env', 'TMPDIR=/proc']],
+        ['full', ['sh', '-c', 'trap "" XFSZ; ulimit -f 0; exec "$@"', 'sh']],
+    ];
+    const under = (words, to, args) => new Command(words[0], [...words.slice(1), binary, ...args], { env: { BOWLINE_URL: to.url, BOWLINE_KEY: to.key } });
+    const MANY = 'read x; seq 400000; exit 3';
+    const many = Array.from({ length: 400000 }, (_, i) => `${i + 1}\n`).join('');
+
+    for (const [what, words] of folders) {
+        test(`with a temporary folder that is ${what} all is told, by a worker too`, async () => {
+            const k = kind();
+            const c = under(words, server, ['run', '--session', session.id, '--kind', k, '--', 'sh', '-c', MANY]);
+            const { code, err } = await c.end('\n');
+            assert.equal(code, 3);
+            assert.equal(err, '');
+            assert.equal((await output(await newest(k))).toString(), many);
+            const task = await server.api().task(session, { queue: k });
+            const w = under(words, server, ['work', k, '--once', '--output', '--', 'seq', '400000']);
+            assert.equal((await w.ended).code, 0);
+            assert.equal(w.err, '');
+            assert.equal((await output(task)).toString(), many);
+        });
+
+        test(`with a temporary folder that is ${what} and the server away, all is told later`, async () => {
+            const own = await start();
+            const s = await own.api().session();
+            const c = under(words, own, ['run', '--session', s.id, '--', 'sh', '-c', MANY]);
+            await until(async () => (await own.api().get('/v1/tasks')).json.items[0]?.state === 'running', 'its start');
+            await own.kill();
+            c.write('\n');
+            await until(() => c.out === many, 'the command goes on');
+            await c.untilErr(/no temporary file in .*TMPDIR.*kept in memory/);
+            await own.restart();
+            assert.equal((await c.end()).code, 3);
+            assert.doesNotMatch(c.err, /left out/);
+            const [task] = (await own.api().get('/v1/tasks')).json.items;
+            assert.equal((await own.api().get(`/v1/tasks/${task.id}/output`)).text, many);
+            await own.close();
+        });
+    }
+
+    test('there is a temporary file only while the server is away', async () => {
+        const own = await start();
+        const s = await own.api().session();
+        const c = bowline(own, ['run', '--session', s.id, '--', 'sh', '-c', 'read x; seq 400000; read x; echo aside; read x; seq 400000; read x']);
+        const temporary = () => readdirSync(`/proc/${c.pid}/fd`).map((fd) => readlinkSync(`/proc/${c.pid}/fd/${fd}`)).filter((name) => name.includes('(deleted)'));
+        const delivered = async () => (await own.api().get('/v1/tasks')).json.items[0]?.output_bytes;
+        c.write('\n');
+        await until(async () => (await delivered()) === many.length, 'the output');
+        assert.deepEqual(temporary(), []);
+        await own.kill();
+        c.write('\n');
+        await c.untilErr(/out of reach/);
+        c.write('\n');
+        await until(() => temporary().length === 1, 'the file');
+        await until(() => c.out === `${many}aside\n${many}`, 'the command goes on');
+        await own.restart();
+        await until(async () => (await delivered()) === c.out.length, 'the output');
+        await until(() => temporary().length === 0, 'the end of the file');
+        assert.equal((await c.end('\n')).code, 0);
+        await own.close();
+    });
+
+    test('what is too much to keep is said, in the output and to whoever runs it', async () => {
+        const own = await start({ max_output_per_task: 100000000 });
+        const s = await own.api().session();
+        const script = 'read x; head -c 40000000 /dev/zero; echo passed >&2; read x; echo over';
+        const args = ['run', '--session', s.id, '--wait', '0.2', '--', 'sh', '-c', script];
+        const quiet = ['sh', '-c', 'exec "$@" > /dev/null', 'sh'];
+        const c = under(quiet, own, args);
+        const lost = under(quiet, own, args);
+        await until(async () => (await own.api().get('/v1/tasks?state=running')).json.items.length === 2, 'their start');
+        await own.kill();
+        for (const one of [c, lost]) {
+            one.write('\n');
+            await one.untilErr(/passed/);
+            await one.untilErr(/left out: the server was out of reach for too long/);
+        }
+        assert.equal((await lost.end('\n')).code, 0);
+        assert.match(lost.err, /could not be told how the command ended, and has not got 40000012 bytes of its output/);
+        await own.restart();
+        await c.untilErr(/bytes of output were left out/);
+        assert.equal((await c.end('\n')).code, 0);
+        const [, bytes] = /(\d+) bytes of output were left out/.exec(c.err);
+        const task = (await own.api().get('/v1/tasks?state=succeeded')).json.items[0];
+        const text = (await own.api().get(`/v1/tasks/${task.id}/output`)).text;
+        const marker = `\n[${bytes} bytes are left out here: the server was out of reach for too long]\n`;
+        assert.ok(text.includes(marker));
+        assert.equal(task.output_bytes, 40000012 - Number(bytes) + marker.length);
         await own.close();
     });
 
