@@ -123,10 +123,6 @@ static int find_flag(struct str flag, struct buf *name) {
     return flag.len && memchr(flag.p, '_', flag.len) ? -1 : find_row(buf_view(name));
 }
 
-static bool is_true_or_false(const char *z) {
-    return z && (strcmp(z, "true") == 0 || strcmp(z, "false") == 0);
-}
-
 /* One flag of which the value may be the next argument; *used is how many of the two it took. */
 static int load_flag(struct loading *l, struct str flag, const char *next, struct buf *name, int *used) {
     const struct place at = {.source = OPT_FROM_FLAG};
@@ -137,7 +133,7 @@ static int load_flag(struct loading *l, struct str flag, const char *next, struc
     int i = find_flag(flag, name);
     if (i < 0 && str_starts(flag, "no-")) {
         int no = find_flag(str_from(flag, 3), name);
-        if (no >= 0 && option_rows[no].type == OPT_SWITCH && !equals) {
+        if (no >= 0 && option_goes_bare(option_rows[no].type) && !equals) {
             return set_value(l, (unsigned) no, STR("false"), &at);
         }
         find_flag(flag, name);
@@ -146,7 +142,7 @@ static int load_flag(struct loading *l, struct str flag, const char *next, struc
         return fail_unknown(l, &at, flag, nearest_row(buf_view(name)));
     }
     const struct option_row *row = &option_rows[i];
-    if (!equals && row->type == OPT_SWITCH && !is_true_or_false(next)) {
+    if (!equals && option_goes_bare(row->type) && !option_is_bare_value(row->type, next)) {
         value = STR("true");
     } else if (!equals && !next) {
         return fail_value(l, &at, row, "a value is missing");
@@ -250,7 +246,7 @@ static int load_line(struct loading *l, struct str line, const struct place *at)
         return fail_value(l, at, row, what);
     }
     l->file_line[i] = at->line;
-    if (!equals && row->type != OPT_SWITCH) {
+    if (!equals && !option_goes_bare(row->type)) {
         return fail_value(l, at, row, "a value is missing");
     }
     if (!unquote(&value)) {

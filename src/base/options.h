@@ -16,8 +16,11 @@ enum option_type {
     OPT_DURATION, /* int64_t milliseconds; written in seconds, fractions allowed */
     OPT_SIZE,     /* int64_t bytes */
     OPT_COUNT,    /* int64_t */
-    OPT_SWITCH    /* int64_t 0 or 1; bare or true/false */
+    OPT_SWITCH,   /* int64_t 0 or 1; bare or true/false */
+    OPT_WHEN      /* int64_t enum option_when, by its word; bare or true is always, false is never */
 };
+
+enum option_when { WHEN_UNFINISHED, WHEN_ALWAYS, WHEN_NEVER, WHEN_COUNT };
 
 #define SEC 1000LL
 #define DAY (86400 * SEC)
@@ -40,7 +43,8 @@ enum option_type {
     N(open_sessions_per_minute, OPT_COUNT, 30, 1, 1000000, "Anonymous sessions made per minute and client address")                            \
     N(idle_timeout, OPT_DURATION, 1800 * SEC, 0, 3650 * DAY, "Default idle time after which a session ends; 0 is never")                       \
     N(max_age, OPT_DURATION, 86400 * SEC, 0, 3650 * DAY, "Default age at which a session ends; 0 is never")                                    \
-    N(watching_keeps_alive, OPT_SWITCH, 0, 0, 1, "Count an open stream or waiting request as use of the session")                              \
+    N(watching_keeps_alive, OPT_WHEN, WHEN_UNFINISHED, 0, WHEN_COUNT - 1,                                                                      \
+      "When a watcher stops its session's idle clock: unfinished (while something in it is), always (true) or never (false)")                  \
     N(ended_session_ttl, OPT_DURATION, 7 * DAY, 1 * SEC, 3650 * DAY, "How long an ended session, and the keys that led to it, are remembered") \
     N(rotation_grace, OPT_DURATION, 60 * SEC, 0, 3600 * SEC,                                                                                   \
       "How long an event stream of the generation before is told of the rotation instead of refused")                                          \
@@ -107,7 +111,7 @@ struct options_sources {
 /*
  * Fills o: defaults, then the file, the environment (envp as in environ) and the flags argv[0..argc).
  * 0, or -1 with one sentence in err that names the option, where it stands (flag, environment, FILE:LINE), what is wrong, and for a
- * name that does not exist the nearest one. `--name=value`, `--name value`, bare `--switch`, `--no-switch`.
+ * name that does not exist the nearest one. `--name=value`, `--name value`; of OPT_SWITCH and OPT_WHEN also bare `--name`, and `--no-name`.
  */
 int options_load(struct options *o, struct options_sources *from, int argc, char **argv, char **envp, struct buf *err) MUST_CHECK;
 void options_fini(struct options *o);

@@ -45,14 +45,38 @@ __attribute__((constructor)) static void number_defs_write(void) {
 #undef N
 }
 
+/* ---- words ---- */
+
+static const char *const when_words[WHEN_COUNT] = {[WHEN_UNFINISHED] = "unfinished", [WHEN_ALWAYS] = "always", [WHEN_NEVER] = "never"};
+
+/* -1: it is none. */
+static int64_t word_read(enum option_type type, struct str text) {
+    bool yes = str_eqz(text, "true"), no = str_eqz(text, "false");
+    if (yes || no) {
+        return type == OPT_SWITCH ? yes : yes ? WHEN_ALWAYS : WHEN_NEVER;
+    }
+    for (int i = 0; type == OPT_WHEN && i < WHEN_COUNT; i++) {
+        if (str_eqz(text, when_words[i])) {
+            return i;
+        }
+    }
+    return -1;
+}
+
+bool option_goes_bare(enum option_type type) {
+    return type == OPT_SWITCH || type == OPT_WHEN;
+}
+
+bool option_is_bare_value(enum option_type type, const char *z) {
+    return z && word_read(type, str_of(z)) >= 0;
+}
+
 /* ---- reading ---- */
 
 static int fail_kind(const struct option_row *row, struct str text, struct buf *why) {
     static const char *const kinds[] = {
-        [OPT_DURATION] = "a number of seconds",
-        [OPT_SIZE] = "a number of bytes",
-        [OPT_COUNT] = "a whole number",
-        [OPT_SWITCH] = "true or false",
+        [OPT_DURATION] = "a number of seconds", [OPT_SIZE] = "a number of bytes",           [OPT_COUNT] = "a whole number",
+        [OPT_SWITCH] = "true or false",         [OPT_WHEN] = "unfinished, always or never",
     };
     buf_json_str(why, text);
     buf_printf(why, " is not %s", kinds[row->type]);
@@ -96,11 +120,12 @@ static bool read_duration(struct str text, size_t *at, int64_t *value) {
 }
 
 int option_read_number(const struct option_row *row, struct str text, int64_t *ret, struct buf *why) {
-    if (row->type == OPT_SWITCH) {
-        if (!str_eqz(text, "true") && !str_eqz(text, "false")) {
+    if (option_goes_bare(row->type)) {
+        int64_t word = word_read(row->type, text);
+        if (word < 0) {
             return fail_kind(row, text, why);
         }
-        *ret = str_eqz(text, "true");
+        *ret = word;
         return 0;
     }
     bool negative = text.len > 1 && text.p[0] == '-';
@@ -121,8 +146,8 @@ int option_read_number(const struct option_row *row, struct str text, int64_t *r
 /* ---- writing ---- */
 
 void option_write_number(enum option_type type, int64_t value, struct buf *out) {
-    if (type == OPT_SWITCH) {
-        buf_puts(out, value ? "true" : "false");
+    if (option_goes_bare(type)) {
+        buf_puts(out, type == OPT_WHEN ? when_words[value] : value ? "true" : "false");
         return;
     }
     if (type != OPT_DURATION) {
@@ -192,20 +217,20 @@ void options_write_all(const struct options *o, const struct options_sources *fr
 
 static void write_help_row(const struct option_row *row, struct buf *out) {
     static const char *const values[] = {
-        [OPT_TEXT] = " TEXT", [OPT_DURATION] = " SECONDS", [OPT_SIZE] = " BYTES", [OPT_COUNT] = " NUMBER", [OPT_SWITCH] = "",
+        [OPT_TEXT] = " TEXT", [OPT_DURATION] = " SECONDS", [OPT_SIZE] = " BYTES", [OPT_COUNT] = " NUMBER", [OPT_SWITCH] = "", [OPT_WHEN] = " WHEN",
     };
     buf_puts(out, "  --");
     for (const char *p = row->name; *p; p++) {
         buf_char(out, *p == '_' ? '-' : *p);
     }
     buf_printf(out, "%s\n      %s", values[row->type], row->text);
-    if (row->type != OPT_TEXT && row->type != OPT_SWITCH) {
+    if (row->type != OPT_TEXT && !option_goes_bare(row->type)) {
         buf_printf(out, " (%s; ", row->def);
         option_write_number(row->type, row->least, out);
         buf_puts(out, " to ");
         option_write_number(row->type, row->most, out);
         buf_puts(out, ")");
-    } else if (row->type == OPT_TEXT && row->def[0]) {
+    } else if (row->type != OPT_SWITCH && row->def[0]) {
         buf_printf(out, " (%s)", row->def);
     }
     buf_char(out, '\n');

@@ -13,6 +13,10 @@ enum {
         OPTION_ROWS
 };
 
+/* Such an option is true where it is named without a value, and false as --no-NAME. */
+bool option_goes_bare(enum option_type type);
+/* Is z, which may be NULL, a value of such an option? */
+bool option_is_bare_value(enum option_type type, const char *z);
 /* The value of any option but a text. -1 with what is wrong in why ("\"x\" is not ..."). */
 int option_read_number(const struct option_row *row, struct str text, int64_t *ret, struct buf *why) MUST_CHECK;
 void option_write_number(enum option_type type, int64_t value, struct buf *out);

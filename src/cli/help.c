@@ -134,12 +134,17 @@ static const char *type_word(enum option_type type) {
     case OPT_SIZE: return "bytes";
     case OPT_COUNT: return "number";
     case OPT_SWITCH: return "switch";
+    case OPT_WHEN: return "word";
     }
     return "";
 }
 
 static void bounds_write(const struct option_row *row, struct buf *out) {
     if (row->type == OPT_TEXT || row->type == OPT_SWITCH) {
+        return;
+    }
+    if (row->type == OPT_WHEN) {
+        buf_puts(out, "`unfinished`, `always` or `never`");
         return;
     }
     double unit = row->type == OPT_DURATION ? (double) SEC : 1;
@@ -163,6 +168,7 @@ void help_options_markdown(struct buf *out) {
              "Each can be given as a flag (`--idle-timeout 600`), in the environment (`BOWLINE_IDLE_TIMEOUT=600`) or in the file that\n"
              "`--config` names (`idle_timeout = 600`, one per line, `#` begins a comment), in this order of precedence. Durations are in seconds,\n"
              "fractions allowed; sizes in bytes; a switch is given bare (`--open-sessions`, `--no-open-sessions`) or as `true` or `false`.\n"
+             "`watching_keeps_alive` may be given like a switch, too.\n"
              "`bowline config` shows what is in force and where it comes from.\n\n"
              "This page is made by `bowline help options --markdown`.\n\n"
              "| option | type | default | bounds | what it does |\n| --- | --- | --- | --- | --- |\n");

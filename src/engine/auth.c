@@ -57,7 +57,7 @@ enum found session_has_ended(struct engine *e, struct cmd *c) {
 static enum found alive(struct engine *e, struct cmd *c, struct session_entry *s) {
     c->e.self = s;
     bool watching = c->type == CMD_WATCH || c->wait_ms != CMD_NO_WAIT;
-    if (s->s.state == SESSION_ACTIVE && (!watching || e->o->watching_keeps_alive)) {
+    if (s->s.state == SESSION_ACTIVE && (!watching || e->o->watching_keeps_alive == WHEN_ALWAYS)) {
         session_touch(e, s, false);
     }
     if (c->type == CMD_TASK_START && c->early.err == ERR_FORBIDDEN) {

@@ -158,6 +158,9 @@ static void task_just_ended(struct engine *e, struct task_entry *t) {
 void task_changed(struct engine *e, struct task_entry *t, enum how_lasting how) {
     struct session_entry *s = t->s;
     bool just_ended = task_is_ended(&t->t) && !t->counted_ended;
+    if (just_ended) {
+        session_keep_alive(e, s); /* it was perhaps the last one that did */
+    }
     uint64_t seq = session_number(e, s, t->t.version);
     t->t.version = t->t.change_seq = seq;
     t->t.updated_at = e->now;
@@ -364,6 +367,7 @@ void task_entry_free(struct engine *e, struct task_entry *t) {
         struct channel *ch = LIST_FIRST(&t->channels);
         LIST_REMOVE(ch, of_object);
         s->watchers -= ch->watchers;
+        s->own -= ch->own;
         ch->t = NULL;
         e->detached++;
     }

@@ -3,8 +3,8 @@
 
 #include <assert.h>
 
-/* How many watch its feed. */
-static unsigned check_task(const struct engine *e, const struct session_entry *s, const struct task_entry *t, unsigned *waiting) {
+/* How many watch its feed; *own of them with its session's credential. */
+static unsigned check_task(const struct engine *e, const struct session_entry *s, const struct task_entry *t, unsigned *own, unsigned *waiting) {
     struct task_entry *again;
     HASH_FIND(hh, e->tasks, &t->t.id, sizeof(t->t.id), again);
     assert(again && again == t && t->s == s && id_eq(t->t.session, s->s.id)); /* exactly one session */
@@ -21,6 +21,7 @@ static unsigned check_task(const struct engine *e, const struct session_entry *s
         assert(ch->t == t && ch->watchers > 0);
         people += ch->people;
         watchers += ch->watchers;
+        *own += ch->own;
     }
     const struct cmd *c;
     TAILQ_FOREACH (c, &t->waiters, e.link) {
@@ -36,13 +37,13 @@ static void check_session(const struct engine *e, const struct session_entry *s)
     struct task_entry *t;
     struct gone_entry *g;
     uint64_t last = 0, n = 0, ended = 0;
-    unsigned watchers = 0, people = 0, waiting = 0;
+    unsigned watchers = 0, own = 0, people = 0, waiting = 0;
     TAILQ_FOREACH (t, &s->by_version, by_version) {
         assert(t->t.version > last);
         last = t->t.version;
         n++;
         ended += task_is_ended(&t->t);
-        watchers += check_task(e, s, t, &waiting);
+        watchers += check_task(e, s, t, &own, &waiting);
     }
     assert(n == (uint64_t) s->unfinished + s->ended && ended == s->ended);
     last = 0;
@@ -74,9 +75,10 @@ static void check_session(const struct engine *e, const struct session_entry *s)
     LIST_FOREACH (ch, &s->channels, of_object) {
         assert(ch->s == s && ch->watchers > 0 && ch->sent <= s->seq && !(ch->retired && ch->behind));
         watchers += ch->watchers;
+        own += ch->own;
         people += ch->people;
     }
-    assert(s->watchers == watchers && s->people == people && s->waiting == waiting);
+    assert(s->watchers == watchers && s->own == own && s->people == people && s->waiting == waiting);
 }
 
 static void check_changed(const struct changed_tasks *tasks) {

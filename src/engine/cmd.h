@@ -286,7 +286,7 @@ enum mail_cut {
 };
 
 /* Watchers by how they came: bits of tag[0] in feeds; tag[1] is the generation of the credential. */
-enum watcher_tag { WATCHER_SESSION = 1, WATCHER_WATCH = 2, WATCHER_KEY = 4 };
+enum watcher_tag { WATCHER_SESSION = 1, WATCHER_WATCH = 2, WATCHER_KEY = 4, WATCHER_PASSING = 8 /* as well: a page that does not wait */ };
 
 /* Which watchers of a channel are to leave: those with a bit of mask whose generation is below `below`. One piece of memory. */
 struct cut {

@@ -211,6 +211,7 @@ void cmd_session_end(struct engine *e, struct cmd *c) {
         return;
     }
     if (s->s.state == SESSION_ACTIVE && c->e.internal) {
+        session_keep_alive(e, s);
         int64_t at = session_expires_at(&s->s, NULL);
         if (!at || at > e->now) { /* touched in the meantime */
             s->ending = false;

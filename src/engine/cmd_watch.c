@@ -20,8 +20,14 @@ static void answer_over(struct engine *e, struct cmd *c, uint64_t needs, const c
     }
 }
 
+/* A plain poll: it watches nothing. */
+static bool is_passing(const struct cmd *c) {
+    return c->watch.page && c->wait_ms <= 0;
+}
+
 static uint32_t tag_of(const struct cmd *c) {
-    return c->cred.kind == CRED_KEY ? WATCHER_KEY : c->cred.kind == CRED_WATCH ? WATCHER_WATCH : WATCHER_SESSION;
+    uint32_t who = c->cred.kind == CRED_KEY ? WATCHER_KEY : c->cred.kind == CRED_WATCH ? WATCHER_WATCH : WATCHER_SESSION;
+    return who | (is_passing(c) ? WATCHER_PASSING : 0);
 }
 
 static uint32_t gen_of(const struct cmd *c) {
@@ -39,12 +45,13 @@ void watch_cursor_prefix(struct engine *e, struct cmd *c, struct id session) {
 static void attach(struct engine *e, struct cmd *c, enum channel_kind kind, struct session_entry *s, struct task_entry *t, enum cursor_is is,
                    struct cursor cursor) {
     struct channel *ch = channel_open(e, c->loop, kind, s, t);
-    bool person = tag_of(c) != WATCHER_KEY;
+    bool person = c->cred.kind != CRED_KEY;
     uint64_t live = t ? t->t.version : s->seq;
     ch->watchers++;
     ch->people += person;
     ch->own += tag_of(c) == WATCHER_SESSION;
     s->watchers++;
+    s->own += tag_of(c) == WATCHER_SESSION;
     *(t ? &t->people : &s->people) += person;
     struct answer *a = &c->answer;
     a->type = ANSWER_WATCH;
@@ -77,8 +84,7 @@ static void attach(struct engine *e, struct cmd *c, enum channel_kind kind, stru
 }
 
 static bool refuse_crowd(struct engine *e, struct cmd *c, struct session_entry *s) {
-    bool passing = c->watch.page && c->wait_ms <= 0; /* a plain poll watches nothing */
-    if (passing || s->watchers < e->o->max_watchers_per_session) {
+    if (is_passing(c) || s->watchers < e->o->max_watchers_per_session) {
         return false;
     }
     watch_cursor_prefix(e, c, s->s.id);

@@ -59,10 +59,8 @@ static void watch_is_over(struct engine *e, struct cmd *c) {
     t->people--;
     t->unwatched_since = e->now;
     if (c->cred.kind != CRED_WATCH) {
+        session_keep_alive(e, t->s);
         t->s->waiting--;
-        if (e->o->watching_keeps_alive) {
-            session_touch(e, t->s, false);
-        }
     }
 }
 
@@ -287,15 +285,14 @@ void engine_unwatch(struct engine *e, unsigned loop, uint64_t number, uint32_t t
         return;
     }
     struct session_entry *s = ch->t ? ch->t->s : ch->s;
-    bool person = tag != WATCHER_KEY;
+    bool person = !(tag & WATCHER_KEY);
     ch->people -= person;
     ch->own -= tag == WATCHER_SESSION;
     if (s) {
+        session_keep_alive(e, s);
         s->watchers--;
+        s->own -= tag == WATCHER_SESSION;
         s->used_at = e->now;
-    }
-    if (s && tag == WATCHER_SESSION && e->o->watching_keeps_alive) {
-        session_touch(e, s, false); /* it was used until now */
     }
     if (person && ch->t) {
         ch->t->people--;

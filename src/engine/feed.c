@@ -415,6 +415,7 @@ void channel_reattach(struct engine *e, struct channel *ch) {
         e->detached--;
         t->people += ch->people;
         t->s->watchers += ch->watchers;
+        t->s->own += ch->own;
         LIST_INSERT_HEAD(&t->channels, ch, of_object);
         channel_fall_behind(e, ch, ch->sent);
     } else if (s) {
@@ -422,6 +423,7 @@ void channel_reattach(struct engine *e, struct channel *ch) {
         e->detached--;
         s->people += ch->people;
         s->watchers += ch->watchers;
+        s->own += ch->own;
         ch->sent = ch->sent < s->seq ? ch->sent : s->seq; /* what was numbered above it has never left */
         LIST_INSERT_HEAD(&s->channels, ch, of_object);
         if (ch->retired && s->s.state == SESSION_ACTIVE) {

@@ -85,7 +85,7 @@ struct channel {
     struct session_entry *s; /* NULL while the session is being loaded again, and for tasks */
     struct task_entry *t;
     unsigned watchers, people;
-    unsigned own;          /* of them, with the session's credential */
+    unsigned own;          /* of them, with the session's credential, plain polls aside */
     uint64_t sent;         /* everything up to it is with the loop or on its way */
     bool behind;           /* on engine.behind */
     bool stated;           /* of a task: its state has been sent, at least once */
@@ -158,6 +158,7 @@ struct session_entry {
     unsigned gone_count, unfinished, ended;
     struct channel_list channels;
     unsigned watchers; /* of its feeds and those of its tasks */
+    unsigned own;      /* of them, with its own credential, plain polls aside */
     unsigned people;
     unsigned waiting; /* requests with its own credential that wait for news of one of its tasks */
     int64_t unwatched_since;
@@ -475,6 +476,8 @@ void task_estimate(struct engine *e, struct task_entry *t); /* brings t.eta_s up
 
 /* life.c */
 void session_touch(struct engine *e, struct session_entry *s, bool explicit_touch);
+/* Is it watched so that its idle clock stands still? Then that begins anew: to be called before that may end, and now and then. */
+void session_keep_alive(struct engine *e, struct session_entry *s);
 void session_rearm(struct engine *e, struct session_entry *s);
 enum found session_end_prepare(struct engine *e, struct cmd *c, struct session_entry *s,
                                struct session_entry **ret_heir); /* loads what ending it needs */

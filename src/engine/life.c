@@ -93,6 +93,9 @@ void users_drop(struct engine *e) {
 
 static int64_t last_active(struct engine *e, const struct user_session *us) {
     struct session_entry *s = session_resident(e, us->id);
+    if (s) {
+        session_keep_alive(e, s);
+    }
     return s ? s->s.active_at : us->active_at;
 }
 
@@ -201,6 +204,7 @@ void user_take_waiting(struct engine *e, struct user *u, struct session_entry *i
 void task_move_to(struct engine *e, struct task_entry *t, struct session_entry *to) {
     struct session_entry *from = t->s;
     struct buf gone = {0};
+    session_keep_alive(e, from);
     uint32_t watch_gen = task_watch_gen(t) + 1;
     cmd_wake(e, &t->waiters); /* whoever waits may no longer see it, and has watched for the session that it leaves */
     gone_add(e, from, t->t.id, GONE_MOVED);
@@ -214,12 +218,12 @@ void task_move_to(struct engine *e, struct task_entry *t, struct session_entry *
     TAILQ_REMOVE(&from->by_version, t, by_version);
     TAILQ_REMOVE(&from->by_change, t, by_change);
     struct channel *ch;
-    unsigned watchers = 0;
     LIST_FOREACH (ch, &t->channels, of_object) {
-        watchers += ch->watchers;
+        from->watchers -= ch->watchers;
+        from->own -= ch->own;
+        to->watchers += ch->watchers;
+        to->own += ch->own;
     }
-    from->watchers -= watchers;
-    to->watchers += watchers;
     TAILQ_INSERT_TAIL(&to->by_version, t, by_version);
     TAILQ_INSERT_TAIL(&to->by_change, t, by_change);
     task_count_out(t);
@@ -416,21 +420,12 @@ static void session_forget(struct engine *e, struct session_entry *s) {
     session_drop(e, s);
 }
 
-/* With its own credential: a stream or a waiting request, on its feed or on one of its tasks. */
-static bool session_is_watched(const struct session_entry *s) {
-    const struct task_entry *t;
-    const struct channel *ch;
-    if (s->people || s->waiting) {
-        return true;
+void session_keep_alive(struct engine *e, struct session_entry *s) {
+    bool watched = s->own || s->waiting;
+    bool counts = e->o->watching_keeps_alive == WHEN_ALWAYS || (e->o->watching_keeps_alive == WHEN_UNFINISHED && s->unfinished);
+    if (watched && counts) {
+        session_touch(e, s, false);
     }
-    TAILQ_FOREACH (t, &s->by_version, by_version) {
-        LIST_FOREACH (ch, &t->channels, of_object) {
-            if (ch->own) {
-                return true;
-            }
-        }
-    }
-    return false;
 }
 
 static void session_timer(struct timer *t, int64_t now_ms, void *arg) {
@@ -446,11 +441,8 @@ static void session_timer(struct timer *t, int64_t now_ms, void *arg) {
     }
     session_thin_out(e, s);
     if (s->s.state == SESSION_ACTIVE) {
+        session_keep_alive(e, s);
         int64_t at = session_expires_at(&s->s, &reason);
-        if (at && at <= now_ms && e->o->watching_keeps_alive && session_is_watched(s)) {
-            session_touch(e, s, false);
-            at = session_expires_at(&s->s, &reason);
-        }
         if (at && at <= now_ms && !s->ending) {
             end_by_itself(e, s, reason);
             return;

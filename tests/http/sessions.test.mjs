@@ -130,6 +130,7 @@ describe('the idle clock', () => {
     test('not by the backend, by watching or by waiting', async () => {
         const a = await app.session();
         const t = await app.task(a);
+        await app.reported(t, { type: 'succeed' });
         const mine = s.api(a.token);
         await pause(15);
         const was = (await sessionOf(a.id)).expires_at;
@@ -166,8 +167,8 @@ describe('the idle clock', () => {
         assert.equal((await sessionOf(a.id)).reason, 'max_age');
     });
 
-    test('watching_keeps_alive: also a request that waits for a task, as long as it waits', async () => {
-        const o = await start({ watching_keeps_alive: true });
+    for (const how of ['unfinished', 'always']) test(`watching_keeps_alive ${how}: also a request that waits for a task, as long as it waits`, async () => {
+        const o = await start({ watching_keeps_alive: how });
         try {
             const back = o.api();
             const look = async (a) => ok(await back.get(`/v1/sessions/${a.id}`), 200).json;
@@ -187,8 +188,8 @@ describe('the idle clock', () => {
         }
     });
 
-    test("watching_keeps_alive: also a stream on a task's own feed, and until it ends", async () => {
-        const o = await start({ watching_keeps_alive: true });
+    for (const how of ['unfinished', 'always']) test(`watching_keeps_alive ${how}: also a stream on a task's own feed, and until it ends`, async () => {
+        const o = await start({ watching_keeps_alive: how });
         try {
             const back = o.api();
             const look = async (a) => ok(await back.get(`/v1/sessions/${a.id}`), 200).json;
@@ -209,6 +210,44 @@ describe('the idle clock', () => {
             }, 'the end of the session once nobody watches');
             assert.ok(Date.parse(end.ended_at) - Date.parse(a.created_at) >= 4900, 'the idle clock began when the stream ended');
             w.close();
+        } finally {
+            await o.close();
+        }
+    });
+
+    test('an open page: while something is unfinished', async () => {
+        const a = await app.session({ idle_timeout: 1.5 });
+        const t = await app.task(a, { lease: 0 });
+        const e = await s.api(a.token).events('/v1/session/events');
+        const other = await app.session({ idle_timeout: 1.5 }); // nobody watches what is unfinished in it
+        await app.task(other, { lease: 0 });
+        const idle = await app.session({ idle_timeout: 1.5 }); // nothing is unfinished in what is watched
+        await app.reported(await app.task(idle), { type: 'succeed' });
+        const watching = await s.api(idle.token).events('/v1/session/events');
+        await e.live();
+        for (const gone of [other, idle]) {
+            await until(async () => (await sessionOf(gone.id)).reason === 'idle', 'the end of the others');
+        }
+        await watching.end();
+        await pause(1500);
+        const now = await sessionOf(a.id);
+        assert.equal(now.state, 'active');
+        assert.ok(Date.parse(now.expires_at) > Date.now(), now.expires_at);
+        await app.reported(t, { type: 'succeed' });
+        const last = await e.find((i) => i.event === 'session', 'the end');
+        assert.deepEqual([last.data.state, last.data.reason], ['ended', 'idle']);
+        const end = await sessionOf(a.id);
+        assert.ok(Date.parse(end.ended_at) - Date.parse((await app.look(t)).ended_at) >= 1400, 'the clock began anew at the end of the task');
+    });
+
+    test('watching_keeps_alive never: an open page is no use of the session, whatever runs', async () => {
+        const o = await start({ watching_keeps_alive: false });
+        try {
+            const a = await o.api().session({ idle_timeout: 1 });
+            await o.api().task(a, { lease: 0 });
+            const e = await o.api(a.token).events('/v1/session/events');
+            const last = await e.find((i) => i.event === 'session', 'the end');
+            assert.deepEqual([last.data.state, last.data.reason], ['ended', 'idle']);
         } finally {
             await o.close();
         }

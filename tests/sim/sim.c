@@ -309,7 +309,7 @@ static void options_draw(void) {
     }
     o->idle_timeout = PICK(0, 3000, 30000, 1800 * SEC);
     o->max_age = PICK(0, 20000, 120000);
-    o->watching_keeps_alive = PICK(0, 0, 1);
+    o->watching_keeps_alive = PICK(WHEN_UNFINISHED, WHEN_ALWAYS, WHEN_NEVER);
     o->ended_session_ttl = PICK(4000, 30000, 7 * DAY);
     o->rotation_grace = PICK(0, 2000, 60000);
     o->handover_wait = PICK(3000, 30 * DAY);

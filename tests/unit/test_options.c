@@ -111,6 +111,34 @@ static void flags_come_in_all_their_forms(void **state) {
     unload(&s);
 }
 
+static void assert_keeps_alive(const char *flags, const char *file, enum option_when want, const char *shown) {
+    struct setup s;
+    load(&s, flags, NULL, file);
+    assert_int_equal(s.rc, 0);
+    assert_int_equal(s.o.watching_keeps_alive, want);
+    struct buf all = {0};
+    char line[80];
+    options_write_all(&s.o, &s.from, &all);
+    snprintf(line, sizeof(line), "\nwatching_keeps_alive        %s ", shown);
+    assert_non_null(strstr(buf_z(&all), line));
+    buf_fini(&all);
+    unload(&s);
+}
+
+static void what_was_a_switch_goes_bare_and_by_its_words(void **state) {
+    (void) state;
+    assert_keeps_alive("", NULL, WHEN_UNFINISHED, "unfinished");
+    assert_keeps_alive("--watching-keeps-alive", NULL, WHEN_ALWAYS, "always");
+    assert_keeps_alive("--watching-keeps-alive --open-sessions", NULL, WHEN_ALWAYS, "always");
+    assert_keeps_alive("--watching-keeps-alive true", NULL, WHEN_ALWAYS, "always");
+    assert_keeps_alive("--watching-keeps-alive unfinished", NULL, WHEN_UNFINISHED, "unfinished");
+    assert_keeps_alive("--watching-keeps-alive=never", NULL, WHEN_NEVER, "never");
+    assert_keeps_alive("--no-watching-keeps-alive", NULL, WHEN_NEVER, "never");
+    assert_keeps_alive("", "watching_keeps_alive\n", WHEN_ALWAYS, "always");
+    assert_keeps_alive("", "watching_keeps_alive = false\n", WHEN_NEVER, "never");
+    assert_refused("--watching-keeps-alive=sometimes", NULL, NULL, "--watching-keeps-alive: \"sometimes\" is not unfinished, always or never");
+}
+
 static void a_flag_wins_over_the_environment_and_that_over_the_file(void **state) {
     (void) state;
     struct setup s;
@@ -284,6 +312,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(defaults_hold_where_nothing_is_said),
         cmocka_unit_test(flags_come_in_all_their_forms),
+        cmocka_unit_test(what_was_a_switch_goes_bare_and_by_its_words),
         cmocka_unit_test(a_flag_wins_over_the_environment_and_that_over_the_file),
         cmocka_unit_test(the_environment_may_name_the_file),
         cmocka_unit_test(files_have_comments_quotes_and_bare_switches),
