@@ -271,11 +271,13 @@ bool decode_raw_object(struct decode *d, const char *name, int64_t most_bytes, s
 /* Kept as text and never looked into here. */
 static const char *const opaque_members[] = {"input", "result", "metadata", "detail", "answer", "schema", NULL};
 
+static const char *const opaque_parts[] = {"data", NULL}; /* a text there is output */
+
 static struct json *body_parse(struct cmd *c, const struct options *o) {
     struct json *root = NULL;
     struct json_error err = {0};
     struct str text = c->body.len ? c->body : STR("{}");
-    struct json_rules rules = {(unsigned) o->max_json_depth, BODY_NODES_MAX, opaque_members};
+    struct json_rules rules = {(unsigned) o->max_json_depth, BODY_NODES_MAX, opaque_members, opaque_parts};
     if (json_parse_by(&c->arena, text, &rules, &root, &err) == 0) {
         return root;
     }

@@ -5,6 +5,7 @@
 
 #define NUMBER_MAX 1e15
 #define OPAQUE_MAX (64 * KIB)
+#define MESSAGE_MAX 500 /* characters */
 
 static const char *const type_names[] = {
     [REPORT_PROGRESS] = "progress", [REPORT_OUTPUT] = "output", [REPORT_HEARTBEAT] = "heartbeat", [REPORT_INPUT_REQUEST] = "input_request",
@@ -14,7 +15,7 @@ static const char *const type_names[] = {
 /* Members of each type, up to NULL; the first two of a line of many tasks are taken off first. */
 #define LINE_MEMBERS "task", "token"
 static const char *const type_members[][10] = {
-    [REPORT_PROGRESS] = {LINE_MEMBERS, "type", "current", "total", "unit", "message"},
+    [REPORT_PROGRESS] = {LINE_MEMBERS, "type", "current", "total", "unit", "message", "phase", "data"},
     [REPORT_OUTPUT] = {LINE_MEMBERS, "type", "data", "data_base64", "offset"},
     [REPORT_HEARTBEAT] = {LINE_MEMBERS, "type"},
     [REPORT_INPUT_REQUEST] = {LINE_MEMBERS, "type", "prompt", "schema"},
@@ -45,19 +46,27 @@ static enum report_field number_of(struct decode *d, const char *name, double *r
     return REPORT_SET;
 }
 
-static enum report_field chars_of(struct decode *d, const char *name, size_t most, struct str *ret) {
+/* What a member that is not good says is never looked at. */
+static enum report_field field_of(const struct decode *d, const char *name) {
     const struct json *v = json_get(d->obj, name);
-    if (!v || v->type == JSON_NULL) {
-        return v ? REPORT_CLEAR : REPORT_KEEP;
-    }
-    return decode_chars(d, name, 0, most, ret) ? REPORT_SET : REPORT_KEEP;
+    return !v ? REPORT_KEEP : v->type == JSON_NULL ? REPORT_CLEAR : REPORT_SET;
 }
 
 static void report_progress(struct decode *d, struct report *r) {
+    r->has_phase = field_of(d, "phase");
     r->has_current = number_of(d, "current", &r->current);
     r->has_total = number_of(d, "total", &r->total);
-    r->has_unit = chars_of(d, "unit", 32, &r->unit);
-    r->has_message = chars_of(d, "message", 500, &r->message);
+    r->has_unit = field_of(d, "unit");
+    r->has_message = field_of(d, "message");
+    r->has_data = field_of(d, "data");
+    (void) decode_chars(d, "phase", 1, 80, &r->phase);
+    (void) decode_chars(d, "unit", 0, 32, &r->unit);
+    (void) decode_raw(d, "data", d->options->max_progress_data, &r->progress_data);
+    if (decode_chars(d, "message", 0, SIZE_MAX / 2, &r->message)) {
+        struct str whole = r->message;
+        r->message = utf8_prefix(whole, MESSAGE_MAX);
+        r->message_cut = r->message.len < whole.len;
+    }
 }
 
 static void report_base64(struct decode *d, struct report *r) {

@@ -75,7 +75,8 @@ static const struct {
     {"TaskStart", "{\"type\":\"object\",\"additionalProperties\":false,\"required\":[\"kind\"],\"properties\":{\"kind\":" REF(
                       "Name") ","
                               "\"title\":{\"type\":[\"string\",\"null\"],\"minLength\":1,\"maxLength\":200},\"input\":" REF("Any") "}}"},
-    {"Progress", "{\"type\":\"object\",\"required\":[\"current\",\"total\",\"unit\",\"message\",\"ratio\",\"rate\",\"eta\"],\"properties\":{"
+    {"Progress", "{\"type\":\"object\",\"required\":[\"phase\",\"current\",\"total\",\"unit\",\"message\",\"data\",\"ratio\",\"rate\",\"eta\"],"
+                 "\"properties\":{\"phase\":" NULLABLE_TEXT ",\"data\":{},"
                  "\"current\":" NULLABLE_NUMBER ",\"total\":" NULLABLE_NUMBER ",\"unit\":" NULLABLE_TEXT ",\"message\":" NULLABLE_TEXT ","
                  "\"ratio\":" NULLABLE_NUMBER ",\"rate\":" NULLABLE_NUMBER ",\"eta\":" NULLABLE_NUMBER "}}"},
     {"InputRequest",
@@ -128,7 +129,8 @@ static const struct {
      "{\"oneOf\":[{\"type\":\"object\",\"additionalProperties\":false,\"required\":[\"type\"],\"properties\":{\"type\":{\"const\":\"progress\"},"
      "\"current\":{\"type\":[\"number\",\"null\"],\"minimum\":0,\"maximum\":1e15},\"total\":{\"type\":[\"number\",\"null\"],\"minimum\":0,"
      "\"maximum\":1e15},"
-     "\"unit\":{\"type\":[\"string\",\"null\"],\"maxLength\":32},\"message\":{\"type\":[\"string\",\"null\"],\"maxLength\":500}}},"
+     "\"unit\":{\"type\":[\"string\",\"null\"],\"maxLength\":32},\"message\":{\"type\":[\"string\",\"null\"],"
+     "\"description\":\"Past 500 characters it is cut\"},\"phase\":{\"type\":[\"string\",\"null\"],\"minLength\":1,\"maxLength\":80},\"data\":{}}},"
      "{\"type\":\"object\",\"additionalProperties\":false,\"required\":[\"type\"],\"properties\":{\"type\":{\"const\":\"output\"},"
      "\"data\":{\"type\":\"string\"},\"data_base64\":{\"type\":\"string\",\"contentEncoding\":\"base64\"},\"offset\":{\"type\":\"integer\","
      "\"minimum\":0}}},"
@@ -150,6 +152,8 @@ static const struct {
      "\"properties\":{\"state\":" REF("TaskState") ",\"version\":{\"type\":\"integer\"},\"attempt\":{\"type\":\"integer\"},"
                                                    "\"cancel_requested\":{\"type\":\"boolean\"},\"lease_until\":" NULLABLE_TIME
                                                    ",\"output_offset\":{\"type\":\"integer\"},"
+                                                   "\"truncated\":{\"type\":\"array\",\"items\":{\"type\":\"string\"},\"description\":\"Pointers of "
+                                                   "what was cut, if anything was\"},"
                                                    "\"answer\":" REF("AnswerGiven") "}}"},
     {"Claim",
      "{\"type\":\"object\",\"additionalProperties\":false,\"properties\":{\"max\":{\"type\":[\"integer\",\"null\"],\"minimum\":1,\"maximum\":1000,"

@@ -177,8 +177,8 @@ static struct report *report_keep(struct arena *arena, struct str line, const st
     bool ok = r != NULL;
     if (r) {
         *r = *from;
-        struct str *texts[] = {&r->unit,   &r->message,    &r->data,          &r->prompt,      &r->schema,
-                               &r->result, &r->error_type, &r->error_message, &r->error_detail};
+        struct str *texts[] = {&r->phase,  &r->unit,   &r->message,    &r->progress_data, &r->data,        &r->prompt,
+                               &r->schema, &r->result, &r->error_type, &r->error_message, &r->error_detail};
         for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
             keep_text(arena, line, texts[i], &ok);
         }

@@ -367,15 +367,20 @@ static struct json *json_node(struct reader *r) {
     return n;
 }
 
+static bool name_among(struct str name, const char *const *names) {
+    while (names && *names && !str_eqz(name, *names)) {
+        names++;
+    }
+    return names && *names;
+}
+
+/* Of the member whose value comes next. */
 static bool json_is_opaque(const struct reader *r, const struct json *member) {
-    const char *const *name = r->rules->opaque;
     if (!member->name.len || !(r->initials >> (member->name.p[0] & 31) & 1)) {
         return false;
     }
-    while (name && *name && !str_eqz(member->name, *name)) {
-        name++;
-    }
-    return name && *name;
+    char c = json_peek(r);
+    return name_among(member->name, r->rules->opaque) || ((c == '{' || c == '[') && name_among(member->name, r->rules->opaque_parts));
 }
 
 static int json_read_member(struct reader *r, struct level *level, struct json *member, unsigned depth) {
@@ -498,13 +503,18 @@ static int json_read_root(struct reader *r, struct json **ret_root) {
     return 0;
 }
 
+static void json_initials(struct reader *r, const char *const *names) {
+    for (; names && *names; names++) {
+        r->initials |= 1u << ((*names)[0] & 31);
+    }
+}
+
 int json_parse_by(struct arena *a, struct str text, const struct json_rules *rules, struct json **ret_root, struct json_error *err) {
     struct reader r = {.arena = a, .text = text, .rules = rules, .err = err};
     uint64_t few[JSON_NAMES_FEW];
     json_names_init(&r.names, few);
-    for (const char *const *name = rules->opaque; name && *name; name++) {
-        r.initials |= 1u << ((*name)[0] & 31);
-    }
+    json_initials(&r, rules->opaque);
+    json_initials(&r, rules->opaque_parts);
     err->offset = 0;
     err->detail[0] = err->pointer[0] = '\0';
     err->too_deep = err->too_many = err->no_memory = false;

@@ -50,9 +50,10 @@ struct json_error {
 int json_parse(struct arena *a, struct str text, unsigned max_depth, struct json **ret_root, struct json_error *err) MUST_CHECK;
 
 struct json_rules {
-    unsigned max_depth;        /* an array or object is one level; "1" has depth 0 */
-    size_t max_nodes;          /* in the tree; 0: any number */
-    const char *const *opaque; /* names up to NULL, or NULL: members called so have opaque values, wherever they stand outside of one */
+    unsigned max_depth;              /* an array or object is one level; "1" has depth 0 */
+    size_t max_nodes;                /* in the tree; 0: any number */
+    const char *const *opaque;       /* names up to NULL, or NULL: members called so have opaque values, wherever they stand outside of one */
+    const char *const *opaque_parts; /* the same, but only where the value is an array or an object */
 };
 
 /*
@@ -66,6 +67,8 @@ const struct json *json_get(const struct json *obj, const char *name);
 
 /* Number of code points in valid UTF-8. */
 size_t utf8_count(struct str s);
+/* Its first code points, at most so many. */
+struct str utf8_prefix(struct str s, size_t most);
 /* True for well-formed UTF-8 (RFC 3629). */
 bool utf8_valid(struct str s);
 /* Bytes up to the first that is not well-formed; s.len when all are. */

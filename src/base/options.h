@@ -66,6 +66,7 @@ enum option_when { WHEN_UNFINISHED, WHEN_ALWAYS, WHEN_NEVER, WHEN_COUNT };
     N(max_input, OPT_SIZE, 256 * KIB, 0, 64 * MIB, "Largest input of a task")                                                                  \
     N(max_result, OPT_SIZE, 8 * MIB, 0, 512 * MIB, "Largest result of a task")                                                                 \
     N(max_metadata, OPT_SIZE, 4 * KIB, 0, 1 * MIB, "Largest metadata of a session or task")                                                    \
+    N(max_progress_data, OPT_SIZE, 4 * KIB, 0, 64 * KIB, "Largest data of a progress report")                                                  \
     N(max_inline_result, OPT_SIZE, 16 * KIB, 0, 1 * MIB, "Largest result that is shown within the task")                                       \
     N(max_output_per_task, OPT_SIZE, 16 * MIB, 64 * KIB, 1024 * MIB, "Output kept per task; older bytes are dropped from the front")           \
     N(max_unfinished_per_session, OPT_COUNT, 1000, 1, 100000, "Unfinished tasks per session")                                                  \

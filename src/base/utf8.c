@@ -55,3 +55,14 @@ size_t utf8_count(struct str s) {
     }
     return count;
 }
+
+struct str utf8_prefix(struct str s, size_t most) {
+    size_t i = 0;
+    for (size_t count = 0; i < s.len; i++) {
+        count += ((unsigned char) s.p[i] & 0xc0) != 0x80;
+        if (count > most) {
+            break;
+        }
+    }
+    return str_n(s.p, i);
+}

@@ -14,10 +14,13 @@ enum report_field { REPORT_KEEP, REPORT_CLEAR, REPORT_SET }; /* member left out,
 struct report {
     enum report_type type;
     /* progress */
-    enum report_field has_current, has_total, has_unit, has_message;
-    double current, total; /* 0 to 1e15 */
-    struct str unit;       /* up to 32 characters */
-    struct str message;    /* up to 500 characters */
+    enum report_field has_phase, has_current, has_total, has_unit, has_message, has_data;
+    double current, total;    /* 0 to 1e15 */
+    struct str phase;         /* 1 to 80 characters */
+    struct str unit;          /* up to 32 characters */
+    struct str message;       /* the first 500 characters */
+    bool message_cut;         /* it was longer */
+    struct str progress_data; /* member `data` of it: JSON text */
     /* output */
     struct str data; /* decoded bytes */
     bool has_offset;

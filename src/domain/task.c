@@ -119,9 +119,9 @@ void task_init(struct task *t, struct id id, struct id session, const struct tas
 }
 
 void task_fini(struct task *t) {
-    char *texts[] = {t->kind,          t->title,       t->queue,           t->metadata,        t->progress.unit,  t->progress.message,
-                     t->cancel_reason, t->question_id, t->question_prompt, t->question_schema, t->answer_request, t->answer_value,
-                     t->result,        t->error_type,  t->error_message,   t->error_detail};
+    char *texts[] = {t->kind,           t->title,         t->queue,         t->metadata,    t->progress.unit,   t->progress.message,
+                     t->progress.phase, t->progress.data, t->cancel_reason, t->question_id, t->question_prompt, t->question_schema,
+                     t->answer_request, t->answer_value,  t->result,        t->error_type,  t->error_message,   t->error_detail};
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
         mem_free(texts[i]);
     }
@@ -130,6 +130,15 @@ void task_fini(struct task *t) {
     }
     mem_free(t->finals);
     *t = (struct task){0};
+}
+
+/* All but the phase. */
+static void clear_progress(struct task *t) {
+    t->progress.has_current = t->progress.has_total = false;
+    t->progress.current = t->progress.total = 0;
+    clear(&t->progress.unit);
+    clear(&t->progress.message);
+    clear(&t->progress.data);
 }
 
 void task_start(struct task *t, int64_t lease_ms, int64_t now_ms) {
@@ -141,10 +150,8 @@ void task_start(struct task *t, int64_t lease_ms, int64_t now_ms) {
     t->timeout_at = t->timeout_ms ? now_ms + t->timeout_ms : 0;
     t->started_at = t->started_at ? t->started_at : now_ms;
     t->output_base = t->output_bytes;
-    t->progress.has_current = t->progress.has_total = false;
-    t->progress.current = t->progress.total = 0;
-    clear(&t->progress.unit);
-    clear(&t->progress.message);
+    clear_progress(t);
+    clear(&t->progress.phase);
     clear(&t->answer_request);
     clear(&t->answer_value);
     t->answer_version = 0;
@@ -303,12 +310,38 @@ static bool take_text(enum report_field how, struct str given, char **value) {
     return true;
 }
 
+/* Does the report name another phase than the task is in, or none where it is in one? */
+static bool phase_differs(const struct task *t, const struct report *r) {
+    const char *now = t->progress.phase;
+    return (r->has_phase == REPORT_CLEAR && now && *now) || (r->has_phase == REPORT_SET && !(now && str_eqz(r->phase, now)));
+}
+
+const char *task_phase_ending(const struct task *t, const struct report *r) {
+    return phase_differs(t, r) && t->progress.phase && *t->progress.phase ? t->progress.phase : NULL;
+}
+
+/* Numbers and words speak of the phase: they begin anew with it. */
+static bool take_phase(struct task *t, const struct report *r, int64_t now_ms) {
+    if (!phase_differs(t, r)) {
+        return false;
+    }
+    clear_progress(t);
+    replace(&t->progress.phase, r->has_phase == REPORT_SET ? r->phase : STR(""));
+    estimate_reset(&t->estimate, now_ms);
+    if (t->state == TASK_INPUT_REQUIRED) {
+        estimate_pause(&t->estimate, now_ms);
+    }
+    return true;
+}
+
 bool task_progress(struct task *t, const struct report *r, int64_t now_ms) {
+    bool differs = take_phase(t, r, now_ms);
     bool moved = take_number(r->has_current, r->current, &t->progress.has_current, &t->progress.current);
-    bool differs = moved;
+    differs |= moved;
     differs |= take_number(r->has_total, r->total, &t->progress.has_total, &t->progress.total);
     differs |= take_text(r->has_unit, r->unit, &t->progress.unit);
     differs |= take_text(r->has_message, r->message, &t->progress.message);
+    differs |= take_text(r->has_data, r->progress_data, &t->progress.data);
     estimate_set_total(&t->estimate, t->progress.has_total ? t->progress.total : 0);
     if (moved && t->progress.has_current) {
         estimate_add(&t->estimate, t->progress.current, now_ms);

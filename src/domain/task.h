@@ -82,6 +82,8 @@ struct task {
         bool has_current, has_total;
         double current, total;
         char *unit, *message;
+        char *phase; /* NULL: the attempt has not said any; "": it has left the last one */
+        char *data;  /* JSON text */
     } progress;
     struct estimate estimate;
     double eta_s; /* as of updated_at; negative: no ground for one */
@@ -152,6 +154,8 @@ struct task_trial {
 struct task_trial task_trial_of(const struct task *t);
 enum err task_try_report(struct task_trial *trial, const struct report *r);
 
+/* The phase that the task is in, and that a report of progress ends by naming another or none; NULL: it ends none. */
+const char *task_phase_ending(const struct task *t, const struct report *r);
 /* Takes over a progress report; true if anything differs. Names what people see only; the lease is the caller's affair (task_heard). */
 bool task_progress(struct task *t, const struct report *r, int64_t now_ms);
 /* The worker was heard: restarts the lease; true if that ends `stalled`, which is a change. */
@@ -172,8 +176,8 @@ int64_t task_lease_until(const struct task *t); /* 0: no lease, or none running 
 
 /* The task as people see it (contract section 4), without the brace that closes it when `open`. */
 void task_write(const struct task *t, bool open, struct buf *out);
-/* The answer to a report. */
-void task_write_report_answer(const struct task *t, struct buf *out);
+/* The answer to a report, without the brace that closes it when `open`. */
+void task_write_report_answer(const struct task *t, bool open, struct buf *out);
 /* What the store keeps beside the columns of its own: JSON text. */
 void task_write_body(const struct task *t, struct buf *out);
 /* Reads it back; id, session, state, version, kind and queue are the row's. 0 or -1. */

@@ -46,6 +46,8 @@ static void write_progress(const struct task *t, struct buf *out) {
     put_num(out, ",\"ratio\":", has_ratio, ratio > 1 ? 1 : ratio);
     put_num(out, ",\"rate\":", t->progress.has_current && t->estimate.rate > 0, rounded(t->estimate.rate));
     put_num(out, ",\"eta\":", t->eta_s >= 0, rounded(t->eta_s));
+    put_text(out, ",\"phase\":", t->progress.phase && *t->progress.phase ? t->progress.phase : NULL);
+    put_raw(out, ",\"data\":", t->progress.data);
     buf_char(out, '}');
 }
 
@@ -113,7 +115,7 @@ void task_write(const struct task *t, bool open, struct buf *out) {
     }
 }
 
-void task_write_report_answer(const struct task *t, struct buf *out) {
+void task_write_report_answer(const struct task *t, bool open, struct buf *out) {
     put_text(out, "{\"state\":", task_state_name(t->state));
     buf_puts(out, ",\"version\":");
     buf_u64(out, t->version);
@@ -126,9 +128,12 @@ void task_write_report_answer(const struct task *t, struct buf *out) {
     if (t->answer_request) {
         put_text(out, ",\"answer\":{\"request\":", t->answer_request);
         put_raw(out, ",\"answer\":", t->answer_value);
-        buf_puts(out, "}}");
+        buf_char(out, '}');
     } else {
-        buf_puts(out, ",\"answer\":null}");
+        buf_puts(out, ",\"answer\":null");
+    }
+    if (!open) {
+        buf_char(out, '}');
     }
 }
 
@@ -143,8 +148,8 @@ void task_write_report_answer(const struct task *t, struct buf *out) {
     X(timeout_at) X(progress.has_current) X(progress.has_total) X(cancel_requested) X(cancel_at) X(cancel_version) X(output_bytes) \
     X(output_first) X(output_base) X(questions) X(answer_version) X(input_bytes) X(result_bytes)
 #define BODY_TEXTS(X) \
-    X(title) X(metadata) X(progress.unit) X(progress.message) X(cancel_reason) X(question_id) X(question_prompt) X(question_schema) \
-    X(answer_request) X(answer_value) X(result) X(error_type) X(error_message) X(error_detail)
+    X(title) X(metadata) X(progress.unit) X(progress.message) X(progress.phase) X(progress.data) X(cancel_reason) X(question_id) \
+    X(question_prompt) X(question_schema) X(answer_request) X(answer_value) X(result) X(error_type) X(error_message) X(error_detail)
 /* clang-format on */
 
 static void write_finals(const struct task *t, struct buf *out) {

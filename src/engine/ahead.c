@@ -12,7 +12,8 @@ static const struct task_entry *task_expected(const struct engine *e, const stru
 }
 
 static void fetch_texts(const struct task *t) {
-    const char *const texts[] = {t->kind, t->title, t->queue, t->metadata, t->progress.unit, t->progress.message};
+    const char *const texts[] = {t->kind,           t->title,        t->queue, t->metadata, t->progress.unit, t->progress.message,
+                                 t->progress.phase, t->progress.data};
     for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
         fetch_ahead(texts[i], 1);
     }

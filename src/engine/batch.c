@@ -356,16 +356,6 @@ static void effects_fail(struct engine *e, struct effect_list *effects) {
 
 /* ---- to the store and back ---- */
 
-static void write_kinds(struct engine *e) {
-    for (struct kind *k = e->kinds_dirty ? e->kinds : NULL; k; k = k->hh.next) {
-        if (k->dirty) {
-            kind_row_put(e, k);
-            k->dirty = false;
-        }
-    }
-    e->kinds_dirty = false;
-}
-
 #define EXPECT_APART 3 /* tasks between the two steps in which one is fetched */
 
 /* What the rows of those behind it will need. */
@@ -382,6 +372,8 @@ static void rows_expect(const struct changed_tasks *tasks, size_t i) {
         fetch_ahead(&next->s->pending, 1);
         fetch_ahead(next->t.progress.unit, 1);
         fetch_ahead(next->t.progress.message, 1);
+        fetch_ahead(next->t.progress.phase, 1);
+        fetch_ahead(next->t.progress.data, 1);
     }
 }
 
@@ -405,7 +397,7 @@ static void write_tasks(struct engine *e, struct changed_tasks *tasks) {
 static void write_dirty(struct engine *e) {
     uint64_t number = e->open->b.number;
     size_t pended = e->open->touched_count;
-    write_kinds(e);
+    kinds_write(e);
     write_tasks(e, &e->dirty_tasks);
     write_tasks(e, &e->soft_tasks[!e->soft_side]);
     while (!TAILQ_EMPTY(&e->dirty_sessions)) {

@@ -25,41 +25,6 @@ uint64_t session_number(struct engine *e, struct session_entry *s, uint64_t abov
     return seq;
 }
 
-struct kind *kind_of(struct engine *e, const char *name) {
-    struct kind *k;
-    HASH_FIND_STR(e->kinds, name, k);
-    if (!k) {
-        k = mem_alloc(sizeof(*k));
-        k->name = mem_strdup(str_of(name));
-        HASH_ADD_KEYPTR(hh, e->kinds, k->name, strlen(k->name), k);
-    }
-    return k;
-}
-
-/* As of its last change: how long it still takes. Only reckoned when somebody is told. */
-void task_estimate(struct engine *e, struct task_entry *te) {
-    struct task *t = &te->t;
-    int64_t at = t->updated_at;
-    if (!te->eta_due) {
-        return;
-    }
-    te->eta_due = false;
-    t->eta_s = -1;
-    if (t->state != TASK_RUNNING) {
-        return;
-    }
-    te->kind = te->kind ? te->kind : kind_of(e, t->kind);
-    const struct kind_durations *k = &te->kind->durations;
-    bool both = t->progress.has_current && t->progress.has_total;
-    if (both) {
-        t->eta_s = estimate_eta_s(&t->estimate, k, at);
-    }
-    if (t->eta_s < 0 && !(both && t->estimate.rate > 0)) {
-        int64_t elapsed = estimate_elapsed_ms(&t->estimate, at);
-        t->eta_s = kind_eta_s(k, elapsed < 0 ? at - t->started_at : elapsed);
-    }
-}
-
 void task_count_in(struct task_entry *t) {
     struct session_entry *s = t->s;
     if (!t->counted_ended) {
@@ -134,22 +99,10 @@ void session_thin_out(struct engine *e, struct session_entry *s) {
     }
 }
 
-/* How long it took is known where the whole attempt was seen, or where nothing but work can have happened since its start. */
-static void learn(struct engine *e, const struct task *t) {
-    struct kind *k = kind_of(e, t->kind);
-    int64_t took = estimate_elapsed_ms(&t->estimate, t->ended_at);
-    if (took < 0 && (t->attempt > 1 || t->questions)) {
-        return;
-    }
-    kind_add(&k->durations, took < 0 ? t->ended_at - t->started_at : took);
-    kind_add_shape(&k->durations, &t->estimate, t->ended_at);
-    k->dirty = e->kinds_dirty = true; /* written with the next batch */
-}
-
 static void task_just_ended(struct engine *e, struct task_entry *t) {
     e->counts.ended[t->t.state]++;
     if (t->t.state == TASK_SUCCEEDED && t->t.started_at) {
-        learn(e, &t->t);
+        learn_task(e, t);
     }
     uint64_t needs = t->s->pending;
     channels_cut(e, &t->channels, needs, CUT_ANYBODY, CUT_ANY_GEN, MAIL_CUT_FINISHED, NULL, STR_NONE);

@@ -114,6 +114,14 @@ static void apply_final(struct engine *e, struct task_entry *t, const struct rep
     }
 }
 
+static void apply_progress(struct engine *e, struct task_entry *t, const struct report *r, struct applying *a) {
+    const char *ending = task_phase_ending(&t->t, r);
+    if (ending) {
+        learn_phase(e, t, ending);
+    }
+    a->passing |= task_progress(&t->t, r, e->now);
+}
+
 static void apply(struct engine *e, struct task_entry *t, const struct report *r, struct applying *a) {
     e->counts.reports++;
     if (t->t.state == TASK_QUEUED) {
@@ -126,7 +134,7 @@ static void apply(struct engine *e, struct task_entry *t, const struct report *r
     }
     a->passing |= task_heard(&t->t, e->now);
     switch (r->type) {
-    case REPORT_PROGRESS: a->passing |= task_progress(&t->t, r, e->now); break;
+    case REPORT_PROGRESS: apply_progress(e, t, r, a); break;
     case REPORT_HEARTBEAT: break;
     case REPORT_OUTPUT:
         flush_change(e, t, a);
@@ -142,6 +150,25 @@ static void apply(struct engine *e, struct task_entry *t, const struct report *r
     }
 }
 
+/* How the task stands, and what of the reports was cut. */
+static void write_answer(struct cmd *c, const struct task *t) {
+    struct buf *out = cmd_json(c, 200);
+    bool any = false;
+    task_write_report_answer(t, true, out);
+    for (size_t i = 0; i < c->report_count; i++) {
+        if (!c->reports[i].message_cut) {
+            continue;
+        }
+        buf_puts(out, any ? ",\"" : ",\"truncated\":[\"");
+        if (c->reports_pointer.p) {
+            buf_printf(out, "/%zu", i);
+        }
+        buf_puts(out, "/message\"");
+        any = true;
+    }
+    buf_puts(out, any ? "]}" : "}");
+}
+
 static void apply_all(struct engine *e, struct cmd *c, struct task_entry *t) {
     struct applying a = {0};
     for (size_t i = 0; i < c->report_count; i++) {
@@ -150,7 +177,7 @@ static void apply_all(struct engine *e, struct cmd *c, struct task_entry *t) {
     const struct report *last = &c->reports[c->report_count - 1];
     flush_change(e, t, &a);
     task_rearm(e, t);
-    task_write_report_answer(&t->t, cmd_json(c, 200));
+    write_answer(c, &t->t);
     if (report_is_final(last)) {
         uint8_t hash[32];
         final_hash(last, hash);
@@ -193,7 +220,7 @@ void cmd_task_report(struct engine *e, struct cmd *c) {
     } else if (c->report_count) {
         apply_all(e, c, t);
     } else {
-        task_write_report_answer(&t->t, cmd_json(c, 200));
+        task_write_report_answer(&t->t, false, cmd_json(c, 200));
         cmd_answer(e, c, t->s->pending);
     }
 }
@@ -368,6 +395,6 @@ void cmd_task_control(struct engine *e, struct cmd *c) {
     if (!news && cmd_wait(e, c, &t->waiters) == PARKED) {
         return;
     }
-    task_write_report_answer(&t->t, cmd_json(c, 200));
+    task_write_report_answer(&t->t, false, cmd_json(c, 200));
     cmd_answer(e, c, t->s->pending);
 }

@@ -7,6 +7,7 @@
  *   residence.c  which sessions are in memory, loading and letting go
  *   rows.c       rows to entries and back
  *   change.c     every change of a task: numbers, feeds, counts, clocks
+ *   kinds.c      how long the tasks of a kind take, and how long this one still does
  *   life.c       the ends, moves and users of sessions
  *   sweep.c      how much of what is over goes with a batch
  *   feed.c       channels to the loops: frames, catching up, cuts
@@ -39,6 +40,7 @@
 #define ENGINE_OUTPUT_ANSWER 200
 #define ENGINE_REFILL_BYTES 128
 #define ENGINE_REFILL_EVENTS 3
+#define ENGINE_PHASES 2
 #else
 #define ENGINE_RESERVE 4096 /* numbers a session reserves ahead in storage */
 #define ENGINE_SLOTS 65536  /* numbers of slots reserved ahead */
@@ -52,6 +54,7 @@
 #define ENGINE_OUTPUT_ANSWER (16u << 20) /* bytes of output in one answer: all that is kept, by default */
 #define ENGINE_REFILL_BYTES 65536
 #define ENGINE_REFILL_EVENTS 256
+#define ENGINE_PHASES 32 /* phases of a kind of which it is known how long they take: no worker's inventions fill the memory */
 #endif
 #define ENGINE_SOFT_MS 180         /* progress and touches reach the open batch within */
 #define ENGINE_DUE_MS 500          /* pause between two looks at what is due among what is not in memory */
@@ -204,10 +207,21 @@ struct queue {
     UT_hash_handle hh;
 };
 
+/* What was learned of a kind, or of one of its phases. */
+struct learned {
+    TAILQ_ENTRY(learned) link; /* kind.phases */
+    char *phase;               /* "": the whole task */
+    struct kind_durations durations;
+    int64_t at; /* when it was learned last */
+    bool dirty;
+};
+
 struct kind {
     char *name;
-    struct kind_durations durations;
-    bool dirty;
+    struct learned whole;
+    TAILQ_HEAD(learned_list, learned) phases; /* at most ENGINE_PHASES, the last to be learned first */
+    unsigned phase_count;
+    bool dirty; /* some of it */
     UT_hash_handle hh;
 };
 
@@ -451,8 +465,9 @@ void task_row_put(struct engine *e, struct task_entry *t); /* its row, or that o
 void progress_row_drop(struct engine *e, struct task_entry *t);
 void slots_from_row(struct engine *e, struct str value);
 int task_of_row(const struct task_row *row, struct task *ret) MUST_CHECK; /* 0 or -1; ret is to be task_fini'd in any case */
-void kind_row_put(struct engine *e, struct kind *k);
-void kind_from_row(struct engine *e, const struct kind_row *row);
+void learned_row_put(struct engine *e, const struct kind *k, const struct learned *l);
+void learned_row_drop(struct engine *e, const struct kind *k, const struct learned *l);
+bool learned_from_row(const struct kind_row *row, struct learned *ret); /* false: it cannot be read */
 int64_t session_due_at(const struct engine *e, const struct session_entry *s);
 
 /* change.c */
@@ -471,8 +486,14 @@ void task_entry_free(struct engine *e, struct task_entry *t);                   
 void gone_trim(struct engine *e, struct session_entry *s);                         /* forgets those that are too old or too many */
 void gone_add(struct engine *e, struct session_entry *s, struct id task, enum gone_reason reason);
 void task_cancel(struct engine *e, struct task_entry *t, struct str reason);
-struct kind *kind_of(struct engine *e, const char *name);
-void task_estimate(struct engine *e, struct task_entry *t); /* brings t.eta_s up to date */
+
+/* kinds.c */
+void task_estimate(struct engine *e, struct task_entry *t);                  /* brings t.eta_s up to date */
+void learn_phase(struct engine *e, struct task_entry *t, const char *phase); /* the task goes on to another one */
+void learn_task(struct engine *e, struct task_entry *t);                     /* it has succeeded */
+void kinds_load(struct engine *e, const struct kind_row *rows, size_t count);
+void kinds_write(struct engine *e); /* what was learned since into the open batch */
+void kinds_drop(struct engine *e);  /* the engine is going */
 
 /* life.c */
 void session_touch(struct engine *e, struct session_entry *s, bool explicit_touch);

@@ -80,6 +80,8 @@ static void take_progress(struct task *t, const struct progress_row *p) {
     t->progress.total = p->total;
     take_text(&t->progress.unit, p->unit);
     take_text(&t->progress.message, p->message);
+    take_text(&t->progress.phase, p->phase);
+    take_text(&t->progress.data, p->data);
     t->estimate.rate = p->rate;
     t->eta_s = p->eta;
 }
@@ -267,7 +269,9 @@ static void progress_row_put(struct engine *e, struct task_entry *t) {
                                              .rate = k->estimate.rate,
                                              .eta = k->eta_s,
                                              .unit = batch_text(e, str_of(k->progress.unit)),
-                                             .message = batch_text(e, str_of(k->progress.message))};
+                                             .message = batch_text(e, str_of(k->progress.message)),
+                                             .phase = batch_text(e, str_of(k->progress.phase)),
+                                             .data = batch_text(e, str_of(k->progress.data))};
     t->has_progress = true;
 }
 
@@ -307,11 +311,11 @@ void task_row_put(struct engine *e, struct task_entry *t) {
 
 /* ---- kinds: how long their tasks took ---- */
 
-void kind_row_put(struct engine *e, struct kind *k) {
+void learned_row_put(struct engine *e, const struct kind *k, const struct learned *l) {
     struct buf *body = &e->scratch;
     buf_clear(body);
     buf_puts(body, "{\"ms\":[");
-    const struct kind_durations *d = &k->durations;
+    const struct kind_durations *d = &l->durations;
     for (unsigned i = 0; i < d->count; i++) { /* oldest first */
         buf_puts(body, i ? "," : "");
         buf_u64(body, d->ms[(d->at + KIND_DURATIONS - d->count + i) % KIND_DURATIONS]);
@@ -325,9 +329,17 @@ void kind_row_put(struct engine *e, struct kind *k) {
         buf_puts(body, i ? "," : "");
         buf_json_num(body, d->shape[i]);
     }
-    buf_puts(body, "]}");
+    buf_puts(body, "],\"at\":");
+    buf_i64(body, l->at);
+    buf_char(body, '}');
     struct store_op *op = batch_op(e, STORE_PUT_KIND);
-    op->row.kind = (struct kind_row){.kind = batch_text(e, str_of(k->name)), .body = batch_text(e, buf_view(body))};
+    op->row.kind =
+        (struct kind_row){.kind = batch_text(e, str_of(k->name)), .phase = batch_text(e, str_of(l->phase)), .body = batch_text(e, buf_view(body))};
+}
+
+void learned_row_drop(struct engine *e, const struct kind *k, const struct learned *l) {
+    struct store_op *op = batch_op(e, STORE_DELETE_KIND);
+    op->row.kind = (struct kind_row){.kind = batch_text(e, str_of(k->name)), .phase = batch_text(e, str_of(l->phase))};
 }
 
 static void shape_from_row(struct kind_durations *d, const struct json *root) {
@@ -345,19 +357,19 @@ static void shape_from_row(struct kind_durations *d, const struct json *root) {
     }
 }
 
-void kind_from_row(struct engine *e, const struct kind_row *row) {
+bool learned_from_row(const struct kind_row *row, struct learned *ret) {
     struct arena arena = {0};
     struct json *root;
     struct json_error err;
-    if (json_parse(&arena, row->body, 4, &root, &err) == 0) {
-        char *name = mem_strdup(row->kind);
-        struct kind *k = kind_of(e, name);
-        mem_free(name);
-        const struct json *list = json_get(root, "ms");
+    bool good = json_parse(&arena, row->body, 4, &root, &err) == 0;
+    if (good) {
+        const struct json *list = json_get(root, "ms"), *at = json_get(root, "at");
         for (const struct json *m = list ? list->child : NULL; m; m = m->next) {
-            kind_add(&k->durations, m->integer);
+            kind_add(&ret->durations, m->integer);
         }
-        shape_from_row(&k->durations, root);
+        shape_from_row(&ret->durations, root);
+        ret->at = at ? at->integer : 0;
     }
     arena_fini(&arena);
+    return good;
 }

@@ -86,9 +86,7 @@ void engine_started(struct engine *e, struct store_query *q) {
     }
     engine_mark(e);
     slots_from_row(e, q->slots);
-    for (size_t i = 0; i < q->kind_count; i++) {
-        kind_from_row(e, &q->kinds[i]);
-    }
+    kinds_load(e, q->kinds, q->kind_count);
     for (size_t i = 0; i < q->ret_id_count; i++) {
         session_load_first(e, q->ret_ids[i]);
     }
@@ -200,12 +198,7 @@ void engine_destroy(struct engine *e) {
         mem_free(q->name);
         mem_free(q);
     }
-    struct kind *k, *k2;
-    HASH_ITER (hh, e->kinds, k, k2) {
-        HASH_DELETE(hh, e->kinds, k);
-        mem_free(k->name);
-        mem_free(k);
-    }
+    kinds_drop(e);
     idempotency_drop_all(e);
     tombstones_drop_pending(e);
     old_keys_durable(e, UINT64_MAX);

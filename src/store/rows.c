@@ -22,7 +22,8 @@ bool rows_copy_task(struct arena *a, const struct task_row *from, struct task_ro
 
 bool rows_copy_progress(struct arena *a, const struct progress_row *from, struct progress_row *ret_row) {
     *ret_row = *from;
-    return rows_copy_str(a, from->unit, &ret_row->unit) && rows_copy_str(a, from->message, &ret_row->message);
+    return rows_copy_str(a, from->unit, &ret_row->unit) && rows_copy_str(a, from->message, &ret_row->message) &&
+           rows_copy_str(a, from->phase, &ret_row->phase) && rows_copy_str(a, from->data, &ret_row->data);
 }
 
 bool rows_copy_output(struct arena *a, const struct output_row *from, struct output_row *ret_row) {
@@ -49,7 +50,8 @@ bool rows_copy_old_key(struct arena *a, const struct old_key_row *from, struct o
 
 bool rows_copy_kind(struct arena *a, const struct kind_row *from, struct kind_row *ret_row) {
     *ret_row = *from;
-    return rows_copy_str(a, from->kind, &ret_row->kind) && rows_copy_str(a, from->body, &ret_row->body);
+    return rows_copy_str(a, from->kind, &ret_row->kind) && rows_copy_str(a, from->phase, &ret_row->phase) &&
+           rows_copy_str(a, from->body, &ret_row->body);
 }
 
 static bool copy_op_row(struct arena *a, const struct store_op *from, struct store_op *ret_op) {
@@ -61,7 +63,8 @@ static bool copy_op_row(struct arena *a, const struct store_op *from, struct sto
     case STORE_PUT_TOMBSTONE: return rows_copy_tombstone(a, &from->row.tombstone, &ret_op->row.tombstone);
     case STORE_PUT_IDEMPOTENCY: return rows_copy_idempotency(a, &from->row.idempotency, &ret_op->row.idempotency);
     case STORE_PUT_OLD_KEY: return rows_copy_old_key(a, &from->row.old_key, &ret_op->row.old_key);
-    case STORE_PUT_KIND: return rows_copy_kind(a, &from->row.kind, &ret_op->row.kind);
+    case STORE_PUT_KIND:
+    case STORE_DELETE_KIND: return rows_copy_kind(a, &from->row.kind, &ret_op->row.kind);
     default: return true;
     }
 }

@@ -76,6 +76,8 @@ struct progress_row {
     double rate;           /* 0: none */
     double eta;            /* negative: none */
     struct str unit, message;
+    struct str phase; /* "": it has left the last one */
+    struct str data;  /* JSON text */
 };
 
 struct output_row {
@@ -121,9 +123,10 @@ struct old_key_row {     /* that a session lost its key (by its end, a merge, a 
     int64_t expires_at;
 };
 
-struct kind_row { /* how long tasks of a kind take */
+struct kind_row { /* how long tasks of a kind take, or one of its phases */
     struct str kind;
-    struct str body; /* the engine's own encoding */
+    struct str phase; /* "": the whole task */
+    struct str body;  /* the engine's own encoding */
 };
 
 /* ---- batches ---- */
@@ -145,6 +148,7 @@ enum store_op_type {
     STORE_PUT_IDEMPOTENCY, /* row.idempotency */
     STORE_PUT_OLD_KEY,     /* row.old_key; replaces one that is the same but for expires_at */
     STORE_PUT_KIND,        /* row.kind */
+    STORE_DELETE_KIND,     /* row.kind, without its body */
     STORE_PUT_META,        /* name, data */
     STORE_FORGET, /* number: now in ms; deletes what large tasks left, expired idempotency rows and old keys (expires_at 0 never is) and (by gone_at + number2 ms) tombstones, at most 500 rows of each, oldest first, within budget_us */
 };

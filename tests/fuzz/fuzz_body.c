@@ -26,6 +26,7 @@ static void start(void) {
     options.max_input = 64;
     options.max_result = 64;
     options.max_metadata = 64;
+    options.max_progress_data = 64;
     rc = keyring_read(&keys, STR("0123456789abcdef0123456789abcdef"), text);
     assert(rc == 0);
     rc = session_kinds_read(&kinds, &options, &err);
@@ -69,6 +70,7 @@ static void check_task(const struct task_new *t) {
 static void check_report(const struct report *r) {
     assert(r->type <= REPORT_CANCELLED && r->current >= 0 && r->current <= 1e15 && r->total >= 0 && r->total <= 1e15);
     assert(r->unit.len <= 32 * 4 && r->message.len <= 500 * 4 && r->prompt.len <= 2000 * 4);
+    assert(r->phase.len <= 80 * 4 && (r->has_phase != REPORT_SET || r->phase.len) && r->progress_data.len <= 64);
     assert(r->type != REPORT_OUTPUT || r->data.p);
     assert(r->type != REPORT_SUCCEED || (r->result.len && r->result.len <= 64));
     assert(r->type != REPORT_FAIL || name_valid(r->error_type));

@@ -577,7 +577,7 @@ describe('numbers out of their bounds', () => {
         assert.equal([...t.title].length, 200);
     });
     for (const report of [{ type: 'progress', current: -1 }, { type: 'progress', total: 2e15 }, { type: 'progress', current: '4' }, { type: 'progress', unit: 'x'.repeat(33) },
-        { type: 'progress', message: 'x'.repeat(501) }, { type: 'output', data: 'x', offset: -1 }, { type: 'output', data: 'x', offset: 0.5 }, { type: 'output' },
+        { type: 'progress', phase: 'x'.repeat(81) }, { type: 'progress', phase: '' }, { type: 'output', data: 'x', offset: -1 }, { type: 'output', data: 'x', offset: 0.5 }, { type: 'output' },
         { type: 'output', data: 'x', data_base64: 'eA==' }, { type: 'output', data_base64: 'not base64' }, { type: 'output', data_base64: 'eA' }, { type: 'output', data: 5 },
         { type: 'input_request' }, { type: 'input_request', prompt: '' }, { type: 'input_request', prompt: 'x'.repeat(2001) }, { type: 'fail' }, { type: 'fail', error: {} },
         { type: 'fail', error: { type: 'Bad Type', message: 'm' } }, { type: 'fail', error: { type: 'x', message: 'x'.repeat(2001) } }, { type: 'fail', error: { type: 'x' }, retry: 'yes' },

@@ -28,7 +28,7 @@ describe('create', () => {
         const { token, worker_token, id, version, created_at, updated_at, ...rest } = t;
         assert.ok(token && worker_token && id && version && created_at && updated_at);
         assert.deepEqual(rest, {
-            session: a.id, kind: 'work', title: null, state: 'queued', progress: { current: null, total: null, unit: null, message: null, ratio: null, rate: null, eta: null },
+            session: a.id, kind: 'work', title: null, state: 'queued', progress: { phase: null, current: null, total: null, unit: null, message: null, data: null, ratio: null, rate: null, eta: null },
             cancel_requested: false, cancel_reason: null, stalled: false, attempt: 0, max_attempts: 1, on_session_end: 'keep', queue: null, started_at: null, ended_at: null,
             seen_at: null, expires_at: null, output_bytes: 0, input_request: null, result: null, result_bytes: 0, error: null, metadata: {},
         });

@@ -38,7 +38,7 @@
 struct recipe_report {
     enum report_type type;
     bool has_current, has_total, clear, has_offset, retry;
-    unsigned current, total, message;
+    unsigned current, total, message, phase, data; /* phase and data: 0 none, 1 null */
     size_t bytes;
     uint64_t offset;
 };

@@ -59,6 +59,11 @@ static void report_of(struct cmd *c, const struct recipe *recipe, const struct r
         r->current = from->current;
         r->total = from->total;
         r->message = text(c, "message %u", from->message);
+        r->message_cut = from->message == 2;
+        r->has_phase = from->phase == 1 ? REPORT_CLEAR : from->phase ? REPORT_SET : REPORT_KEEP;
+        r->phase = text(c, "phase %u", from->phase);
+        r->has_data = from->data == 1 ? REPORT_CLEAR : from->data ? REPORT_SET : REPORT_KEEP;
+        r->progress_data = text(c, "{\"of\": %u}", from->data);
         break;
     case REPORT_OUTPUT: {
         char *data = mem_alloc(from->bytes + 1);
@@ -477,6 +482,8 @@ static void add_random(struct recipe *r, const struct worker *w, uint64_t *at) {
         struct recipe_report *p = add_report(r, REPORT_PROGRESS);
         p->has_current = chance(2), p->has_total = chance(4), p->clear = chance(15);
         p->current = (unsigned) dice(20), p->total = (unsigned) dice(20), p->message = (unsigned) dice(3);
+        p->phase = p->current % 4 ? 0 : p->total % 6,
+        p->data = p->total % 4 ? 0 : p->current % 4; /* drawn with the others: seeds stay what they are */
     } else if (which < 15) {
         add_output(r, w, at);
     } else if (which < 17) {

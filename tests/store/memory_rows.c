@@ -51,7 +51,10 @@ static int key_cmp(const struct store_op *a, const struct store_op *b) {
         int c = rows_str_cmp(a->row.old_key.key_hash, b->row.old_key.key_hash);
         return c ? c : rows_old_key_cmp(&a->row.old_key, &b->row.old_key);
     }
-    case STORE_PUT_KIND: return rows_str_cmp(a->row.kind.kind, b->row.kind.kind);
+    case STORE_PUT_KIND: {
+        int c = rows_str_cmp(a->row.kind.kind, b->row.kind.kind);
+        return c ? c : rows_str_cmp(a->row.kind.phase, b->row.kind.phase);
+    }
     case STORE_PUT_META: return rows_str_cmp(a->name, b->name);
     default: assert(!"an op that puts a row"); return 0;
     }
@@ -283,6 +286,7 @@ static bool apply_op(struct journal *j, const struct store_op *op) {
         return true;
     case STORE_DELETE_TASK: delete_task(j, op->id); return true;
     case STORE_DELETE_PROGRESS: journal_remove(j, &(struct store_op){.type = STORE_PUT_PROGRESS, .row.progress.slot = op->number}); return true;
+    case STORE_DELETE_KIND: journal_remove(j, &(struct store_op){.type = STORE_PUT_KIND, .row.kind = op->row.kind}); return true;
     case STORE_TRIM_OUTPUT: delete_output(j, op->id, op->number); return true;
     case STORE_DELETE_GONE: delete_gone(j, op->id, op->number); return true;
     case STORE_FORGET: forget(j, (int64_t) op->number, (int64_t) op->number2); return true;

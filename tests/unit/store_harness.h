@@ -194,7 +194,9 @@ static inline struct store_op op_progress(uint64_t slot, uint64_t task, uint64_t
                                               .rate = 2.5,
                                               .eta = 0,
                                               .unit = STR("pages"),
-                                              .message = STR("")}};
+                                              .message = STR(""),
+                                              .phase = STR(""),
+                                              .data = STR("{\"a\": [1]}")}};
 }
 
 static inline struct store_op op_data(enum store_op_type type, uint64_t n, struct str data) {
@@ -249,6 +251,8 @@ static inline void render_progress(struct buf *out, const struct progress_row *r
     buf_printf(out, "%a %a %a %a ", r->current, r->total, r->rate, r->eta);
     render_str(out, r->unit);
     render_str(out, r->message);
+    render_str(out, r->phase);
+    render_str(out, r->data);
 }
 
 static inline void render_task(struct buf *out, const struct task_row *r) {
@@ -325,6 +329,7 @@ static inline void render_answer(struct buf *out, const struct store_query *q) {
     for (size_t i = 0; i < q->kind_count; i++) {
         buf_puts(out, "\nkind ");
         render_str(out, q->kinds[i].kind);
+        render_str(out, q->kinds[i].phase);
         render_str(out, q->kinds[i].body);
     }
     render_rare(out, q);

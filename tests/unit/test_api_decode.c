@@ -138,7 +138,14 @@ static const struct row rows[] = {
     {BODY_REPORTS, "{\"type\":\"progress\",\"current\":-1}", "/current", 0},
     {BODY_REPORTS, "{\"type\":\"progress\",\"total\":1.1e15}", "/total", 0},
     {BODY_REPORTS, "{\"type\":\"progress\",\"unit\":3}", "/unit", 0},
-    {BODY_REPORTS, "{\"type\":\"progress\",\"data\":\"\"}", "/data", 0},
+    {BODY_REPORTS, "{\"type\":\"progress\",\"data\":\"\",\"phase\":\"p\"}", OK},
+    {BODY_REPORTS, "{\"type\":\"progress\",\"data\":{\"a\":[\"\\u0000\"]},\"phase\":null}", OK},
+    {BODY_REPORTS, "{\"type\":\"progress\",\"data\":{\"a\":1,\"a\":1}}", "/data/a", 0},
+    {BODY_REPORTS, "{\"type\":\"progress\",\"phase\":\"\"}", "/phase", 0},
+    {BODY_REPORTS, "{\"type\":\"progress\",\"phase\":\"a\\u0000\"}", "/phase", 0},
+    {BODY_REPORTS, "[{\"type\":\"heartbeat\"},{\"type\":\"progress\",\"phase\":[1],\"message\":\"\\u0000\"}]", "/1/phase /1/message", 0},
+    {BODY_REPORTS, "{\"type\":\"heartbeat\",\"phase\":\"p\"}", "/phase", 0},
+    {BODY_REPORTS, "{\"type\":\"output\",\"data\":{}}", "/data", 0},
     {BODY_REPORTS, "{\"type\":\"output\",\"data\":\"x\",\"offset\":0}", OK},
     {BODY_REPORTS, "{\"type\":\"output\",\"data\":\"\"}", OK},
     {BODY_REPORTS, "{\"type\":\"output\",\"data_base64\":\"AAE=\"}", OK},
@@ -219,6 +226,47 @@ static void sizes_are_refused_with_413(void **state) {
     buf_fini(&body);
 }
 
+/* A progress report whose member is so many times the unit between quotes. */
+static struct cmd *long_report(const char *member, const char *unit, unsigned times) {
+    struct buf body = {0};
+    buf_printf(&body, "{\"type\":\"progress\",\"%s\":\"", member);
+    for (unsigned i = 0; i < times; i++) {
+        buf_puts(&body, unit);
+    }
+    buf_puts(&body, "\"}");
+    struct cmd *c = decode(BODY_REPORTS, buf_z(&body));
+    buf_fini(&body);
+    return c;
+}
+
+static void only_a_message_is_cut(void **state) {
+    (void) state;
+    static const char *const units[] = {"x", "\xc3\xa9", "\xe2\x82\xac", "\xf0\x9f\x98\x80"};
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++) {
+        struct cmd *c = long_report("message", units[i], 500);
+        assert_true(c->early.err == ERR_NONE && !c->reports->message_cut);
+        cmd_free(c);
+        c = long_report("message", units[i], 501);
+        assert_true(c->early.err == ERR_NONE && c->reports->message_cut);
+        assert_int_equal(c->reports->message.len, 500 * strlen(units[i]));
+        cmd_free(c);
+        c = long_report("phase", units[i], 80);
+        assert_int_equal(c->early.err, ERR_NONE);
+        cmd_free(c);
+        c = long_report("phase", units[i], 81);
+        assert_int_equal(c->early.err, ERR_INVALID_REQUEST);
+        assert_str(c->early.at[0].pointer, "/phase");
+        cmd_free(c);
+    }
+    struct cmd *c = long_report("data", "x", 4096 - 2);
+    assert_int_equal(c->early.err, ERR_NONE);
+    cmd_free(c);
+    c = long_report("data", "x", 4096 - 1);
+    assert_int_equal(c->early.err, ERR_TOO_LARGE);
+    assert_str(c->early.at[0].pointer, "/data");
+    cmd_free(c);
+}
+
 static void defaults_and_values_arrive(void **state) {
     (void) state;
     struct cmd *c = decode(BODY_TASK_NEW, TASK(",\"input\": {\"a\" : 1.0}"));
@@ -240,6 +288,17 @@ static void defaults_and_values_arrive(void **state) {
     assert_int_equal(c->reports->has_current, REPORT_CLEAR);
     assert_int_equal(c->reports->has_total, REPORT_SET);
     assert_int_equal(c->reports->has_unit, REPORT_KEEP);
+    cmd_free(c);
+    c = decode(BODY_REPORTS, "{\"type\":\"progress\",\"data\": {\"a\" : \"\\u0041\"} ,\"phase\":\"p\\u0041\"}");
+    assert_str(c->reports->progress_data, "{\"a\" : \"\\u0041\"}");
+    assert_str(c->reports->phase, "pA");
+    cmd_free(c);
+    c = decode(BODY_REPORTS, "{\"type\":\"progress\",\"data\":\"a\\nb\",\"phase\":null}");
+    assert_str(c->reports->progress_data, "\"a\\nb\"");
+    assert_int_equal(c->reports->has_phase, REPORT_CLEAR);
+    cmd_free(c);
+    c = decode(BODY_REPORTS, "{\"type\":\"output\",\"data\":\"a\\nb\"}");
+    assert_str(c->reports->data, "a\nb");
     cmd_free(c);
     c = decode(BODY_REPORTS, "{\"type\":\"output\",\"data_base64\":\"AAEC\"}");
     assert_int_equal(c->reports->data.len, 3);
@@ -713,6 +772,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bodies_give_what_the_contract_says),
         cmocka_unit_test(sizes_are_refused_with_413),
+        cmocka_unit_test(only_a_message_is_cut),
         cmocka_unit_test(defaults_and_values_arrive),
         cmocka_unit_test(worker_tokens_in_bodies),
         cmocka_unit_test(session_kinds_are_checked_at_the_start),

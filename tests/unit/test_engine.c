@@ -19,6 +19,7 @@ static struct world {
     bool unreadable;           /* look-ups fail */
     struct cmd *answered;      /* the last that came back */
     struct buf told;           /* what went to feeds: "NUMBER:state 3, " and so on */
+    struct store_query *own;   /* the test's, not the engine's */
 } w;
 
 static void note_mail(const struct mail *m) {
@@ -62,6 +63,9 @@ static void batch_done(void *arg, struct store_batch *b) {
 
 static void query_done(void *arg, struct store_query *q) {
     (void) arg;
+    if (q == w.own) {
+        return;
+    }
     w.queries++;
     q->result = w.unreadable ? STORE_FAILED : q->result;
     engine_query_done(w.engine, q);
@@ -390,6 +394,121 @@ static void test_lost_end_of_a_session(void **state) {
     buf_clear(&w.told);
 }
 
+/* ---- phases ---- */
+
+static void reported(struct id task, struct report r) {
+    struct cmd *c = by_key(CMD_TASK_REPORT);
+    c->task = task;
+    c->reports = arena_alloc(&c->arena, sizeof(*c->reports));
+    *c->reports = r;
+    c->report_count = 1;
+    submit(c);
+    settle();
+    assert_int_equal(c->answer.status, 200);
+}
+
+static void goes_on_to(struct id task, const char *phase) {
+    reported(task, (struct report){.type = REPORT_PROGRESS, .has_phase = phase ? REPORT_SET : REPORT_CLEAR, .phase = str_of(phase)});
+}
+
+static double eta_of(struct id task) {
+    struct task_entry *t = task_resident(w.engine, task);
+    task_estimate(w.engine, t);
+    return t->t.eta_s;
+}
+
+static void start_again(void) {
+    engine_stop(w.engine);
+    settle();
+    assert_true(engine_stopped(w.engine));
+    engine_destroy(w.engine);
+    engine_begin();
+}
+
+/* Three tasks load for 10 s and save for 30 s. */
+static void learn_two_phases(void) {
+    for (int i = 0; i < 3; i++) {
+        struct id task = task_made("a", STR_NONE);
+        goes_on_to(task, "load");
+        w.now_ms += 10000;
+        goes_on_to(task, "save");
+        w.now_ms += 30000;
+        reported(task, (struct report){.type = REPORT_SUCCEED, .result = STR("1")});
+    }
+}
+
+static void check_two_phases(void) {
+    struct id task = task_made("a", STR_NONE);
+    assert_true(eta_of(task) < 0);
+    reported(task, (struct report){.type = REPORT_HEARTBEAT});
+    assert_true(eta_of(task) == 40); /* none yet: the whole */
+    w.now_ms += 1000;
+    goes_on_to(task, "load");
+    assert_true(eta_of(task) == 10);
+    w.now_ms += 4000;
+    reported(task, (struct report){.type = REPORT_PROGRESS, .has_message = REPORT_SET, .message = STR("m")});
+    assert_true(eta_of(task) == 6);
+    goes_on_to(task, "save");
+    assert_true(eta_of(task) == 30);
+    goes_on_to(task, "never seen");
+    assert_true(eta_of(task) < 0);
+    goes_on_to(task, NULL); /* what is left of the whole is not known any more */
+    assert_true(eta_of(task) < 0);
+    reported(task, (struct report){.type = REPORT_FAIL, .error_type = STR("x")});
+}
+
+static void test_phases_have_times_of_their_own(void **state) {
+    (void) state;
+    learn_two_phases();
+    check_two_phases();
+    start_again();
+    check_two_phases();
+}
+
+/* A worker that names each of its files a phase fills neither the memory nor the store. */
+static void test_few_phases_of_a_kind_are_kept(void **state) {
+    (void) state;
+    learn_two_phases();
+    struct id task = task_made("a", STR_NONE);
+    for (int i = 0; i < 1000; i++) {
+        char name[20];
+        snprintf(name, sizeof(name), "file %d", i);
+        goes_on_to(task, name);
+        w.now_ms += 1000;
+    }
+    assert_int_equal(w.engine->kinds->phase_count, ENGINE_PHASES);
+    start_again();
+    assert_int_equal(w.engine->kinds->phase_count, ENGINE_PHASES);
+    assert_string_equal(TAILQ_FIRST(&w.engine->kinds->phases)->phase, "file 998"); /* the last one has not ended */
+    assert_string_equal(TAILQ_LAST(&w.engine->kinds->phases, learned_list)->phase, "file 967");
+    struct store_query q = {.type = STORE_START};
+    w.own = &q;
+    store_query(w.store, &q);
+    settle();
+    assert_int_equal(q.kind_count, ENGINE_PHASES + 1);
+    arena_fini(&q.arena);
+}
+
+/* Phase and data come back with the rest of the progress, from their row and from the task's. */
+static void test_phase_and_data_after_restart(void **state) {
+    (void) state;
+    struct id task = task_made("a", STR_NONE);
+    goes_on_to(task, "load");
+    for (int lasting = 0; lasting < 2; lasting++) {
+        reported(task, (struct report){.type = REPORT_PROGRESS, .has_data = REPORT_SET, .progress_data = lasting ? STR("[ 1]") : STR("{\"a\": 0}")});
+        if (lasting) {
+            reported(task, (struct report){.type = REPORT_INPUT_REQUEST, .prompt = STR("?")});
+        }
+        w.now_ms += 1000;
+        settle();
+        start_again();
+        struct task_entry *t = task_resident(w.engine, task);
+        assert_non_null(t);
+        assert_string_equal(t->t.progress.phase, "load");
+        assert_string_equal(t->t.progress.data, lasting ? "[ 1]" : "{\"a\": 0}");
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_line_lost_while_next_is_parked, setup, teardown),
@@ -400,6 +519,9 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_what_was_forgotten_is_watched_anew, setup, teardown),
         cmocka_unit_test_setup_teardown(test_end_of_a_session_is_told_behind_its_states, setup, teardown),
         cmocka_unit_test_setup_teardown(test_lost_end_of_a_session, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_phases_have_times_of_their_own, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_few_phases_of_a_kind_are_kept, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_phase_and_data_after_restart, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -452,6 +452,28 @@ static struct json *parse_opaque(struct arena *a, struct str text, size_t max_no
     return root;
 }
 
+static void a_value_may_be_opaque_only_if_it_has_parts(void **state) {
+    (void) state;
+    static const char *const parts[] = {"data", NULL};
+    struct json_rules rules = {.max_depth = 4, .opaque = opaque, .opaque_parts = parts};
+    struct arena a = {0};
+    struct json *root;
+    struct json_error err;
+    struct str text = STR("[{\"data\":\"\\u0041\"},{\"data\": {\"a\":[1]}},{\"data\":[\"\\u0041\"]},{\"data\":1.5},{\"input\":\"\\u0041\"}]");
+    assert_int_equal(json_parse_by(&a, text, &rules, &root, &err), 0);
+    const struct json *m = root->child;
+    assert_str(json_get(m, "data")->string, "A");
+    m = m->next;
+    assert_null(json_get(m, "data")->child);
+    assert_str(json_get(m, "data")->raw, "{\"a\":[1]}");
+    m = m->next;
+    assert_null(json_get(m, "data")->child);
+    m = m->next;
+    assert_true(json_get(m, "data")->num == 1.5);
+    assert_null(json_get(m->next, "input")->string.p);
+    arena_fini(&a);
+}
+
 static void an_opaque_value_is_its_text(void **state) {
     (void) state;
     struct json_error err;
@@ -658,6 +680,7 @@ int main(void) {
         cmocka_unit_test(a_pointer_that_does_not_fit_names_what_holds_the_place),
         cmocka_unit_test(large_texts_leave_nothing_behind),
         cmocka_unit_test(threads_parse_side_by_side),
+        cmocka_unit_test(a_value_may_be_opaque_only_if_it_has_parts),
         cmocka_unit_test(an_opaque_value_is_its_text),
         cmocka_unit_test(an_opaque_value_is_checked_like_any_other),
         cmocka_unit_test(names_twice_are_found_wherever_they_stand),

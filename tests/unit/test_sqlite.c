@@ -193,6 +193,7 @@ static const char version_1[] =
     "  '{\"v\":1,\"title\":\"T\",\"current\":3,\"total\":4,\"progress.unit\":\"pages\",\"updated_at\":5}');"
     "INSERT INTO tasks VALUES(x'0100000000000000000000000000000b', x'01000000000000000000000000000001', 3, 8, 50, 'report', NULL, '{\"v\":1}');"
     "INSERT INTO inputs VALUES(x'0100000000000000000000000000000a', '[1]');"
+    "INSERT INTO kinds VALUES('report', '{\"ms\":[5]}');"
     "INSERT INTO sessions VALUES(x'01000000000000000000000000000002', 1, 1, 5, 99, 0, 'u', NULL, '{}', 1, 9, 2, 0, 0, 0, NULL, 0, 10,"
     "  x'01000000000000000000000000000002');"
     "INSERT INTO old_keys VALUES(zeroblob(32), x'01000000000000000000000000000002', 9500, 0, 900000),"
@@ -240,6 +241,8 @@ static void test_an_older_version_is_brought_up_to_date(void **state) {
     q = (struct store_query){.type = STORE_START};
     harness_ask(&h, &q);
     assert_true(q.ret_id_count == 1 && str_eqz(q.epoch, "abcd") && str_eqz(q.clean, "1"));
+    assert_true(q.kind_count == 1 && str_eqz(q.kinds[0].kind, "report") && q.kinds[0].phase.p && !q.kinds[0].phase.len);
+    assert_true(str_eqz(q.kinds[0].body, "{\"ms\":[5]}"));
     arena_fini(&q.arena);
     struct id ids[] = {nth_id(10)};
     q = (struct store_query){.type = STORE_GET_INPUT, .ids = ids, .id_count = 1};
@@ -281,13 +284,17 @@ static void test_people_see_the_newest_progress(void **state) {
     assert_int_equal(harness_open(&h), SQLITE_OPEN_OK);
     close_store(&h);
     assert_tasks_now(h.path, "version = 7 AND current = 3 AND total = 4 AND unit = 'pages' AND message IS NULL AND updated_at = 5");
+    assert_tasks_now(h.path, "phase IS NULL AND data IS NULL");
     sql(h.path, "UPDATE tasks SET slot = 3 WHERE state = 1; INSERT INTO progress VALUES(3, x'0100000000000000000000000000000a', 6, 9, 1, 1, 1, 1, "
-                "'x', 'y', 1, 1)");
+                "'x', 'y', 1, 1, 'z', '[1]')");
     assert_tasks_now(h.path, "version = 7 AND current = 3 AND total = 4 AND unit = 'pages' AND message IS NULL AND stalled = 0 AND updated_at = 5");
     sql(h.path, "UPDATE progress SET version = 8, total = NULL");
     assert_tasks_now(
         h.path,
         "version = 8 AND current = 1 AND total IS NULL AND unit = 'x' AND message = 'y' AND rate = 1 AND eta = 1 AND stalled = 1 AND updated_at = 9");
+    assert_tasks_now(h.path, "phase = 'z' AND data = '[1]'");
+    sql(h.path, "UPDATE progress SET phase = ''");
+    assert_tasks_now(h.path, "phase IS NULL AND data = '[1]'");
     sql(h.path, "UPDATE progress SET task = x'00'");
     assert_tasks_now(h.path, "version = 7 AND current = 3");
     harness_stop(&h);

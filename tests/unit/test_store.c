@@ -486,9 +486,27 @@ static void what_is_due_comes_earliest_first(struct harness *h) {
 static struct store_op op_named(enum store_op_type type, struct str name, struct str value) {
     struct store_op op = {.type = type, .name = name, .data = value};
     if (type == STORE_PUT_KIND) {
-        op.row.kind = (struct kind_row){name, value};
+        op.row.kind = (struct kind_row){name, STR(""), value};
     }
     return op;
+}
+
+static struct store_op op_phase(enum store_op_type type, const char *phase, struct str value) {
+    return (struct store_op){.type = type, .row.kind = {STR("a"), str_of(phase), value}};
+}
+
+static void a_kind_has_a_row_for_each_phase(struct harness *h) {
+    assert_int_equal(APPLY(h, op_phase(STORE_PUT_KIND, "", STR("1")), op_phase(STORE_PUT_KIND, "y", STR("2")),
+                           op_phase(STORE_PUT_KIND, "x", STR("3")), op_phase(STORE_PUT_KIND, "y", STR("4"))),
+                     STORE_OK);
+    assert_int_equal(APPLY(h, op_phase(STORE_DELETE_KIND, "x", STR_NONE), op_phase(STORE_DELETE_KIND, "never", STR_NONE)), STORE_OK);
+    struct store_query q = {.type = STORE_START};
+    ask(h, &q);
+    assert_int_equal(q.kind_count, 2);
+    assert_text(q.kinds[0].phase, "");
+    assert_text(q.kinds[1].phase, "y");
+    assert_text(q.kinds[1].body, "4");
+    arena_fini(&q.arena);
 }
 
 static void start_names_sessions_with_unfinished_tasks(struct harness *h) {
@@ -698,6 +716,7 @@ static void on_both(behaviour *b) {
     X(joined_output_ends_after_so_many_rows) \
     X(output_of_several_tasks_comes_in_order_of_seq) \
     X(what_is_due_comes_earliest_first) \
+    X(a_kind_has_a_row_for_each_phase) \
     X(start_names_sessions_with_unfinished_tasks) \
     X(first_start_finds_nothing) \
     X(lists_are_newest_first_in_pages) \
@@ -792,7 +811,9 @@ static struct store_op some_rare_op(void) {
                                                  .session = nth_id(dice(4)),
                                                  .gen = (uint32_t) dice(3),
                                                  .expires_at = (int64_t) dice(90)}};
-    case 3: return (struct store_op){.type = STORE_PUT_KIND, .row.kind = {.kind = str_n("kindkind", 1 + dice(7)), .body = some_text(20)}};
+    case 3:
+        return (struct store_op){.type = dice(3) ? STORE_PUT_KIND : STORE_DELETE_KIND,
+                                 .row.kind = {.kind = str_n("kindkind", 1 + dice(7)), .phase = str_n("pp", dice(3)), .body = some_text(20)}};
     case 4: return op_named(STORE_PUT_META, dice(2) ? STR("clean") : dice(2) ? STR("slots") : STR("epoch"), some_text(9));
     case 5: return (struct store_op){.type = STORE_FORGET, .number = dice(100), .number2 = dice(20)};
     case 6: return (struct store_op){.type = STORE_DELETE_PROGRESS, .number = dice(12)};
@@ -811,6 +832,8 @@ static struct store_op some_progress(void) {
     r.eta = dice(2) ? (double) dice(10) / 3 : -1;
     r.unit = some_text(3);
     r.message = some_text(9);
+    r.phase = some_text(4);
+    r.data = some_text(9);
     return (struct store_op){.type = STORE_PUT_PROGRESS, .row.progress = r};
 }
 

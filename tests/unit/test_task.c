@@ -207,6 +207,104 @@ static void progress_keeps_what_is_left_out_and_clears_what_is_null(void **state
     task_fini(&t);
 }
 
+static struct report phase(struct str name) {
+    return (struct report){.has_phase = name.p ? REPORT_SET : REPORT_CLEAR, .phase = name};
+}
+
+/* What is shown of progress, but for ratio, rate and eta. */
+static void assert_progress(const struct task *t, const char *want) {
+    static const char *const members[] = {"phase", "current", "total", "unit", "message", "data"};
+    struct buf out = {0}, got = {0};
+    struct arena a = {0};
+    struct json *root;
+    struct json_error err;
+    task_write(t, false, &out);
+    assert_int_equal(json_parse(&a, buf_view(&out), 16, &root, &err), 0);
+    for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++) {
+        buf_printf(&got, "%s%.*s", i ? " " : "", STR_FMT(json_get(json_get(root, "progress"), members[i])->raw));
+    }
+    assert_string_equal(buf_z(&got), want);
+    arena_fini(&a);
+    buf_fini(&got);
+    buf_fini(&out);
+}
+
+static void a_phase_that_differs_begins_anew(void **state) {
+    (void) state;
+    struct task t = make_in(TASK_RUNNING);
+    struct report all = {.has_current = REPORT_SET,
+                         .current = 4,
+                         .has_total = REPORT_SET,
+                         .total = 10,
+                         .has_unit = REPORT_SET,
+                         .unit = STR("pages"),
+                         .has_message = REPORT_SET,
+                         .message = STR("m"),
+                         .has_data = REPORT_SET,
+                         .progress_data = STR("{\"a\" : 1}")};
+    struct report none = phase(STR_NONE), load = phase(STR("load")), save = phase(STR("save"));
+    assert_false(task_progress(&t, &none, T0));
+    assert_true(task_progress(&t, &all, T0));
+    assert_null(task_phase_ending(&t, &load));
+    assert_true(task_progress(&t, &load, T0)); /* none before */
+    assert_progress(&t, "\"load\" null null null null null");
+    assert_false(task_progress(&t, &load, T0));
+    assert_true(task_progress(&t, &all, T0));
+    assert_false(task_progress(&t, &load, T0)); /* the same again */
+    assert_progress(&t, "\"load\" 4 10 \"pages\" \"m\" {\"a\" : 1}");
+    assert_string_equal(task_phase_ending(&t, &save), "load");
+    save.has_current = REPORT_SET, save.current = 4;
+    save.has_data = REPORT_SET, save.progress_data = STR("[]");
+    assert_true(task_progress(&t, &save, T0));
+    assert_progress(&t, "\"save\" 4 null null null []");
+    assert_string_equal(task_phase_ending(&t, &none), "save");
+    assert_true(task_progress(&t, &none, T0));
+    assert_progress(&t, "null null null null null null");
+    assert_false(task_progress(&t, &none, T0));
+    assert_null(task_phase_ending(&t, &load));
+    task_fini(&t);
+}
+
+static void rate_and_eta_speak_of_the_phase(void **state) {
+    (void) state;
+    struct task t = make_in(TASK_RUNNING);
+    struct report r = {.has_current = REPORT_SET, .has_total = REPORT_SET, .total = 100};
+    for (int i = 1; i <= 50; i++) {
+        r.current = i;
+        task_progress(&t, &r, T0 + i * 1000);
+    }
+    assert_true(t.estimate.rate > 0.9 && t.estimate.rate < 1.1);
+    r.has_phase = REPORT_SET, r.phase = STR("next"), r.current = 0;
+    task_progress(&t, &r, T0 + 51000);
+    assert_true(t.estimate.rate == 0);
+    for (int i = 1; i <= 10; i++) {
+        r.current = i * 10;
+        task_progress(&t, &r, T0 + 51000 + i * 1000);
+    }
+    assert_true(t.estimate.rate > 9 && t.estimate.rate < 11);
+    assert_int_equal(estimate_elapsed_ms(&t.estimate, T0 + 61000), 10000);
+    task_ask(&t, STR("Sure?"), STR_NONE, T0 + 61000);
+    r.phase = STR("asked");
+    task_progress(&t, &r, T0 + 62000);
+    task_answer(&t, STR("1"), T0 + 70000);
+    assert_int_equal(estimate_elapsed_ms(&t.estimate, T0 + 71000), 1000); /* without the time that a person took */
+    task_fini(&t);
+}
+
+static void a_new_attempt_has_neither_phase_nor_data(void **state) {
+    (void) state;
+    struct task t = make_in(TASK_RUNNING);
+    struct report r = phase(STR("load"));
+    r.has_data = REPORT_SET, r.progress_data = STR("1");
+    task_progress(&t, &r, T0);
+    task_heard(&t, T0);
+    task_attempt_over(&t, ATTEMPT_LOST, NULL, T0);
+    assert_progress(&t, "\"load\" null null null null 1");
+    task_start(&t, -1, T0);
+    assert_progress(&t, "null null null null null null");
+    task_fini(&t);
+}
+
 static void the_final_report_of_an_older_body_is_read(void **state) {
     (void) state;
     struct task t = {0};
@@ -251,7 +349,13 @@ static void a_task_reads_back_as_it_was_written(void **state) {
                            .has_total = REPORT_SET,
                            .total = 3,
                            .has_message = REPORT_SET,
-                           .message = STR("a \"b\" \xc3\xa4\n")};
+                           .message = STR("a \"b\" \xc3\xa4\n"),
+                           .has_phase = s % 3 ? REPORT_SET : REPORT_CLEAR,
+                           .phase = STR("\"p\""),
+                           .has_data = REPORT_SET,
+                           .progress_data = STR("{\"a\\n\" :\t[1, 2.50]}")};
+        struct report before = phase(STR("before"));
+        task_progress(&t, &before, T0);
         task_progress(&t, &r, T0);
         t.version = 77;
         uint8_t hash[32];
@@ -276,6 +380,7 @@ static void a_task_reads_back_as_it_was_written(void **state) {
         assert_memory_equal(task_final_of(&back, 3)->hash, hash, 32);
         assert_null(task_final_of(&back, 2));
         assert_int_equal(t.output_base, back.output_base);
+        assert_string_equal(t.progress.phase, back.progress.phase);
         buf_fini(&body);
         buf_fini(&one);
         buf_fini(&two);
@@ -321,6 +426,9 @@ int main(void) {
         cmocka_unit_test(no_clock_of_the_attempt_runs_while_a_question_is_open),
         cmocka_unit_test(silence_shows_past_half_the_lease_and_ends_the_attempt_at_its_end),
         cmocka_unit_test(progress_keeps_what_is_left_out_and_clears_what_is_null),
+        cmocka_unit_test(a_phase_that_differs_begins_anew),
+        cmocka_unit_test(rate_and_eta_speak_of_the_phase),
+        cmocka_unit_test(a_new_attempt_has_neither_phase_nor_data),
         cmocka_unit_test(a_task_reads_back_as_it_was_written),
         cmocka_unit_test(the_final_report_of_an_older_body_is_read),
         cmocka_unit_test(final_reports_are_remembered_as_far_as_there_is_room),

@@ -98,7 +98,7 @@ int sqlite_copy_name(const char *part, const char *to, struct buf *err) MUST_CHE
 
 #define SQLITE_BUSY_MS 5000 /* how long to wait for somebody with the sqlite3 shell */
 
-#define WRITER_STATEMENTS 32
+#define WRITER_STATEMENTS 40
 
 struct writer {
     sqlite3 *db;
@@ -213,6 +213,6 @@ int read_task(struct reader *r, sqlite3_stmt *st, struct store_query *q);
     "jwt_from"
 #define OLD_KEY_COLUMNS "key_hash,jwt_from,at,session,gen,expires_at"
 #define TASK_COLUMNS "id,session,state,version,due_at,kind,queue,body,slot"
-#define PROGRESS_COLUMNS "slot,task,version,updated_at,heard,stalled,current,total,unit,message,rate,eta"
+#define PROGRESS_COLUMNS "slot,task,version,updated_at,heard,stalled,current,total,unit,message,rate,eta,phase,data"
 
 #endif

@@ -40,7 +40,7 @@ static const char *const read_sql[READ_COUNT] = {
     [READ_DUE_SESSIONS] = "SELECT id FROM sessions WHERE due_at > 0 AND due_at <= ? ORDER BY due_at, id LIMIT ?",
     [READ_DUE_TASKS] = "SELECT id, session FROM tasks WHERE due_at > 0 AND due_at <= ? ORDER BY due_at, id LIMIT ?",
     [READ_UNFINISHED] = "SELECT DISTINCT session FROM tasks INDEXED BY tasks_unfinished WHERE " SQL_IS_UNFINISHED " ORDER BY session",
-    [READ_KINDS] = "SELECT kind, body FROM kinds ORDER BY kind",
+    [READ_KINDS] = "SELECT kind, phase, body FROM kinds ORDER BY kind, phase",
     [READ_META] = "SELECT value FROM meta WHERE name = ?",
     [READ_COUNTS] = "SELECT count(*) FILTER (WHERE " SQL_IS_UNFINISHED "), count(*) FILTER (WHERE " SQL_IS_ENDED ") FROM tasks WHERE session = ?",
     [READ_LIST_SESSIONS] = "SELECT " SESSION_COLUMNS " FROM sessions WHERE id < ? ORDER BY id DESC LIMIT ?",
@@ -105,6 +105,8 @@ static bool column_progress(sqlite3_stmt *st, struct arena *a, struct progress_r
     ret_row->message = column_str(&c);
     ret_row->rate = column_num(&c, 0);
     ret_row->eta = column_num(&c, -1);
+    ret_row->phase = column_str(&c);
+    ret_row->data = column_str(&c);
     return !c.failed;
 }
 
@@ -373,6 +375,7 @@ static int read_kinds(struct reader *r, struct store_query *q) {
             return SQLITE_NOMEM;
         }
         row->kind = column_str(&c);
+        row->phase = column_str(&c);
         row->body = column_str(&c);
         if (c.failed) {
             return SQLITE_NOMEM;

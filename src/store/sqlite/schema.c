@@ -101,6 +101,28 @@ static const char *const schema_steps[] = {
     "  FROM newest_old_keys AS k LEFT JOIN sessions AS s ON s.id = k.session;"
     "DROP TABLE newest_old_keys;"
     "ALTER TABLE sessions DROP COLUMN jwt_old_session;",
+
+    /* Phases and data of progress, and what was learned of a kind by phase: '' is the whole task. */
+    "ALTER TABLE progress ADD COLUMN phase TEXT;"
+    "ALTER TABLE progress ADD COLUMN data TEXT;"
+    "DROP VIEW tasks_now;"
+    "CREATE VIEW tasks_now AS SELECT t.id, t.session, t.state, iif(p.task IS NULL, t.version, p.version) AS version, t.kind, t.queue,"
+    "  json_extract(t.body, '$.title') AS title,"
+    "  nullif(iif(p.task IS NULL, json_extract(t.body, '$.\"progress.phase\"'), p.phase), '') AS phase,"
+    "  iif(p.task IS NULL, json_extract(t.body, '$.current'), p.current) AS current,"
+    "  iif(p.task IS NULL, json_extract(t.body, '$.total'), p.total) AS total,"
+    "  iif(p.task IS NULL, json_extract(t.body, '$.\"progress.unit\"'), p.unit) AS unit,"
+    "  iif(p.task IS NULL, json_extract(t.body, '$.\"progress.message\"'), p.message) AS message,"
+    "  iif(p.task IS NULL, json_extract(t.body, '$.\"progress.data\"'), p.data) AS data,"
+    "  iif(p.task IS NULL, json_extract(t.body, '$.rate'), p.rate) AS rate,"
+    "  iif(p.task IS NULL, json_extract(t.body, '$.eta'), p.eta) AS eta,"
+    "  iif(p.task IS NULL, coalesce(json_extract(t.body, '$.stalled'), 0), p.stalled) AS stalled,"
+    "  iif(p.task IS NULL, json_extract(t.body, '$.updated_at'), p.updated_at) AS updated_at"
+    "  FROM tasks AS t LEFT JOIN progress AS p ON p.slot = t.slot AND p.task = t.id AND p.version > t.version;"
+    "ALTER TABLE kinds RENAME TO whole_kinds;"
+    "CREATE TABLE kinds(kind TEXT NOT NULL, phase TEXT NOT NULL, body TEXT, PRIMARY KEY(kind, phase)) STRICT, WITHOUT ROWID;"
+    "INSERT INTO kinds SELECT kind, '', body FROM whole_kinds;"
+    "DROP TABLE whole_kinds;",
 };
 
 #define SCHEMA_VERSION ((int) (sizeof(schema_steps) / sizeof(schema_steps[0])))

@@ -35,6 +35,7 @@ enum write_statement {
     WRITE_IDEMPOTENCY,
     WRITE_OLD_KEY,
     WRITE_KIND,
+    WRITE_KIND_DELETE,
     WRITE_META,
     WRITE_FORGET_IDEMPOTENCY,
     WRITE_FORGET_OLD_KEYS,
@@ -70,7 +71,7 @@ static const char *const write_sql[WRITE_COUNT] = {
          " slot=excluded.slot"),
     [WRITE_TASK_DELETE] = "DELETE FROM tasks WHERE id = ?",
     /* Its key is a number and it has no index: nothing is cheaper to replace. */
-    [WRITE_PROGRESS] = "INSERT OR REPLACE INTO progress(" PROGRESS_COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?)",
+    [WRITE_PROGRESS] = "INSERT OR REPLACE INTO progress(" PROGRESS_COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
     [WRITE_PROGRESS_DELETE] = "DELETE FROM progress WHERE slot = ?",
     [WRITE_INPUT] = "INSERT INTO inputs(task, data) VALUES(?,?) ON CONFLICT(task) DO UPDATE SET data=excluded.data",
     [WRITE_INPUT_DELETE] = "DELETE FROM inputs WHERE task = ?",
@@ -86,7 +87,8 @@ static const char *const write_sql[WRITE_COUNT] = {
         "INSERT OR REPLACE INTO tombstones(task, session, watch_gen, attempt, kind, state, ended_at, gone_at) VALUES(?,?,?,?,?,?,?,?)",
     [WRITE_IDEMPOTENCY] = "INSERT OR REPLACE INTO idempotency(scope, request, status, location, cookie, answer, expires_at) VALUES(?,?,?,?,?,?,?)",
     [WRITE_OLD_KEY] = "INSERT OR REPLACE INTO old_keys(" OLD_KEY_COLUMNS ") VALUES(?,?,?,?,?,?)",
-    [WRITE_KIND] = "INSERT OR REPLACE INTO kinds(kind, body) VALUES(?,?)",
+    [WRITE_KIND] = "INSERT OR REPLACE INTO kinds(kind, phase, body) VALUES(?,?,?)",
+    [WRITE_KIND_DELETE] = "DELETE FROM kinds WHERE kind = ? AND phase = ?",
     [WRITE_META] = "INSERT OR REPLACE INTO meta(name, value) VALUES(?,?)",
     [WRITE_FORGET_IDEMPOTENCY] = ("DELETE FROM idempotency WHERE scope ="
                                   " (SELECT scope FROM idempotency WHERE expires_at > 0 AND expires_at <= ? ORDER BY expires_at, scope LIMIT 1)"),
@@ -198,6 +200,8 @@ static int write_progress(struct writer *w, const struct progress_row *r) {
     bind_text(&b, r->message);
     bind_optional_num(&b, r->rate > 0, r->rate);
     bind_optional_num(&b, r->eta >= 0, r->eta);
+    bind_text(&b, r->phase);
+    bind_text(&b, r->data);
     return bind_run(&b);
 }
 
@@ -265,7 +269,15 @@ static int write_old_key(struct writer *w, const struct old_key_row *r) {
 static int write_kind(struct writer *w, const struct kind_row *r) {
     struct binder b = bind_start(w->st[WRITE_KIND]);
     bind_text(&b, r->kind);
+    bind_text(&b, r->phase);
     bind_text(&b, r->body);
+    return bind_run(&b);
+}
+
+static int write_kind_delete(struct writer *w, const struct kind_row *r) {
+    struct binder b = bind_start(w->st[WRITE_KIND_DELETE]);
+    bind_text(&b, r->kind);
+    bind_text(&b, r->phase);
     return bind_run(&b);
 }
 
@@ -347,6 +359,7 @@ static int write_op(struct writer *w, const struct store_op *op, bool *ret_more)
     case STORE_PUT_IDEMPOTENCY: return write_idempotency(w, &op->row.idempotency);
     case STORE_PUT_OLD_KEY: return write_old_key(w, &op->row.old_key);
     case STORE_PUT_KIND: return write_kind(w, &op->row.kind);
+    case STORE_DELETE_KIND: return write_kind_delete(w, &op->row.kind);
     case STORE_PUT_META: return write_meta(w, op->name, op->data);
     case STORE_FORGET: return write_forget(w, op, ret_more);
     }

@@ -211,7 +211,7 @@ export const SESSION_MEMBERS = ['created_at', 'ended_at', 'expires_at', 'id', 'i
 export const TASK_MEMBERS = ['attempt', 'cancel_reason', 'cancel_requested', 'created_at', 'ended_at', 'error', 'expires_at', 'id', 'input_request', 'kind',
     'max_attempts', 'metadata', 'on_session_end', 'output_bytes', 'progress', 'queue', 'result', 'result_bytes', 'seen_at', 'session', 'stalled',
     'started_at', 'state', 'title', 'updated_at', 'version'];
-export const PROGRESS_MEMBERS = ['current', 'eta', 'message', 'rate', 'ratio', 'total', 'unit'];
+export const PROGRESS_MEMBERS = ['current', 'data', 'eta', 'message', 'phase', 'rate', 'ratio', 'total', 'unit'];
 
 export function checkSession(s, { token = false } = {}) {
     assert.deepEqual(Object.keys(s).sort(), token ? [...SESSION_MEMBERS, 'token'].sort() : SESSION_MEMBERS);
