@@ -171,7 +171,7 @@ void feed_release(struct feed *f);
 
 struct refill {
     size_t count, at;
-    uint64_t upto;
+    uint64_t from, upto; /* the cursor for which it was asked, and where it leads */
     struct frame *frames[];
 };
 
@@ -237,7 +237,7 @@ void watcher_send_away(struct watcher *w, unsigned code);
 /* Drains with the loop: sent away at a random time before the loop's own. */
 /* As feed_cut says; last: the event to end with, or NULL. */
 void watcher_cut(struct watcher *w, enum cut_how how, struct frame *last);
-/* It ends once what the feed has now is through, and is given nothing that comes later. */
+/* It ends with `last` once what the feed has now is through, and is given nothing that comes later. NULL: it ends once it has all, however new. */
 void watcher_finish(struct watcher *w, struct frame *last);
 void watcher_cut_now(struct watcher *w); /* what was to come before the end has come */
 void watcher_drain(struct watcher *w);

@@ -159,7 +159,8 @@ bool http_watch(struct http_request *r, struct feed *f, const struct watch_start
 void watcher_refill(struct watcher *w, struct frame **frames, size_t count, uint64_t upto, bool failed);
 
 enum cut_how {
-    /* The feed has come to its end for them: what it has up to now, however long they take over it, then the event, if there is one, and close (WebSocket 1000). */
+    /* The feed has come to its end for them: what it has up to now, however long they take over it, then the event and close (WebSocket 1000). Without an event: all that
+     * it has when they are through. With one also for those who were cut without. */
     CUT_FINISHED,
     CUT_AT_ONCE, /* nothing more but the event, then close (WebSocket 1000); the peer has 100 ms to take it, as with the next two */
     CUT_DEAD,    /* nothing more, close (SSE: retry; WebSocket 1008; a page: 401 problem) */

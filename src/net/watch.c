@@ -95,12 +95,9 @@ bool watcher_refill_done(struct watcher *w) {
     if (!w->refill) {
         return false;
     }
-    bool useless = w->refill->count == 0 && w->refill->upto <= w->cursor;
-    if (w->refill->upto > w->cursor) {
-        w->cursor = w->refill->upto;
-    }
+    w->cursor = w->refill->upto > w->cursor ? w->refill->upto : w->cursor;
+    w->refill_failed = w->cursor == w->refill->from; /* it has led nowhere, and asking again would bring the same */
     refill_free(w);
-    w->refill_failed = useless; /* asking again would bring the same */
     return true;
 }
 
@@ -114,6 +111,7 @@ void watcher_refill(struct watcher *w, struct frame **frames, size_t count, uint
     }
     w->refill = mem_alloc(sizeof(*w->refill) + count * sizeof(struct frame *));
     w->refill->count = count;
+    w->refill->from = w->cursor;
     w->refill->upto = upto;
     for (size_t i = 0; i < count; i++) {
         w->refill->frames[i] = frames[i];
@@ -341,11 +339,13 @@ void watcher_cut_now(struct watcher *w) {
 }
 
 void watcher_finish(struct watcher *w, struct frame *last) {
-    if (!w->cutting) {
-        w->cutting = true;
-        w->cut_seq = feed_upto(w->feed) > w->live_seq ? feed_upto(w->feed) : w->live_seq;
-        w->last = last ? frame_ref(last) : NULL;
+    if (w->cutting && (w->last || !last)) {
+        return;
     }
+    uint64_t upto = feed_upto(w->feed);
+    w->cutting = true;
+    w->cut_seq = !last ? UINT64_MAX : upto > w->live_seq ? upto : w->live_seq;
+    w->last = last ? frame_ref(last) : NULL;
 }
 
 void watcher_cut(struct watcher *w, enum cut_how how, struct frame *last) {

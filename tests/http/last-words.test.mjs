@@ -159,6 +159,20 @@ describe("a task's own feed ends with its final state, also where its output was
         assert.equal(items.filter((i) => i.event === 'task').at(-1).data.task.state, 'succeeded');
     });
 
+    for (const [name, Way] of Object.entries(ways)) {
+        test(`${name} that is behind when the task, long ended, is marked seen`, async () => {
+            const t = await app.task(await app.session());
+            await app.reported(t, [...Array.from({ length: 16 }, () => ({ type: 'output', data: 'o'.repeat(LARGE / 2) })), { type: 'succeed' }]);
+            const r = await Way.open(`/v1/tasks/${t.id}/events`, t.token);
+            r.pause();
+            ok(await s.api(t.token).post(`/v1/tasks/${t.id}/seen`), 200);
+            await pause(SILENCE_MS);
+            const last = (await r.rest()).filter((i) => i.event === 'task').at(-1);
+            assert.equal(last?.data.task.state, 'succeeded');
+            assert.ok(last.data.task.seen_at);
+        });
+    }
+
     test('a page that waits', async () => {
         const t = await app.task(await app.session(), { ttl: 0 });
         const path = `/v1/tasks/${t.id}/events`;

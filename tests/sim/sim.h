@@ -213,13 +213,14 @@ struct client {
     uint32_t tag[2];
     uint64_t at, live_seq, cut_seq, gone_from, gone_floor;
     bool fresh, live_sent, refill_failed, cutting;
+    uint64_t failures;   /* of the store, when it came */
     bool lost;           /* some output was no longer to be had: the task is no more */
     size_t page_most;    /* events of one page */
     struct frame **held; /* of a page that is not answered yet */
     size_t held_count;
     struct frame **refill;
     size_t refill_count, refill_at;
-    uint64_t refill_upto;
+    uint64_t refill_from, refill_upto;
     const char *last_event;
     char *last_data;
 };

@@ -201,6 +201,36 @@ static void page_answer(struct client *c) {
 
 /* ---- cuts ---- */
 
+static bool resets_allowed(void) {
+    return sim.dead || sim.options.max_gone_per_session < 100 || sim.options.tombstone_ttl < 3600 * SEC;
+}
+
+/* It is to come back with its cursor, although nothing has ended: only where something was lost since it came. */
+static void client_sent_away(struct client *c, const char *why) {
+    if (c->failures == sim.failures && !resets_allowed()) {
+        broken("client %u was sent away, %s, although nothing has ended and nothing was lost", client_number(c), why);
+    }
+    client_leave(c, true);
+}
+
+/* Its credential is no longer good. */
+static void client_let_go(struct client *c) {
+    bool known = c->cred == CRED_SESSION || c->cred == CRED_WATCH;
+    if (!known) {
+        broken("client %u was cut off, although the backend's key is as good as ever", client_number(c));
+    }
+    client_leave(c, true);
+}
+
+/* The feed of a task has come to its end for it: it has seen how the task ended. */
+static void client_finished(struct client *c) {
+    struct seen_task *t;
+    HASH_FIND(hh, c->view, &c->id, sizeof(c->id), t);
+    if (c->target != WATCH_TASK || !t || !t->ended) {
+        broken("client %u came to the end of a feed that has none: the last state of task %s was not there", client_number(c), name_of(c->id));
+    }
+}
+
 static void client_last_words(struct client *c) {
     struct arena arena = {0};
     if (c->page) {
@@ -218,20 +248,26 @@ static void client_last_words(struct client *c) {
             s->ended = s->ended || !sim.dead;
         }
         arena_fini(&arena);
+    } else {
+        client_finished(c);
     }
     client_leave(c, true);
 }
 
 static void client_cut(struct client *c, const struct cut *cut) {
-    if (cut->how == MAIL_CUT_DEAD || cut->how == MAIL_CUT_AWAY) {
-        client_leave(c, true);
+    if (cut->how == MAIL_CUT_DEAD) {
+        client_let_go(c);
         return;
     }
-    if (!c->cutting || cut->how == MAIL_CUT_AT_ONCE) {
+    if (cut->how == MAIL_CUT_AWAY) {
+        client_sent_away(c, "its channel cut");
+        return;
+    }
+    if (!c->cutting || (!c->last_data && cut->event) || cut->how == MAIL_CUT_AT_ONCE) {
         mem_free(c->last_data);
         c->last_event = cut->event;
         c->last_data = mem_strdup(cut->data);
-        c->cut_seq = feed_upto(c->feed) > c->live_seq ? feed_upto(c->feed) : c->live_seq;
+        c->cut_seq = !cut->event ? UINT64_MAX : feed_upto(c->feed) > c->live_seq ? feed_upto(c->feed) : c->live_seq;
     }
     c->cutting = true;
     if (cut->how == MAIL_CUT_AT_ONCE) {
@@ -325,10 +361,9 @@ static bool refill_done(struct client *c) {
     if (!c->refill) {
         return false;
     }
-    bool useless = c->refill_count == 0 && c->refill_upto <= c->at;
     c->at = c->refill_upto > c->at ? c->refill_upto : c->at;
+    c->refill_failed = c->at == c->refill_from;
     refill_free(c);
-    c->refill_failed = useless;
     return true;
 }
 
@@ -356,6 +391,7 @@ void client_refilled(struct call *call) {
     memcpy(c->refill, a->frames, a->frame_count * sizeof(c->refill[0]));
     c->refill_count = a->frame_count;
     c->refill_at = 0;
+    c->refill_from = c->at;
     c->refill_upto = a->upto;
     a->frame_count = 0;
 }
@@ -371,7 +407,7 @@ static void live_event(struct client *c) {
 static bool read_one(struct client *c) {
     bool waits;
     if (c->refill_failed) {
-        client_leave(c, true);
+        client_sent_away(c, "a refill of no use");
         return false;
     }
     struct frame *f = client_peek(c, &waits);
@@ -501,10 +537,6 @@ static void client_connect(struct client *c) {
     trace("client %u comes with cursor \"%s\"", client_number(c), c->cursor);
 }
 
-static bool resets_allowed(void) {
-    return sim.dead || sim.options.max_gone_per_session < 100 || sim.options.tombstone_ttl < 3600 * SEC;
-}
-
 static void client_attach(struct client *c, struct call *call) {
     const struct answer *a = &call->cmd->answer;
     bool good_cursor = c->cursor[0] && strncmp(c->cursor, "nonsense", 8) != 0 && strncmp(c->cursor, "00000000-", 9) != 0;
@@ -518,6 +550,7 @@ static void client_attach(struct client *c, struct call *call) {
     sim.counts.resets += a->reset;
     c->feed = feed_opened(call);
     c->feed->readers++;
+    c->failures = call->failures;
     c->state = CLIENT_READING;
     c->tag[0] = a->tag[0];
     c->tag[1] = a->tag[1];

@@ -347,6 +347,67 @@ static void what_the_log_no_longer_has_is_asked_for(void **state) {
     server_stop(0);
 }
 
+/* Numbers that no event of this feed has, up to where it stood: `live` is already there when the refill turns out to be empty. */
+static void a_refill_may_be_empty(void **state) {
+    static const char *const requests[] = {GET("/events"), UPGRADE(VERSION)};
+    static const char *const live[] = {"id: e-f-8\n\n" LIVE("10"), "{\"id\":\"e-f-10\",\"event\":\"live\",\"data\":{\"seq\":10}}"};
+    static const char *const events[] = {EVENT("11", "11"), "{\"id\":\"e-f-11\",\"event\":\"task\",\"data\":11}"};
+    static const char *const later[] = {EVENT("20", "20"), "{\"id\":\"e-f-20\",\"event\":\"task\",\"data\":20}"};
+    struct refilling empty = {{0}, 10, 0, false}, nowhere = {{0}, 8, 0, false};
+    (void) state;
+    for (unsigned i = 0; i < 2; i++) {
+        server_start(NULL);
+        on_loop(log_feed, NULL);
+        server.start.fresh = false;
+        server.start.cursor = 8;
+        server.start.live_seq = 10;
+        struct client c = client_open(), d = client_open();
+        client_send(&c, requests[i]);
+        wait_for(&server.refills, 1);
+        on_loop(do_refill, &empty);
+        client_expect(&c, live[i]);
+        client_expect(&c, events[i]);
+        publish(FRAME_LOG, 20, 0, "20");
+        client_expect(&c, later[i]);
+        client_send(&d, requests[i]);
+        wait_for(&server.refills, 2);
+        on_loop(do_refill, &nowhere);
+        client_expect(&d, i ? "\x88\x02\x03\xe9" : "\nretry: "); /* it is not asked for again and again */
+        client_close(&c);
+        client_close(&d);
+        server_stop(0);
+    }
+}
+
+/* Without an event it ends with all there is; one that comes while it has not yet bounds that. */
+static void an_end_without_an_event_has_no_bound(void **state) {
+    struct refilling late = {{9, 10}, 20, 2, false}, early = {{3, 5}, 20, 2, false};
+    (void) state;
+    server_start(NULL);
+    on_loop(log_feed, NULL);
+    server.start.live_seq = 5;
+    struct client c = client_open();
+    client_send(&c, GET("/events"));
+    wait_for(&server.refills, 1);
+    cut(CUT_FINISHED, NULL, NULL);
+    publish(FRAME_STATE, 21, 1, "21");
+    on_loop(do_refill, &late);
+    client_expect(&c, LIVE("5") EVENT("9", "9") EVENT("10", "10") EVENT("21", "21"));
+    assert_string_equal(client_rest(&c), "");
+    client_close(&c);
+    c = client_open();
+    client_send(&c, GET("/events"));
+    wait_for(&server.refills, 2);
+    cut(CUT_FINISHED, NULL, NULL);
+    cut(CUT_FINISHED, "task", "1");
+    publish(FRAME_STATE, 22, 1, "22");
+    on_loop(do_refill, &early);
+    client_expect(&c, EVENT("3", "3") EVENT("5", "5") LIVE("5"));
+    assert_string_equal(client_rest(&c), "id: e-f-20\nevent: task\ndata: 1\n\n");
+    client_close(&c);
+    server_stop(0);
+}
+
 static void a_cut_at_once_does_not_wait_for_a_refill(void **state) {
     (void) state;
     server_start(NULL);
@@ -681,6 +742,8 @@ int main(void) {
         cmocka_unit_test(rotated_streams_get_what_was_before),
         cmocka_unit_test(cut_streams_carry_nothing_later),
         cmocka_unit_test(what_the_log_no_longer_has_is_asked_for),
+        cmocka_unit_test(a_refill_may_be_empty),
+        cmocka_unit_test(an_end_without_an_event_has_no_bound),
         cmocka_unit_test(a_cut_at_once_does_not_wait_for_a_refill),
         cmocka_unit_test(pages_that_are_cut_have_nothing_later),
         cmocka_unit_test(those_behind_what_is_forgotten_begin_anew),
