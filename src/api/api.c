@@ -128,7 +128,7 @@ static bool accept_served(struct call *call) {
         return true;
     }
     switch (call->route->produce) {
-    case PRODUCE_JSON: return call->stream || (call->route->flags & ROUTE_ONLY_NDJSON) ? accept_lines(r) : accept_good(r, "application", "json");
+    case PRODUCE_JSON: return call->stream || call->route->read == READ_LINES ? accept_lines(r) : accept_good(r, "application", "json");
     case PRODUCE_BYTES: return accept_good(r, "application", "octet-stream");
     case PRODUCE_METRICS: return accept_good(r, "application", "openmetrics-text") || accept_good(r, "text", "plain");
     case PRODUCE_EVENTS: return accept_events(call);
@@ -182,7 +182,7 @@ static void read_body(struct call *call, struct cmd *c) {
     if (r->method == HTTP_GET || r->method == HTTP_HEAD) {
         return;
     }
-    if ((call->route->flags & ROUTE_ONLY_NDJSON) || (r->body.len && call->media != MEDIA_NONE && call->media != MEDIA_JSON)) {
+    if (call->route->read == READ_LINES || (r->body.len && call->media != MEDIA_NONE && call->media != MEDIA_JSON)) {
         early(c, ERR_UNSUPPORTED_MEDIA_TYPE, STR_NONE);
         return;
     }
@@ -434,8 +434,12 @@ static bool head_credential(struct call *call) {
 }
 
 static bool wants_stream(const struct call *call) {
-    unsigned flags = call->route->flags;
-    return (flags & ROUTE_NDJSON) && (call->media == MEDIA_NDJSON || (call->media == MEDIA_NONE && (flags & ROUTE_ONLY_NDJSON)));
+    switch (call->route->read) {
+    case READ_WHOLE: break;
+    case READ_WHOLE_OR_LINES: return call->media == MEDIA_NDJSON;
+    case READ_LINES: return call->media == MEDIA_NDJSON || call->media == MEDIA_NONE;
+    }
+    return false;
 }
 
 static enum http_body on_head(void *arg, struct http_request *r) {

@@ -257,13 +257,12 @@ static void write_body(struct buf *out, const struct route *r) {
         return;
     }
     buf_printf(out, ",\"requestBody\":{\"required\":%s,\"content\":{", body_required(r->body) ? "true" : "false");
-    if (!(r->flags & ROUTE_ONLY_NDJSON)) {
+    if (r->read != READ_LINES) {
         buf_printf(out, "\"application/json\":{\"schema\":{\"$ref\":\"#/components/schemas/%s\"}}", schema);
     }
-    if (r->flags & ROUTE_NDJSON) {
+    if (r->read != READ_WHOLE) {
         buf_printf(out, "%s\"application/x-ndjson\":{\"schema\":{\"type\":\"string\",\"description\":\"One report a line%s\"}}",
-                   r->flags & ROUTE_ONLY_NDJSON ? "" : ",",
-                   r->flags & ROUTE_ONLY_NDJSON ? ", with task and, where it has a queue, its worker token" : "");
+                   r->read == READ_LINES ? "" : ",", r->read == READ_LINES ? ", with task and, where it has a queue, its worker token" : "");
     }
     buf_puts(out, "}}");
 }
@@ -274,15 +273,15 @@ static void write_content(struct buf *out, const struct route *r) {
         buf_puts(out, "\"application/octet-stream\":{\"schema\":{\"type\":\"string\",\"format\":\"binary\"}}");
     } else if (r->produce == PRODUCE_METRICS) {
         buf_puts(out, "\"application/openmetrics-text\":{\"schema\":{\"type\":\"string\"}},\"text/plain\":{\"schema\":{\"type\":\"string\"}}");
-    } else if (r->schema && !(r->flags & ROUTE_ONLY_NDJSON)) {
+    } else if (r->schema && r->read != READ_LINES) {
         buf_printf(out, "\"application/json\":{\"schema\":{\"$ref\":\"#/components/schemas/%s\"}}", r->schema);
     }
     if (r->produce == PRODUCE_EVENTS) {
         buf_puts(out, ",\"text/event-stream\":{\"schema\":{\"type\":\"string\"}}");
     }
-    if (r->flags & ROUTE_NDJSON) {
+    if (r->read != READ_WHOLE) {
         buf_printf(out, "%s\"application/x-ndjson\":{\"schema\":{\"type\":\"string\",\"description\":\"One answer a line\"}}",
-                   r->flags & ROUTE_ONLY_NDJSON ? "" : ",");
+                   r->read == READ_LINES ? "" : ",");
     }
     buf_puts(out, "}");
 }

@@ -1,4 +1,4 @@
-/* route.h: every route of the contract is one row. The router, the Allow header, preflights and the OpenAPI document come from this table. */
+/* route.h: every route of the contract is one row (routes.c). The router, the Allow header, preflights and the OpenAPI document come from this table. */
 #ifndef BOWLINE_API_ROUTE_H
 #define BOWLINE_API_ROUTE_H
 
@@ -24,11 +24,16 @@ enum route_flag {
     ROUTE_NO_KEY = 2,         /* Idempotency-Key is refused */
     ROUTE_WAITS = 4,          /* Prefer: wait */
     ROUTE_OWN = 8,            /* of the credential's own session */
-    ROUTE_NDJSON = 16,        /* a body of application/x-ndjson is streamed */
-    ROUTE_ONLY_NDJSON = 32,   /* and nothing else is taken */
-    ROUTE_OPEN_SESSIONS = 64, /* exists with the option open_sessions only */
-    ROUTE_ANY_HOST = 128,     /* also for hosts that are not ours; serves whatever Accept says */
-    ROUTE_METRICS = 256,      /* anyone with the option metrics_open */
+    ROUTE_OPEN_SESSIONS = 16, /* exists with the option open_sessions only */
+    ROUTE_ANY_HOST = 32,      /* also for hosts that are not ours; serves whatever Accept says */
+    ROUTE_METRICS = 64,       /* anyone with the option metrics_open */
+};
+
+/* How the body is read. */
+enum body_read {
+    READ_WHOLE,          /* gathered, then looked at */
+    READ_WHOLE_OR_LINES, /* streamed, if it is application/x-ndjson */
+    READ_LINES,          /* streamed, and nothing but application/x-ndjson is taken */
 };
 
 struct call;
@@ -39,6 +44,7 @@ struct route {
     enum cmd_type cmd;   /* CMD_TYPES: answered by `local` */
     unsigned who, query, flags;
     enum body_rule body;
+    enum body_read read;
     enum produce produce;
     enum watch_target watch;
     void (*local)(struct call *call);
@@ -47,6 +53,7 @@ struct route {
     const char *id, *tag, *summary, *schema; /* schema of the answer, or NULL */
 };
 
+#define ROUTES_MAX 64
 extern const struct route routes[];
 extern const unsigned route_count;
 

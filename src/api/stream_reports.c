@@ -45,7 +45,7 @@ static void stream_pump(struct report_stream *s);
 void stream_open(struct call *call) {
     struct report_stream *s = mem_alloc(sizeof *s);
     s->call = call;
-    s->many = (call->route->flags & ROUTE_ONLY_NDJSON) != 0;
+    s->many = call->route->read == READ_LINES;
     if (call->match.task.p && !id_parse(call->match.task, ID_TASK, &s->task)) {
         s->many = false; /* refused before any line is looked at */
     }
