@@ -63,6 +63,7 @@ static bool command_fill(struct call *call, struct cmd *c) {
     c->expects_session = (call->route->flags & ROUTE_OWN) != 0;
     c->list.own_session = c->expects_session;
     c->wait_ms = prefer_wait_ms(r);
+    c->head = r->method == HTTP_HEAD;
     c->body = STR("");
     return keep(c, &c->cred.sid) && keep(c, &c->cred.sub) && keep(c, &c->path) && keep(c, &c->early.detail);
 }
@@ -172,8 +173,8 @@ static void read_headers(struct call *call, struct cmd *c) {
         c->etag = call->etags.newest;
     }
     call->waits = (call->route->flags & ROUTE_WAITS) && c->wait_ms >= 0 && (call->route->produce != PRODUCE_EVENTS || call->page);
-    call->r->needs_peer =
-        call->waits && c->wait_ms > 0 && (call->page || c->type == CMD_QUEUE_CLAIM); /* what is claimed for nobody would be lost for a lease */
+    call->r->needs_peer = call->waits && c->wait_ms > 0 && !c->head &&
+                          (call->page || c->type == CMD_QUEUE_CLAIM); /* what is claimed for nobody would be lost for a lease */
 }
 
 static void read_body(struct call *call, struct cmd *c) {
@@ -221,11 +222,6 @@ static void read_watch(struct call *call, struct cmd *c) {
     c->watch.page = call->page;
     c->watch.sse = call->sse;
     c->watch.websocket = call->r->upgrade_websocket && call->r->method == HTTP_GET;
-    if (call->r->method == HTTP_HEAD) {
-        call->head_of_events = true;
-        c->type = c->watch.target == WATCH_TASK ? CMD_TASK_GET : CMD_SESSION_GET;
-        c->wait_ms = CMD_NO_WAIT;
-    }
 }
 
 /* ---- the request ---- */
@@ -531,6 +527,8 @@ static void call_answered(struct api *a, struct call *call, struct cmd *c) {
         stream_opened(call, answer);
     } else if (answer->type == ANSWER_WATCH) {
         watch_attach(a, call, c);
+    } else if (answer->type == ANSWER_WATCH_HEAD) {
+        watch_head(call);
     } else if (answer->type == ANSWER_ROTATED) {
         watch_rotated(call, c);
     } else if (c->type == CMD_WATCH && call->sse && answer->type == ANSWER_PROBLEM && answer->problem.err == ERR_QUOTA_EXCEEDED) {

@@ -59,8 +59,7 @@ static bool header_text(struct call *call, struct str *ret_text) {
 }
 
 static struct str query_text(const struct call *call) {
-    bool events = call->route->produce == PRODUCE_EVENTS && call->r->method == HTTP_GET;
-    return events ? query_get(&call->query, "access_token") : STR_NONE;
+    return call->route->produce == PRODUCE_EVENTS ? query_get(&call->query, "access_token") : STR_NONE;
 }
 
 static bool cookie_text(struct call *call, struct str *ret_text, struct problem *p) {

@@ -154,29 +154,6 @@ static void headers_answer(const struct call *call, const struct answer *a, stru
     }
 }
 
-/* HEAD of a stream: whether it could be opened was learnt by reading what it follows. */
-static void answer_head_of_events(struct call *call, const struct answer *a) {
-    struct buf headers = {0}, body = {0};
-    if (a->type == ANSWER_PROBLEM && a->problem.err != ERR_SESSION_ENDED) {
-        call_refuse(call, &a->problem, NULL);
-        return;
-    }
-    if (a->type == ANSWER_PROBLEM) {
-        headers_common(call, &headers);
-        respond(call, 204, &headers, &body);
-        return;
-    }
-    if (call->page) {
-        headers_common(call, &headers);
-        buf_puts(&headers, "Content-Type: application/json\r\n");
-    } else {
-        headers_stream(call, &headers);
-        buf_puts(&headers, "Content-Type: text/event-stream\r\n");
-    }
-    http_start(call->r, 200, &headers); /* its length is not known */
-    http_finish(call->r);
-}
-
 /* The command keeps the memory of a small body for its next answer. */
 static void answer_json(struct call *call, int status, struct buf *headers, struct buf *body) {
     if (headers->failed || body->failed || body->len > GZIP_LEAST) {
@@ -188,10 +165,6 @@ static void answer_json(struct call *call, int status, struct buf *headers, stru
 }
 
 void call_answer(struct call *call, struct answer *a) {
-    if (call->head_of_events) {
-        answer_head_of_events(call, a);
-        return;
-    }
     if (a->type == ANSWER_PROBLEM) {
         call_refuse(call, &a->problem, NULL);
         return;

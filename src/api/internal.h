@@ -59,7 +59,6 @@ struct call {
     struct str origin;    /* an allowed one, to be told so */
     enum media media;     /* what the body is said to be */
     bool waits;           /* Prefer: wait is applied */
-    bool head_of_events;  /* HEAD of a stream: only the head is wanted */
     bool sse;             /* which way of watching was chosen */
     bool page;
     bool bucket_taken; /* of the limit on open sessions */
@@ -124,6 +123,7 @@ void stream_answered(struct lines *lines, struct cmd *c);
 /* ---- watch.c ---- */
 
 void watch_attach(struct api *a, struct call *call, struct cmd *c); /* ANSWER_WATCH; call is NULL if the request is gone */
+void watch_head(struct call *call);                                 /* the answer to HEAD of a stream */
 void watch_rotated(struct call *call, const struct cmd *c);         /* within the grace after a rotation: the event `session` */
 void watch_crowded(struct call *call, const struct cmd *c);         /* by Server-Sent Events where there are too many: the event `problem` */
 void watch_mail(struct api *a, struct mail *m);

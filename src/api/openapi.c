@@ -338,8 +338,10 @@ static void write_paths(struct buf *out) {
 }
 
 void openapi_write(struct buf *out, struct str version) {
-    buf_puts(out, "{\"openapi\":\"3.1.0\",\"info\":{\"title\":\"bowline\",\"summary\":\"Long-running work, tied to the user session that started "
-                  "it\",\"version\":");
+    buf_puts(
+        out,
+        "{\"openapi\":\"3.1.0\",\"info\":{\"title\":\"bowline\",\"summary\":\"Long-running work, tied to the user session that started "
+        "it\",\"description\":\"HEAD is answered wherever GET is: with its status and headers, without a body, and never waiting\",\"version\":");
     buf_json_str(out, version);
     buf_puts(out, "},\"jsonSchemaDialect\":\"https://json-schema.org/draft/2020-12/schema\",\"paths\":{");
     write_paths(out);

@@ -151,7 +151,7 @@ static void unwatch(struct api *a, uint64_t channel, uint32_t tag) {
 static int64_t until_of(const struct call *call, const struct cmd *c) {
     int64_t now_ms = http_loop_now(call->api->loop), until_ms = c->answer.until_ms;
     if (call->page) {
-        until_ms = c->wait_ms > 0 ? now_ms + c->wait_ms : 0;
+        until_ms = c->wait_ms > 0 && !c->head ? now_ms + c->wait_ms : 0;
     }
     if (c->cred.kind == CRED_JWT && (until_ms || !call->page)) {
         int64_t left_ms = c->cred.exp_ms - clock_wall_ms();
@@ -211,6 +211,13 @@ void watch_attach(struct api *a, struct call *call, struct cmd *c) {
         unwatch(a, answer->channel, answer->tag[0]);
     }
     buf_fini(&headers);
+}
+
+void watch_head(struct call *call) {
+    struct buf headers = {0};
+    headers_stream(call, &headers);
+    buf_puts(&headers, "Content-Type: text/event-stream\r\n");
+    http_respond_head(call->r, 200, &headers, true);
 }
 
 /* ---- streams that are at their end at once, so that EventSource, which gives up at any refusal, comes back ---- */

@@ -124,7 +124,8 @@ enum answer_type {
     ANSWER_BYTES, /* application/octet-stream */
     ANSWER_NONE,  /* no body */
     ANSWER_PROBLEM,
-    ANSWER_WATCH, /* attach to channel */
+    ANSWER_WATCH,      /* attach to channel */
+    ANSWER_WATCH_HEAD, /* HEAD of a stream that would have been opened */
     ANSWER_REFILL,
     ANSWER_ROTATED, /* CMD_WATCH within the grace: 200, retry: 2000, the session event in `body` (its data) with the cursor that was given, closed */
 };
@@ -207,6 +208,7 @@ struct cmd {
     uint64_t channel, cursor, gone_from; /* CMD_WATCH_REFILL */
     void *watcher;                       /* CMD_WATCH_REFILL: the loop's affair */
     bool expects_session;                /* the route works on the credential's own session */
+    bool head;                           /* HEAD: it never waits, and no stream is opened */
 
     struct answer answer;
 

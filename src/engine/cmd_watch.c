@@ -92,6 +92,17 @@ static bool refuse_crowd(struct engine *e, struct cmd *c, struct session_entry *
     return true;
 }
 
+/* A page is made for HEAD too, since its headers depend on what is in it. */
+static bool answer_head(struct engine *e, struct cmd *c, struct session_entry *s) {
+    if (!c->head || c->watch.page) {
+        return false;
+    }
+    c->answer.type = ANSWER_WATCH_HEAD;
+    c->answer.status = 200;
+    cmd_answer(e, c, s->pending);
+    return true;
+}
+
 static void watch_task(struct engine *e, struct cmd *c) {
     struct task_entry *t;
     struct cursor cursor;
@@ -106,7 +117,7 @@ static void watch_task(struct engine *e, struct cmd *c) {
     if (is == CURSOR_GOOD && (cursor.number > t->t.version || cursor.gone_from > t->t.version)) {
         is = CURSOR_USELESS;
     }
-    if (!refuse_crowd(e, c, t->s)) {
+    if (!refuse_crowd(e, c, t->s) && !answer_head(e, c, t->s)) {
         attach(e, c, CHANNEL_TASK, t->s, t, is, cursor);
     }
 }
@@ -131,7 +142,7 @@ static void watch_session(struct engine *e, struct cmd *c) {
     if (is == CURSOR_GOOD && (cursor.number > s->seq || cursor.gone_from > s->seq || gone_is_forgotten(s, cursor.number, cursor.gone_from))) {
         is = CURSOR_USELESS;
     }
-    if (!refuse_crowd(e, c, s)) {
+    if (!refuse_crowd(e, c, s) && !answer_head(e, c, s)) {
         attach(e, c, c->watch.output ? CHANNEL_SESSION_OUTPUT : CHANNEL_SESSION, s, NULL, is, cursor);
     }
 }

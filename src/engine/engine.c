@@ -94,7 +94,7 @@ static void cmd_time_is_up(struct timer *t, int64_t now_ms, void *arg) {
 }
 
 enum found cmd_wait(struct engine *e, struct cmd *c, struct cmd_list *list) {
-    if (c->wait_ms <= 0 || c->e.timed_out || e->now >= e->waits_end) {
+    if (c->head || c->wait_ms <= 0 || c->e.timed_out || e->now >= e->waits_end) {
         return ABSENT;
     }
     if (!c->e.timer.at_ms) {

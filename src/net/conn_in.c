@@ -80,11 +80,12 @@ static void fill_request(struct exchange *x, const struct http1_head *head) {
 static void conn_on_head(struct http_conn *c, struct str block) {
     struct http_loop *l = c->loop;
     struct exchange *x = exchange_create(c);
-    struct http1_head head;
+    struct http1_head head = {0};
     c->newcomer = false;
     c->head_ms = 0;
     c->input = x;
     if (!copy_head(c, x, block, &head)) {
+        x->r.method = head.method; /* as far as it was read: no body in answer to HEAD */
         conn_refuse(c, (enum err) c->parser.err, c->parser.detail);
         return;
     }

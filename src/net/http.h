@@ -93,6 +93,8 @@ struct http_handler {
 void http_respond(struct http_request *r, int status, struct buf *headers, struct buf *body, bool close);
 /* The same with a body that stays the caller's and is copied: for small ones. */
 void http_respond_copied(struct http_request *r, int status, struct buf *headers, struct str body, bool close);
+/* The answer to HEAD where the length that the body would have is not known. */
+void http_respond_head(struct http_request *r, int status, struct buf *headers, bool close);
 /* An empty buffer for the header lines of the answer, with memory from an earlier one where there is some. Once for each request. */
 struct buf http_headers(struct http_request *r) MUST_CHECK;
 /* Streamed: chunked on HTTP/1.1, until close on HTTP/1.0. */

@@ -50,7 +50,12 @@ void page_answer(struct watcher *w) {
         handler->page(handler->arg, r, &headers, &body);
     }
     watcher_destroy(w);
-    http_respond(r, 200, &headers, &body, false);
+    if (r->method == HTTP_HEAD) {
+        buf_fini(&body);
+        http_respond_head(r, 200, &headers, false);
+    } else {
+        http_respond(r, 200, &headers, &body, false);
+    }
 }
 
 static void page_unavailable(struct watcher *w) {

@@ -218,6 +218,16 @@ void http_respond_copied(struct http_request *r, int status, struct buf *headers
     responded(x);
 }
 
+void http_respond_head(struct http_request *r, int status, struct buf *headers, bool close) {
+    struct exchange *x = exchange_of(r);
+    assert(r->method == HTTP_HEAD);
+    begin(x, close);
+    x->headers = take(headers);
+    write_pre(x, final_at(x), status, false, 0);
+    buf_put(&x->headers, "\r\n", 2);
+    responded(x);
+}
+
 void http_start(struct http_request *r, int status, struct buf *headers) {
     struct exchange *x = exchange_of(r);
     struct http_conn *c = r->conn;

@@ -68,6 +68,10 @@ static void fake_flush(void *arg) {
 
 static void fake_watch(struct cmd *c) {
     struct answer *a = &c->answer;
+    if (c->head && !c->watch.page) {
+        a->type = ANSWER_WATCH_HEAD;
+        return;
+    }
     a->type = ANSWER_WATCH;
     a->channel = 5;
     a->fresh = !c->watch.cursor.p;
@@ -145,7 +149,7 @@ static void on_wake(void *arg) {
     while (!TAILQ_EMPTY(&now)) {
         struct cmd *c = TAILQ_FIRST(&now);
         TAILQ_REMOVE(&now, c, e.link);
-        bool watch = c->type == CMD_WATCH && !c->early.err;
+        bool watch = c->type == CMD_WATCH && !c->early.err && (!c->head || c->watch.page);
         fake_answer(c);
         int skip = c->type == CMD_REPORT_OPEN ? atomic_load(&refuse_after) : -1;
         if (skip >= 0) {
@@ -453,7 +457,15 @@ static void answers(void **state) {
     const char *head = ask("HEAD " TASK_PATH, B, NULL);
     assert_non_null(strstr(head, "Content-Length: "));
     assert_string_equal(strstr(head, "\r\n\r\n"), "\r\n\r\n");
-    expect("HEAD /v1/session/events", S, NULL, 200, "Content-Type: text/event-stream\r\n");
+    head = ask("HEAD /v1/session/events", S, NULL);
+    assert_non_null(strstr(head, "X-Accel-Buffering: no\r\nContent-Type: text/event-stream\r\n\r\n"));
+    assert_non_null(strstr(head, "Connection: close\r\n"));
+    assert_null(strstr(head, "Content-Length"));
+    assert_string_equal(strstr(head, "\r\n\r\n"), "\r\n\r\n");
+    head = ask("HEAD /v1/session/events", with(S, "Accept: application/json\r\nPrefer: wait=60\r\n"), NULL);
+    assert_non_null(strstr(head, "Preference-Applied: wait\r\n"));
+    assert_null(strstr(head, "Content-Length"));
+    assert_string_equal(strstr(head, "\r\n\r\n"), "\r\n\r\n");
     expect("GET /openapi.json", "", NULL, 200, "\"openapi\":\"3.1.0\"");
 }
 
