@@ -233,6 +233,26 @@ describe('the demo page', { timeout: 240_000 }, () => {
         await inState(page, await startChecksum(page, folder), 'running');
     });
 
+    test('logging out in one tab clears the others, and they are live again with the next session', async () => {
+        const context = await newContext();
+        const page = await openPage(context);
+        const tab = await openPage(context);
+        const id = await startChecksum(page, folder, true);
+        await inState(tab, id, 'input_required');
+        await page.getByRole('button', { name: 'Log out' }).click();
+        for (const shown of [page, tab]) {
+            await shown.locator('#banner').waitFor(PATIENCE);
+            await shown.waitForFunction(() => !document.querySelector('.task'), null, PATIENCE);
+        }
+        await page.getByRole('button', { name: 'Start a new session' }).click();
+        await isLive(page);
+        await tab.waitForSelector('#link[data-link="live"]', { timeout: 90_000 });
+        await tab.locator('#banner').waitFor({ state: 'hidden', ...PATIENCE });
+        const next = await startChecksum(page, folder);
+        await inState(tab, next, 'succeeded');
+        assert.deepEqual(await ids(tab), [next]);
+    });
+
     test('everything can be reached and named without a mouse or eyes', async () => {
         worker.kill('SIGTERM');
         await worker.exited;

@@ -119,8 +119,8 @@ function wireText(event, data) {
         return `${data.gone} ${data.reason}`;
     }
     if (event === 'task') {
-        const { ratio } = data.task.progress;
-        return `…${data.task.id.slice(-6)} ${data.task.state}${ratio === null ? '' : ` ${format.percent(ratio)}`}`;
+        const { progress } = data.task;
+        return `…${data.task.id.slice(-6)} ${data.task.state}${progress.ratio === null ? '' : ` ${format.percent(progress)}`}`;
     }
     return JSON.stringify(data);
 }
@@ -183,7 +183,7 @@ const feed = new Feed({
     gone: (id) => tasks.remove(id),
     reset() {
         tasks.clear();
-        byId('tasks').setAttribute('aria-busy', 'true');
+        byId('tasks').setAttribute('aria-busy', String(!feed.over));
     },
     live() {
         tasks.live = true;
@@ -194,7 +194,6 @@ const feed = new Feed({
     },
     ended(reason) {
         tasks.live = false;
-        tasks.lock();
         setForms(false);
         showBanner('This session has ended', REASONS[reason] ?? 'Its tasks are no longer shown to this browser.', true);
         byId('banner-action').focus();

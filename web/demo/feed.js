@@ -1,32 +1,31 @@
-// The connection: one anonymous session for this browser (a cookie), one EventSource that follows its tasks.
-// EventSource reconnects by itself and tells the server where it stopped; what is left to do here is to find out why it gave up, when it does.
+// The connection: one anonymous session for this browser (a cookie), and its tasks, followed for as long as the page is open.
+import { follow } from './follow.js';
 
-const EVENTS = '/v1/session/events';
 const pause = (ms) => new Promise((fulfil) => setTimeout(fulfil, ms));
 
 export class Feed {
     // on: { link(state), task(task), gone(id, reason), reset(), live(), ended(reason), refused(problem), wire(id, event, data) }
     constructor(on) {
         this.on = on;
-        this.source = null;
-        this.cursor = null;
-        this.failures = 0;
+        this.leave = () => {};
+        this.over = false; // the session has ended; another tab may begin the next one
         this.run = 0; // what was begun under an older number no longer counts
     }
 
     // Gets this browser's session, or makes one, and follows it from the front.
     async start() {
-        const run = this.stop();
-        this.cursor = null;
+        this.leave();
+        this.over = false;
+        const run = ++this.run;
         this.on.link('connecting');
-        while (run === this.run) {
+        for (let failures = 1; ; failures++) {
             const answer = await fetch('/v1/session', { method: 'POST' }).catch(() => null);
             if (run !== this.run) {
                 return;
             }
             if (answer?.ok) {
                 this.on.reset();
-                this.open();
+                this.leave = follow('/v1/session/events', (...event) => this.heard(...event), () => this.look());
                 return;
             }
             if (answer && answer.status < 500 && answer.status !== 429) {
@@ -35,30 +34,20 @@ export class Feed {
                 return;
             }
             this.on.link('reconnecting');
-            await this.backoff(answer);
+            const asked = Number(answer?.headers.get('retry-after')) * 1000 || 0;
+            await pause(Math.max(asked, Math.min(5000, 400 * 2 ** Math.min(failures, 5)) * (0.75 + Math.random() / 2)));
+            if (run !== this.run) {
+                return;
+            }
         }
     }
 
-    stop() {
-        this.source?.close();
-        this.source = null;
-        return ++this.run;
-    }
-
-    open() {
-        const url = this.cursor ? `${EVENTS}?after=${encodeURIComponent(this.cursor)}` : EVENTS;
-        const source = new EventSource(url);
-        this.source = source;
-        source.addEventListener('error', () => this.broken(source));
-        for (const name of ['task', 'session', 'reset', 'live']) {
-            source.addEventListener(name, (event) => this.source === source && this.heard(name, event));
+    heard(name, data, cursor) {
+        if (name === 'lost') {
+            this.on.link(this.over ? 'ended' : 'reconnecting');
+            return;
         }
-    }
-
-    heard(name, event) {
-        const data = JSON.parse(event.data);
-        this.cursor = event.lastEventId;
-        this.on.wire(event.lastEventId, name, data);
+        this.on.wire(cursor, name, data);
         if (name === 'task' && data.gone) {
             this.on.gone(data.gone, data.reason);
         } else if (name === 'task') {
@@ -66,63 +55,28 @@ export class Feed {
         } else if (name === 'reset') {
             this.on.reset();
         } else if (name === 'live') {
-            this.failures = 0;
+            this.over = false;
             this.on.link('live');
             this.on.live();
-        } else if (data.state === 'ended') {
+        } else if (name === 'session' && data.state === 'ended') {
             this.end(data.reason);
         }
     }
 
     end(reason) {
-        this.stop();
-        this.cursor = null;
+        this.over = true;
         this.on.link('ended');
         this.on.ended(reason);
     }
 
-    broken(source) {
-        if (this.source !== source) {
-            return;
+    // The stream was refused. Only a person begins another session here, so this makes none; it says when the last one is over.
+    async look() {
+        const run = this.run;
+        const { status } = await fetch('/v1/session');
+        if (run === this.run && !this.over && (status === 401 || status === 409)) {
+            this.on.reset();
+            this.end(null);
         }
-        this.on.link('reconnecting');
-        if (source.readyState === EventSource.CLOSED) {
-            this.source = null;
-            this.diagnose(this.run);
-        }
-    }
-
-    // EventSource gave up: the answer was not a stream. Ask what became of the session; read on from the cursor if it lives.
-    async diagnose(run) {
-        for (;;) {
-            const answer = await fetch('/v1/session').catch(() => null);
-            const body = answer?.ok ? await answer.json().catch(() => null) : null;
-            if (run !== this.run) {
-                return;
-            }
-            if (body?.state === 'ended' || answer?.status === 409) {
-                this.end(body?.reason ?? null);
-                return;
-            }
-            if (answer?.status === 401) {
-                this.end(null);
-                return;
-            }
-            await this.backoff(answer);
-            if (run !== this.run) {
-                return;
-            }
-            if (body) {
-                this.open();
-                return;
-            }
-        }
-    }
-
-    async backoff(answer) {
-        const asked = Number(answer?.headers.get('retry-after')) * 1000 || 0;
-        this.failures += 1;
-        await pause(Math.max(asked, Math.min(5000, 400 * 2 ** Math.min(this.failures, 5)) * (0.75 + Math.random() / 2)));
     }
 }
 

@@ -23,8 +23,13 @@ export function count(value, one, many) {
     return `${value.toLocaleString('en')} ${value === 1 ? one : many}`;
 }
 
-export function percent(ratio) {
-    return `${Math.floor(ratio * 100)} %`;
+// Of a progress whose ratio is known, rounded down: 99.9 % is not the end.
+export function hundredths({ current, total }) {
+    return Math.min(Math.floor((100 * current) / total), 100);
+}
+
+export function percent(progress) {
+    return `${hundredths(progress)} %`;
 }
 
 export function share(ratio) {

@@ -32,7 +32,7 @@ function amountText(task) {
     if (total === null) {
         return format.amount(current, unit);
     }
-    return `${format.amount(current, unit)} of ${format.amount(total, unit)}${ratio === null ? '' : ` · ${format.percent(ratio)}`}`;
+    return `${format.amount(current, unit)} of ${format.amount(total, unit)}${ratio === null ? '' : ` · ${format.percent(task.progress)}`}`;
 }
 
 function paceText(task) {
@@ -137,7 +137,7 @@ class Card {
         if (ratio === null) {
             this.bar.removeAttribute('aria-valuenow');
         } else {
-            this.bar.setAttribute('aria-valuenow', Math.floor(ratio * 100));
+            this.bar.setAttribute('aria-valuenow', format.hundredths(this.task.progress));
         }
         this.bar.setAttribute('aria-valuetext', [label(this.task), amountText(this.task)].filter(Boolean).join(', '));
     }
@@ -269,16 +269,6 @@ export class TaskList {
         }
         this.live = false;
         this.count();
-    }
-
-    // Nothing can be done to these tasks from here any more.
-    lock() {
-        this.drawDirty();
-        for (const card of this.cards.values()) {
-            for (const button of card.node.querySelectorAll('.cancel, .question button')) {
-                button.disabled = true;
-            }
-        }
     }
 
     count() {
