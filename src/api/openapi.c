@@ -76,9 +76,10 @@ static const struct {
                       "Name") ","
                               "\"title\":{\"type\":[\"string\",\"null\"],\"minLength\":1,\"maxLength\":200},\"input\":" REF("Any") "}}"},
     {"Progress", "{\"type\":\"object\",\"required\":[\"phase\",\"current\",\"total\",\"unit\",\"message\",\"data\",\"ratio\",\"rate\",\"eta\"],"
-                 "\"properties\":{\"phase\":" NULLABLE_TEXT ",\"data\":{},"
-                 "\"current\":" NULLABLE_NUMBER ",\"total\":" NULLABLE_NUMBER ",\"unit\":" NULLABLE_TEXT ",\"message\":" NULLABLE_TEXT ","
-                 "\"ratio\":" NULLABLE_NUMBER ",\"rate\":" NULLABLE_NUMBER ",\"eta\":" NULLABLE_NUMBER "}}"},
+                 "\"properties\":{\"phase\":" NULLABLE_TEXT ",\"data\":" REF(
+                     "Any") ","
+                            "\"current\":" NULLABLE_NUMBER ",\"total\":" NULLABLE_NUMBER ",\"unit\":" NULLABLE_TEXT ",\"message\":" NULLABLE_TEXT ","
+                            "\"ratio\":" NULLABLE_NUMBER ",\"rate\":" NULLABLE_NUMBER ",\"eta\":" NULLABLE_NUMBER "}}"},
     {"InputRequest",
      "{\"type\":[\"object\",\"null\"],\"description\":\"The open question; null where there is none\",\"required\":[\"id\",\"prompt\","
      "\"schema\"],\"properties\":{\"id\":{\"type\":\"string\",\"description\":\"For the answer's request\"},"
@@ -130,22 +131,28 @@ static const struct {
      "\"current\":{\"type\":[\"number\",\"null\"],\"minimum\":0,\"maximum\":1e15},\"total\":{\"type\":[\"number\",\"null\"],\"minimum\":0,"
      "\"maximum\":1e15},"
      "\"unit\":{\"type\":[\"string\",\"null\"],\"maxLength\":32},\"message\":{\"type\":[\"string\",\"null\"],"
-     "\"description\":\"Past 500 characters it is cut\"},\"phase\":{\"type\":[\"string\",\"null\"],\"minLength\":1,\"maxLength\":80},\"data\":{}}},"
-     "{\"type\":\"object\",\"additionalProperties\":false,\"required\":[\"type\"],\"properties\":{\"type\":{\"const\":\"output\"},"
-     "\"data\":{\"type\":\"string\"},\"data_base64\":{\"type\":\"string\",\"contentEncoding\":\"base64\"},\"offset\":{\"type\":\"integer\","
-     "\"minimum\":0}}},"
-     "{\"type\":\"object\",\"additionalProperties\":false,\"required\":[\"type\"],\"properties\":{\"type\":{\"const\":\"heartbeat\"}}},"
-     "{\"type\":\"object\",\"additionalProperties\":false,\"required\":[\"type\",\"prompt\"],\"properties\":{\"type\":{\"const\":\"input_request\"},"
-     "\"prompt\":{\"type\":\"string\",\"minLength\":1,\"maxLength\":2000},\"schema\":{\"type\":[\"object\",\"null\"]}}},"
-     "{\"type\":\"object\",\"additionalProperties\":false,\"required\":[\"type\"],\"properties\":{\"type\":{\"const\":\"succeed\"},\"result\":" REF(
+     "\"description\":\"Past 500 characters it is cut\"},\"phase\":{\"type\":[\"string\",\"null\"],\"minLength\":1,\"maxLength\":80},\"data\":" REF(
          "Any") "}},"
-                "{\"type\":\"object\",\"additionalProperties\":false,\"required\":[\"type\",\"error\"],\"properties\":{\"type\":{\"const\":\"fail\"},"
-                "\"error\":{\"type\":\"object\",\"additionalProperties\":false,\"required\":[\"type\"],\"properties\":{\"type\":" REF(
-                    "Name") ","
-                            "\"message\":{\"type\":[\"string\",\"null\"],\"maxLength\":2000},\"detail\":" REF(
-                                "Any") "}},\"retry\":{\"type\":[\"boolean\",\"null\"],\"default\":false}}},"
-                                       "{\"type\":\"object\",\"additionalProperties\":false,\"required\":[\"type\"],\"properties\":{\"type\":{"
-                                       "\"const\":\"cancelled\"}}}]}"},
+                "{\"type\":\"object\",\"additionalProperties\":false,\"required\":[\"type\"],\"properties\":{\"type\":{\"const\":\"output\"},"
+                "\"data\":{\"type\":\"string\"},\"data_base64\":{\"type\":\"string\",\"contentEncoding\":\"base64\"},\"offset\":{\"type\":"
+                "\"integer\","
+                "\"minimum\":0}}},"
+                "{\"type\":\"object\",\"additionalProperties\":false,\"required\":[\"type\"],\"properties\":{\"type\":{\"const\":\"heartbeat\"}}},"
+                "{\"type\":\"object\",\"additionalProperties\":false,\"required\":[\"type\",\"prompt\"],\"properties\":{\"type\":{\"const\":\"input_"
+                "request\"},"
+                "\"prompt\":{\"type\":\"string\",\"minLength\":1,\"maxLength\":2000},\"schema\":{\"type\":[\"object\",\"null\"]}}},"
+                "{\"type\":\"object\",\"additionalProperties\":false,\"required\":[\"type\"],\"properties\":{\"type\":{\"const\":\"succeed\"},"
+                "\"result\":" REF(
+                    "Any") "}},"
+                           "{\"type\":\"object\",\"additionalProperties\":false,\"required\":[\"type\",\"error\"],\"properties\":{\"type\":{"
+                           "\"const\":\"fail\"},"
+                           "\"error\":{\"type\":\"object\",\"additionalProperties\":false,\"required\":[\"type\"],\"properties\":{\"type\":" REF(
+                               "Name") ","
+                                       "\"message\":{\"type\":[\"string\",\"null\"],\"maxLength\":2000},\"detail\":" REF(
+                                           "Any") "}},\"retry\":{\"type\":[\"boolean\",\"null\"],\"default\":false}}},"
+                                                  "{\"type\":\"object\",\"additionalProperties\":false,\"required\":[\"type\"],\"properties\":{"
+                                                  "\"type\":{"
+                                                  "\"const\":\"cancelled\"}}}]}"},
     {"Reports", "{\"oneOf\":[" REF("Report") ",{\"type\":\"array\",\"minItems\":1,\"maxItems\":10000,\"items\":" REF("Report") "}]}"},
     {"ReportAnswer",
      "{\"type\":\"object\",\"required\":[\"state\",\"version\",\"attempt\",\"cancel_requested\",\"lease_until\",\"output_offset\",\"answer\"],"
