@@ -2,9 +2,10 @@
 import http from 'node:http';
 import { chromium } from 'playwright-core';
 
-export const launch = () => chromium.launch({
+/** more: further arguments. */
+export const launch = (...more) => chromium.launch({
     executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
-    args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync'],
+    args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync', ...more],
 });
 
 export class Application {

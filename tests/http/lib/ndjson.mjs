@@ -1,6 +1,6 @@
 // A request that streams lines and reads the answer lines as they come.
 import assert from 'node:assert/strict';
-import http from 'node:http';
+import { requestOf } from './sse.mjs';
 
 const PATIENCE_MS = 20000; // without another answer
 
@@ -10,7 +10,7 @@ export class Lines {
         this.rest = '';
         this.done = false;
         this.wakers = new Set();
-        this.request = http.request(server.url + path, { method: 'POST', agent: false, headers: { authorization: `Bearer ${token}`, 'content-type': 'application/x-ndjson' } });
+        this.request = requestOf(server)(server.url + path, { method: 'POST', agent: false, headers: { authorization: `Bearer ${token}`, 'content-type': 'application/x-ndjson' } });
         this.response = new Promise((done, fail) => {
             this.request.on('response', (r) => {
                 this.status = r.statusCode;

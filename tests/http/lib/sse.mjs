@@ -156,6 +156,9 @@ export class Events {
     }
 }
 
+/** A server that is reached in another way than by its URL brings a request() of its own. */
+export const requestOf = (server) => (server.request ? server.request.bind(server) : http.request);
+
 export function openEvents(server, path, { token, lastEventId, headers = {}, agent = false } = {}) {
     const all = { accept: 'text/event-stream', ...headers };
     if (token) {
@@ -171,7 +174,7 @@ export function openEvents(server, path, { token, lastEventId, headers = {}, age
     }
     const events = new Events();
     return new Promise((done, fail) => {
-        events.request = http.request(server.url + path, { headers: all, agent }, (response) => {
+        events.request = requestOf(server)(server.url + path, { headers: all, agent }, (response) => {
             events.response = response;
             events.status = response.statusCode;
             events.headers = response.headers;
