@@ -1,29 +1,29 @@
 /*
  * progress_scan.h: finds progress in what a command prints. A line ends with a newline, a carriage return, a backspace, or an escape sequence that
- * moves the cursor, as progress bars do it; other escape sequences are passed over. Any split of the bytes finds the same.
- *
- * In a line count "42%", "42.5 %", "3/10", "3 of 10" and "1,024 / 2,048", the first of each. Where a line has both, the count is taken if it says the
- * same as the percentage, else the percentage. What looks like a part of a word, a path, a date or a version does not count,
- * and a line with other control characters is no text.
+ * moves the cursor, as progress bars do it; other escape sequences are passed over. Any split of the bytes finds the same. A line with other control
+ * characters is no text. What in a line can be progress: progress_line.h; which of it is: progress_choice.h.
  */
 #ifndef BOWLINE_CLI_PROGRESS_SCAN_H
 #define BOWLINE_CLI_PROGRESS_SCAN_H
 
-#include "base/str.h"
+#include "cli/progress_choice.h"
 
 #include <regex.h>
 
 #define PROGRESS_LINE_MOST 2000 /* what stands behind that in a line is not looked at */
 
 struct progress_scan {
-    bool found;            /* current and total are the newest progress */
-    bool percent;          /* then total is 100 */
+    bool found;            /* these are the newest progress */
     double current, total; /* 0 <= current <= total, 0 < total <= 1e15 */
+    const char *unit;      /* "%" (then total is 100), "MB" and the like, "s", or NULL */
 
     bool has_pattern;
     regex_t pattern;
+    struct progress_choice choice;
+    double duration_s; /* the longest that a line told so far */
     bool binary;
-    int escape; /* where within an escape sequence the text is */
+    int escape;     /* where within an escape sequence the text is */
+    char parameter; /* the first of a control sequence, 0 if it has none yet */
     size_t len;
     char line[PROGRESS_LINE_MOST + 1];
 };

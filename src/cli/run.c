@@ -75,14 +75,19 @@ static void command_end(struct run *r) {
 }
 
 static void progress_say(struct run *r) {
-    struct buf current = {0}, total = {0};
+    struct buf current = {0}, total = {0}, unit = {0};
     buf_json_num(&current, r->scan.current);
     buf_json_num(&total, r->scan.total);
-    struct reporter_progress p = {
-        .current = buf_view(&current), .total = buf_view(&total), .unit = r->scan.percent ? STR("\"%\"") : STR("null"), .message = STR_NONE};
+    if (r->scan.unit) {
+        buf_json_str(&unit, str_of(r->scan.unit));
+    } else {
+        buf_puts(&unit, "null");
+    }
+    struct reporter_progress p = {.current = buf_view(&current), .total = buf_view(&total), .unit = buf_view(&unit), .message = STR_NONE};
     reporter_progress(r->reporter, &p);
     buf_fini(&current);
     buf_fini(&total);
+    buf_fini(&unit);
 }
 
 static void on_piece(void *arg, struct str piece) {

@@ -154,6 +154,35 @@ describe('what the command sees and what the task shows', () => {
         assert.equal(task.progress.unit, '%');
     });
 
+    test('the numbers of a bar are progress, not those beside it, and do not go back and forth', async () => {
+        const k = kind();
+        const steps = [1, 2].flatMap((epoch) => [0, 1, 2, 3, 4].map((step) => ({ epoch, step })));
+        const lines = steps.map(({ epoch, step }) => `Epoch ${epoch}/2: ${step * 25}%|${'#'.repeat(2 * step).padEnd(8)}| ${step}/4 [00:01<00:01]`);
+        const c = run(['--kind', k], lines.map((line) => `printf '\\r%s' '${line}'; read x`).join('\n'));
+        for (const [i, { epoch, step }] of steps.entries()) {
+            await until(() => c.out.includes(lines[i]), 'the line');
+            const expected = epoch === 2 && step === 0 ? 4 : step; /* what begins anew is told when it rises */
+            await until(async () => (await newest(k))?.progress.current === expected, `the progress of ${lines[i]}`);
+            const { progress } = await newest(k);
+            assert.deepEqual([progress.total, progress.unit], [4, null]);
+            c.write('\n');
+        }
+        assert.equal((await c.ended).code, 0);
+    });
+
+    test('what is no progress is not told', async () => {
+        const k = kind();
+        await run(['--kind', k], 'echo "50% off today"; echo "1/2 tests failed"; echo "see a/1/2.txt of 2026/05/01"').end();
+        assert.equal((await newest(k)).progress.current, null);
+    });
+
+    test('a size has the unit of its total', async () => {
+        const k = kind();
+        await run(['--kind', k], 'echo "got 512KiB/2MiB"; echo "got 1024KiB/2MiB"').end();
+        const { progress } = await newest(k);
+        assert.deepEqual([progress.current, progress.total, progress.unit], [1, 2, 'MiB']);
+    });
+
     test('--progress says what progress is', async () => {
         const k = kind();
         await run(['--kind', k, '--progress', 'page ([0-9]+) of about ([0-9]+)'], 'echo "99% page 3 of about 12"').end();
