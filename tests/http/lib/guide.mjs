@@ -44,7 +44,10 @@ export class Guide {
         symlinkSync(binary, join(guide.folder, 'bin/bowline'));
         symlinkSync('/usr/bin/python3', join(guide.folder, 'bin/python3'));     // the one that Debian's packages are for
         files.forEach((file) => cpSync(join(root, file), join(guide.folder, file.split('/').at(-1))));
-        Object.entries(folders).forEach(([link, target]) => symlinkSync(join(root, target), join(guide.folder, link)));
+        for (const [link, target] of Object.entries(folders)) {
+            mkdirSync(dirname(join(guide.folder, link)), { recursive: true });
+            symlinkSync(join(root, target), join(guide.folder, link));
+        }
         return guide;
     }
 
