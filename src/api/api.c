@@ -258,8 +258,12 @@ static void call_submit(struct call *call, struct cmd *c) {
     api_submit(call->api, c);
 }
 
-/* Nothing but the refusal is left, and it waits for the credential. */
-static void call_refuse_when_alive(struct call *call) {
+/* Nothing but the refusal is left: at once, or when the credential has been found alive. */
+static void call_refuse_early(struct call *call) {
+    if (!call_needs_engine(call)) {
+        call_refuse(call, &call->early, NULL);
+        return;
+    }
     struct cmd *c = call_command(call, CMD_AUTH);
     if (c) {
         call_submit(call, c);
@@ -269,12 +273,8 @@ static void call_refuse_when_alive(struct call *call) {
 }
 
 static void call_run_local(struct call *call) {
-    struct problem p = call->early;
-    if (p.err != ERR_NONE && call_needs_engine(call)) {
-        call_refuse_when_alive(call);
-        return;
-    }
-    if (p.err == ERR_NONE && query_known(&call->query, call->route->query, &call->r->arena, &p) && !accept_served(call)) {
+    struct problem p = {0};
+    if (query_known(&call->query, call->route->query, &call->r->arena, &p) && !accept_served(call)) {
         p.err = ERR_NOT_ACCEPTABLE;
     }
     if (p.err != ERR_NONE) {
@@ -286,11 +286,11 @@ static void call_run_local(struct call *call) {
 
 /* Everything but the body is read; role and what came before have been checked. */
 static struct cmd *call_begin(struct call *call, enum cmd_type type) {
-    struct cmd *c = call_command(call, call->early_is_role ? CMD_AUTH : type);
+    struct cmd *c = call_command(call, type);
     if (!c) {
         stream_gone(call);
         call_refuse_err(call, ERR_UNAVAILABLE);
-    } else if (!call->early_is_role) {
+    } else {
         read_headers(call, c);
     }
     return c;
@@ -302,15 +302,12 @@ static void call_run(struct call *call) {
         return;
     }
     struct cmd *c = call_begin(call, call->route->cmd);
-    if (!c) {
-        return;
-    }
-    if (!call->early_is_role) {
+    if (c) {
         read_body(call, c);
         read_path(call, c);
         read_watch(call, c);
+        call_submit(call, c);
     }
-    call_submit(call, c);
 }
 
 static void call_run_stream(struct call *call) {
@@ -318,9 +315,7 @@ static void call_run_stream(struct call *call) {
     if (!c) {
         return;
     }
-    if (!call->early_is_role) {
-        read_path(call, c);
-    }
+    read_path(call, c);
     if (c->early.err != ERR_NONE && !call_needs_engine(call)) {
         stream_gone(call);
     }
@@ -398,11 +393,10 @@ static bool head_route(struct call *call) {
 static void early_role(struct call *call, const char *detail) {
     if (call->early.err == ERR_NONE) {
         call->early = (struct problem){.err = ERR_FORBIDDEN, .detail = str_of(detail)};
-        call->early_is_role = true;
     }
 }
 
-/* Credential and role. False: it was answered. */
+/* Credential, and what comes right behind it: the role, the syntax of the query. False: it was answered. */
 static bool head_credential(struct call *call) {
     const struct route *route = call->route;
     struct problem p = {0}, query_problem = {0};
@@ -421,10 +415,6 @@ static bool head_credential(struct call *call) {
     }
     if (call->early.err == ERR_NONE && !query_good) {
         call->early = query_problem;
-    }
-    if (call->early.err != ERR_NONE && !call_needs_engine(call)) {
-        call_refuse(call, &call->early, NULL);
-        return false;
     }
     return true;
 }
@@ -455,6 +445,10 @@ static enum http_body on_head(void *arg, struct http_request *r) {
     if (!head_route(call) || !head_credential(call)) {
         return HTTP_BODY_WHOLE;
     }
+    if (call->early.err != ERR_NONE) {
+        call_refuse_early(call);
+        return HTTP_BODY_UNWANTED;
+    }
     if (r->method != HTTP_GET && r->method != HTTP_HEAD) {
         call->media = media_of(r);
     }
@@ -479,6 +473,14 @@ static void on_request(void *arg, struct http_request *r) {
     } else {
         call_run(call);
     }
+}
+
+/* The size counts for no more than the rest of the syntax. */
+static void on_oversized(void *arg, struct http_request *r) {
+    struct call *call = r->user;
+    (void) arg;
+    call->early = (struct problem){.err = ERR_TOO_LARGE, .detail = STR("The body is larger than the limit")};
+    call_refuse_early(call);
 }
 
 static void on_broken(void *arg, struct http_request *r, const struct problem *p) {
@@ -583,6 +585,7 @@ struct http_handler api_handler(struct api *a) {
         .page = on_page,
         .body = on_body,
         .request = on_request,
+        .oversized = on_oversized,
         .gone = on_gone,
         .broken = on_broken,
         .unwatched = watch_unwatched,

@@ -55,7 +55,6 @@ struct call {
     enum cred_from from;
     struct query query;
     struct problem early; /* the first thing found wrong */
-    bool early_is_role;   /* it comes before everything else */
     struct str origin;    /* an allowed one, to be told so */
     enum media media;     /* what the body is said to be */
     bool waits;           /* Prefer: wait is applied */

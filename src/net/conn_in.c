@@ -77,6 +77,18 @@ static void fill_request(struct exchange *x, const struct http1_head *head) {
     x->whole_len = head->content_length;
 }
 
+/* What is wrong with the request otherwise may have to be said first: that is for the handler to know. */
+static void conn_oversized(struct http_conn *c, struct exchange *x) {
+    struct http_handler *handler = &c->loop->handler;
+    buf_fini(&x->gathered);
+    if (!handler->oversized) {
+        conn_refuse(c, ERR_TOO_LARGE, "The body is larger than the limit");
+        return;
+    }
+    x->paused = true;
+    handler->oversized(handler->arg, &x->r);
+}
+
 static void conn_on_head(struct http_conn *c, struct str block) {
     struct http_loop *l = c->loop;
     struct exchange *x = exchange_create(c);
@@ -97,17 +109,18 @@ static void conn_on_head(struct http_conn *c, struct str block) {
         return; /* answered, or a watcher by now */
     }
     x->stream_body = how == HTTP_BODY_STREAM;
-    if (!x->stream_body && head.content_length > l->limits.max_body) {
-        conn_refuse(c, ERR_TOO_LARGE, "The body is larger than the limit");
-    } else if (x->expects_continue) {
-        exchange_interim(x);
+    x->paused = how == HTTP_BODY_UNWANTED;
+    if (how == HTTP_BODY_WHOLE && head.content_length > l->limits.max_body) {
+        conn_oversized(c, x);
+    } else if (how == HTTP_BODY_WHOLE && x->expects_continue) {
+        exchange_interim(x); /* a streamed body is asked for with its answer */
     }
 }
 
 /* Puts a piece where the whole body gathers. */
 static void gather_body(struct http_conn *c, struct exchange *x, struct str piece) {
     if (x->arrived + piece.len > c->loop->limits.max_body) {
-        conn_refuse(c, ERR_TOO_LARGE, "The body is larger than the limit");
+        conn_oversized(c, x);
         return;
     }
     if (x->arrived == 0 && x->whole_len && x->whole_len <= BODY_AT_ONCE) {

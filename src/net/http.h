@@ -3,7 +3,7 @@
  * watchers of feeds go out. It knows bytes, not tasks. Everything here runs on one loop's thread; nothing is shared between loops.
  *
  * The life of a request: `head` is called when the header block has arrived, and says what to do with the body. With HTTP_BODY_WHOLE `request`
- * follows when the body is complete; with HTTP_BODY_STREAM `body` for each piece and then `request`. The handler answers at any time
+ * follows when the body is complete, or `oversized` when it is found to be too large; with HTTP_BODY_STREAM `body` for each piece and then `request`. The handler answers at any time
  * from `head` on, at once or later, exactly once: http_respond, or http_start + http_write* + http_finish, or http_watch. Answering before the body has arrived
  * is allowed (a refusal); the connection is then closed after the answer unless the rest of the body is small.
  * If the peer goes away before the answer is finished, `gone` is called once and the request must not be touched afterwards.
@@ -54,7 +54,11 @@ struct http_request {
 struct str http_header(const struct http_request *r, const char *name);
 unsigned http_header_count(const struct http_request *r, const char *name);
 
-enum http_body { HTTP_BODY_WHOLE, HTTP_BODY_STREAM };
+enum http_body {
+    HTTP_BODY_WHOLE,
+    HTTP_BODY_STREAM,
+    HTTP_BODY_UNWANTED, /* the answer comes without it: nothing more is read before that, and `request` is not called */
+};
 
 struct http_loop;
 struct feed;
@@ -65,6 +69,8 @@ struct http_handler {
     enum http_body (*head)(void *arg, struct http_request *r);
     void (*body)(void *arg, struct http_request *r, struct str piece);
     void (*request)(void *arg, struct http_request *r);
+    /* In place of `request`: the body is announced as larger than max_body, or has grown past it. It is to be refused, at once or later; until then nothing more is read. NULL: it is refused as too large. */
+    void (*oversized)(void *arg, struct http_request *r);
     void (*gone)(void *arg, struct http_request *r);
     /*
      * The rest of a body that is given on as it comes (HTTP_BODY_STREAM) will never come, and the answer has begun: why, as it would have been refused; no `request`

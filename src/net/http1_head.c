@@ -2,7 +2,7 @@
 #include "base/eight.h"
 #include "net/http1.h"
 
-#define LENGTH_DIGITS_MAX 18
+#define LENGTH_MAX 999999999999999999u /* more counts as that: it never comes to its end */
 
 struct cut {
     struct http1 *p;
@@ -238,10 +238,7 @@ static bool judge_length(struct cut *k) {
         if (digit > 9) {
             return bad(k, "The Content-Length header is not a number");
         }
-        length = i < LENGTH_DIGITS_MAX ? length * 10 + digit : length;
-    }
-    if (k->length.len > LENGTH_DIGITS_MAX) {
-        return http1_fail(k->p, ERR_TOO_LARGE, "The body is larger than the limit");
+        length = length > (LENGTH_MAX - digit) / 10 ? LENGTH_MAX : length * 10 + digit;
     }
     k->head->content_length = length;
     return true;
