@@ -55,7 +55,7 @@ static int count(bowline_reporter *reporter, const struct bowline_task *task) {
     long steps = number_of(task->input, "\"steps\"", 10), pause_ms = number_of(task->input, "\"pause_ms\"", 0);
     struct timespec pause = {.tv_sec = pause_ms / 1000, .tv_nsec = pause_ms % 1000 * 1000000};
     for (long i = 1; i <= steps; i++) {
-        char line[32];
+        char line[32], left[40];
         if (bowline_reporter_should_stop(reporter)) {
             int error = bowline_reporter_error(reporter, NULL);
             return error ? error : BOWLINE_TASK_CANCELLED;
@@ -66,6 +66,8 @@ static int count(bowline_reporter *reporter, const struct bowline_task *task) {
             return error;
         }
         bowline_reporter_progress(reporter, (double) i, (double) steps);
+        snprintf(left, sizeof left, "{\"left\": %ld}", steps - i);
+        bowline_reporter_data(reporter, left);
         if (pause_ms) {
             nanosleep(&pause, NULL);
         }
@@ -95,10 +97,12 @@ static void work(const struct bowline_task *task) {
         fprintf(stderr, "%s: %s\n", task->id, bowline_strerror(error));
         return;
     }
-    bowline_reporter_describe(reporter, "steps", "counting");
+    bowline_reporter_phase(reporter, "waiting");
     if (task->input && strstr(task->input, "\"ask\"")) {
         error = ask(reporter, &answer);
     }
+    bowline_reporter_phase(reporter, "counting");
+    bowline_reporter_describe(reporter, "steps", "one by one");
     error = error ? error : count(reporter, task);
     error = outcome(reporter, error, answer.data, number_of(task->input, "\"steps\"", 10));
     error = error ? error : bowline_reporter_flush(reporter, 60000, &problem);

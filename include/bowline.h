@@ -6,7 +6,8 @@
  *               struct bowline_problem for the details; NULL if nobody wants them. Outputs (ret_x) are set on BOWLINE_OK only.
  *   Ownership   Arguments are copied: they need to live for the call only. What comes back in ret_x is the caller's, freed by
  *               the function named beside it; every ..._free and ..._close accepts NULL.
- *   Texts       NUL-terminated UTF-8. JSON goes in and out as text, and comes back exactly as it was sent.
+ *   Texts       NUL-terminated UTF-8; in those for people (titles, reasons, units, phases, messages, prompts) what is not becomes U+FFFD, in others
+ *               it is BAD_ARGUMENT. JSON goes in and out as text, and comes back exactly as it was sent.
  *   Units       Durations are seconds as double, members named ..._s; timeouts of calls are milliseconds, ..._ms, -1 meaning for
  *               ever; times are milliseconds since 1970 (UTC), ..._at_ms, 0 meaning none; sizes are bytes.
  *   Threads     Stated for each handle. No function prints, raises or handles a signal, or keeps state outside of its handles
@@ -227,6 +228,8 @@ struct bowline_task {
         double current, total;     /* NAN: unknown */
         double ratio, rate, eta_s; /* NAN: unknown; ratio 0 to 1, rate in units per second */
         const char *unit, *message;
+        const char *phase; /* what the numbers speak of */
+        const char *data;  /* JSON */
     } progress;
     bool cancel_requested, stalled;
     const char *cancel_reason;
@@ -407,8 +410,20 @@ BOWLINE_API void bowline_reporter_free(bowline_reporter *reporter);
  * not sent yet. Costs less than a microsecond when nothing has to be sent yet.
  */
 BOWLINE_API int bowline_reporter_progress(bowline_reporter *reporter, double current, double total);
-/* unit: up to 32 characters; message: up to 500. NULL leaves it, "" clears it. */
+/* unit: up to 32 characters; message: past 500 it is cut. NULL leaves it, "" clears it. */
 BOWLINE_API int bowline_reporter_describe(bowline_reporter *reporter, const char *unit, const char *message);
+/*
+ * The phase that the work is in, up to 80 characters; NULL or "": none. Another one than before begins anew: without numbers, unit, message and data,
+ * and with an estimate of its own.
+ */
+BOWLINE_API int bowline_reporter_phase(bowline_reporter *reporter, const char *phase);
+/* Anything more, as JSON, at most 4 KiB (the server's max_progress_data); it replaces what was there. NULL: nothing any more. */
+BOWLINE_API int bowline_reporter_data(bowline_reporter *reporter, const char *data_json);
+/*
+ * What was wrong with the newest thing said that was not taken: an argument and why, with BAD_ARGUMENT; or the member of progress that the server refused
+ * (data that are too large for it), which is left out while everything else goes on. OK: nothing. It is given once.
+ */
+BOWLINE_API int bowline_reporter_problem(bowline_reporter *reporter, struct bowline_problem *problem);
 /* All of it or, with FULL, nothing: flush, or say it again later. Any bytes. */
 BOWLINE_API int bowline_reporter_output(bowline_reporter *reporter, const void *data, size_t len) BOWLINE_MUST_CHECK;
 
@@ -427,7 +442,7 @@ BOWLINE_API uint64_t bowline_reporter_output_stored(bowline_reporter *reporter);
 
 /* The outcome; the last thing said, after it every report is TASK_ENDED. result_json NULL: null; at most 8 MiB. Flush to know that it is stored. */
 BOWLINE_API int bowline_reporter_succeed(bowline_reporter *reporter, const char *result_json) BOWLINE_MUST_CHECK;
-/* type: the pattern of a kind, "disk-full"; message up to 2000 characters; detail JSON or NULL. retry: another attempt may help. */
+/* type: the pattern of a kind, "disk-full"; message: past 2000 characters it is cut; detail JSON or NULL. retry: another attempt may help. */
 BOWLINE_API int bowline_reporter_fail(bowline_reporter *reporter, const char *type, const char *message, const char *detail_json,
                                       bool retry) BOWLINE_MUST_CHECK;
 BOWLINE_API int bowline_reporter_cancelled(bowline_reporter *reporter) BOWLINE_MUST_CHECK;

@@ -73,6 +73,8 @@ struct str utf8_prefix(struct str s, size_t most);
 bool utf8_valid(struct str s);
 /* Bytes up to the first that is not well-formed; s.len when all are. */
 size_t utf8_valid_length(struct str s);
+/* Appends the text with U+FFFD for each byte that is not well-formed. */
+void utf8_put(struct buf *b, struct str s);
 /* Appends one reference token to a JSON pointer (escapes ~ and /). */
 void json_pointer_push(struct buf *b, struct str token);
 

@@ -41,6 +41,20 @@ size_t utf8_valid_length(struct str s) {
     return at;
 }
 
+void utf8_put(struct buf *b, struct str s) {
+    for (;;) {
+        size_t good = utf8_valid_length(s);
+        if (good) {
+            buf_put(b, s.p, good);
+        }
+        if (good == s.len) {
+            break;
+        }
+        buf_puts(b, "\xef\xbf\xbd");
+        s = str_from(s, good + 1);
+    }
+}
+
 bool utf8_valid(struct str s) {
     return utf8_valid_length(s) == s.len;
 }

@@ -49,19 +49,6 @@ void text_put_clean(struct buf *out, struct str s) {
     }
 }
 
-void text_put_utf8(struct buf *out, struct str s) {
-    while (s.len) {
-        uint32_t code;
-        size_t len = utf8_take(s, &code);
-        if (len) {
-            buf_put(out, s.p, len);
-        } else {
-            buf_puts(out, "\xef\xbf\xbd");
-        }
-        s = str_from(s, len ? len : 1);
-    }
-}
-
 /* wcwidth knows only the characters of the locale. */
 static void locale_once(void) {
     static bool done;

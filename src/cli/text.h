@@ -6,8 +6,6 @@
 
 /* Control characters (also those that turn the direction of writing) come out as one space each, malformed bytes as '?'. */
 void text_put_clean(struct buf *out, struct str s);
-/* Malformed bytes come out as U+FFFD, everything else as it is. */
-void text_put_utf8(struct buf *out, struct str s);
 /* Columns that clean text takes on a terminal. */
 int text_columns(struct str s);
 /* Clean text in exactly `columns` columns: cut with an ellipsis or filled with spaces. */

@@ -375,7 +375,7 @@ static void result_put(struct job *j, struct buf *report) {
             buf_str(report, root->raw);
         } else {
             struct buf good = {0};
-            text_put_utf8(&good, text);
+            utf8_put(&good, text);
             buf_json_str(report, buf_view(&good));
             buf_fini(&good);
         }
@@ -387,7 +387,7 @@ static void result_put(struct job *j, struct buf *report) {
 static void failure_put(struct job *j, const struct child_end *end, struct buf *report) {
     struct buf more = {0}, text = {0};
     if (j->tail.len) {
-        text_put_utf8(&text, buf_view(&j->tail));
+        utf8_put(&text, buf_view(&j->tail));
         buf_puts(&more, ",\"stderr\":");
         buf_json_str(&more, buf_view(&text));
     }

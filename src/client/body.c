@@ -1,5 +1,7 @@
 #include "client/internal.h"
 
+#include <math.h>
+
 #define SERVER_JSON_DEPTH 64
 
 /* ---- bodies ---- */
@@ -33,6 +35,18 @@ void body_text(struct body *b, const char *name, const char *text) {
     buf_json_str(&b->text, s);
 }
 
+void body_words(struct body *b, const char *name, const char *text, size_t most) {
+    struct buf mended = {0};
+    if (!text) {
+        return;
+    }
+    utf8_put(&mended, str_of(text));
+    b->text.failed |= mended.failed;
+    body_name(b, name);
+    buf_json_str(&b->text, utf8_prefix(buf_view(&mended), most));
+    buf_fini(&mended);
+}
+
 bool json_is_valid(struct str text) {
     struct arena arena = {0};
     struct json *root;
@@ -64,7 +78,7 @@ void body_seconds(struct body *b, const char *name, double value_s) {
     if (value_s == 0) {
         return;
     }
-    if (!(value_s > 0) && value_s != BOWLINE_ZERO) {
+    if (!(value_s > 0 && isfinite(value_s)) && value_s != BOWLINE_ZERO) {
         b->wrong = name;
         return;
     }

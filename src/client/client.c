@@ -23,8 +23,7 @@ static bool url_is_usable(const char *url) {
     return scheme;
 }
 
-/* What can stand in a header line. */
-static bool credential_is_usable(const char *text) {
+bool credential_is_usable(const char *text) {
     for (; *text; text++) {
         if (*text <= ' ' || *text > '~') {
             return false;
@@ -105,8 +104,11 @@ void bowline_client_interrupt(bowline_client *client) {
 
 int bowline_call(bowline_client *client, const char *method, const char *path, const char *body_json, struct bowline_text *ret_body,
                  struct bowline_problem *problem) {
-    if (!method || !path || path[0] != '/') {
-        return problem_argument(problem, "path", "is missing or does not begin with a slash");
+    if (!method || !method[0] || method[strspn(method, "ABCDEFGHIJKLMNOPQRSTUVWXYZ")]) {
+        return problem_argument(problem, "method", "is missing or no name in capitals");
+    }
+    if (!path || path[0] != '/' || !credential_is_usable(path)) {
+        return problem_argument(problem, "path", "is missing, does not begin with a slash, or holds what must be percent-encoded");
     }
     struct request q = {.method = method, .wait_s = -1, .repeatable = strcmp(method, "GET") == 0, .has_body = body_json};
     buf_puts(&q.path, path);

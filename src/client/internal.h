@@ -41,6 +41,11 @@ int problem_answer(struct bowline_problem *p, int status, struct str body, doubl
 /* True for what another try may heal: no answer, 408, 429, and 5xx. */
 bool error_is_passing(int error);
 
+/* ---- client.c ---- */
+
+/* Whether it can stand in a header line. */
+bool credential_is_usable(const char *text);
+
 /* ---- time.c ---- */
 
 int64_t mono_ms(void);
@@ -58,13 +63,15 @@ void client_sleep(const bowline_client *c, int64_t until_ms);
 
 struct body {
     struct buf text;
-    const char *wrong; /* the name of a member whose JSON is malformed */
+    const char *wrong; /* the name of a member that cannot be sent */
 };
 
 void body_begin(struct body *b);
 void body_end(struct body *b);
 void body_name(struct body *b, const char *name);
 void body_text(struct body *b, const char *name, const char *text); /* left out if NULL, here and below */
+/* For people: what is no UTF-8 is mended, and past so many characters it is cut. */
+void body_words(struct body *b, const char *name, const char *text, size_t most);
 void body_json(struct body *b, const char *name, const char *json);
 void body_span(struct body *b, const char *name, struct str json);   /* known to be JSON; left out if STR_NONE */
 void body_seconds(struct body *b, const char *name, double value_s); /* left out if 0; BOWLINE_ZERO says 0 */

@@ -101,6 +101,8 @@ static void task_read_parts(struct bowline_task *t, const struct json *j, struct
     t->progress.eta_s = json_double(p, "eta");
     t->progress.unit = json_text(p, "unit", a, ok);
     t->progress.message = json_text(p, "message", a, ok);
+    t->progress.phase = json_text(p, "phase", a, ok);
+    t->progress.data = json_raw(p, "data", a, ok);
     t->question.id = json_text(q, "id", a, ok);
     t->question.prompt = json_text(q, "prompt", a, ok);
     t->question.schema = json_raw(q, "schema", a, ok);

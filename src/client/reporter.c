@@ -6,12 +6,14 @@
 
 #define BUFFER_BYTES ((size_t) 1 << 20)
 #define INTERVAL_MS 250
+#define WORDS_MAX 2000                 /* characters of a prompt or an error's message */
+#define PART_BYTES ((size_t) 64 << 10) /* of a schema or an error's detail */
 
 /* ---- opening and closing ---- */
 
 static bool options_fit(const struct bowline_reporter_options *o) {
-    return o && o->task && o->task[0] && o->interval_s >= 0 && o->interval_s <= 3600 && (o->heartbeat_s >= 0 || o->heartbeat_s == BOWLINE_ZERO) &&
-           o->heartbeat_s <= 1e6;
+    return o && o->task && o->task[0] && (!o->worker_token || credential_is_usable(o->worker_token)) && o->interval_s >= 0 && o->interval_s <= 3600 &&
+           (o->heartbeat_s >= 0 || o->heartbeat_s == BOWLINE_ZERO) && o->heartbeat_s <= 1e6;
 }
 
 static int reporter_init(struct bowline_reporter *r) {
@@ -111,11 +113,20 @@ static void reporter_said(struct bowline_reporter *r, bool urgent) {
     }
 }
 
+/* Notes why a call was not taken, for bowline_reporter_problem; locked. `wrong`: the argument and why, or NULL. */
+static int reporter_wrong(struct bowline_reporter *r, int error, const char *wrong) {
+    error = wrong && !error ? BOWLINE_BAD_ARGUMENT : error;
+    if (error) {
+        problem_local(&r->wrong, error, wrong);
+    }
+    return error;
+}
+
 int bowline_reporter_progress(bowline_reporter *reporter, double current, double total) {
     pthread_mutex_lock(&reporter->lock);
     int error = reporter_open_error(reporter);
-    if (!error && !said_progress(&reporter->said, current, total)) {
-        error = BOWLINE_BAD_ARGUMENT;
+    if (!error) {
+        error = reporter_wrong(reporter, BOWLINE_OK, said_progress(&reporter->said, current, total));
     }
     reporter_said(reporter, false);
     return error;
@@ -124,10 +135,42 @@ int bowline_reporter_progress(bowline_reporter *reporter, double current, double
 int bowline_reporter_describe(bowline_reporter *reporter, const char *unit, const char *message) {
     pthread_mutex_lock(&reporter->lock);
     int error = reporter_open_error(reporter);
-    if (!error && !said_describe(&reporter->said, unit, message)) {
-        error = BOWLINE_BAD_ARGUMENT;
+    if (!error) {
+        error = reporter_wrong(reporter, BOWLINE_OK, said_describe(&reporter->said, unit, message));
     }
     reporter_said(reporter, false);
+    return error;
+}
+
+int bowline_reporter_phase(bowline_reporter *reporter, const char *phase) {
+    pthread_mutex_lock(&reporter->lock);
+    int error = reporter_open_error(reporter);
+    if (!error) {
+        error = reporter_wrong(reporter, BOWLINE_OK, said_phase(&reporter->said, phase));
+    }
+    reporter_said(reporter, false);
+    return error;
+}
+
+int bowline_reporter_data(bowline_reporter *reporter, const char *data_json) {
+    struct str given = str_of(data_json);
+    struct buf copy = {0};
+    const char *wrong = given.len > DATA_BYTES             ? "data is larger than any server takes"
+                        : given.p && !json_is_valid(given) ? "data is not JSON"
+                                                           : NULL;
+    if (!wrong && given.p) {
+        buf_str(&copy, given);
+    }
+    pthread_mutex_lock(&reporter->lock);
+    int error = reporter_open_error(reporter);
+    if (!error) {
+        error = reporter_wrong(reporter, copy.failed ? BOWLINE_NO_MEMORY : BOWLINE_OK, wrong);
+    }
+    if (!error) {
+        said_data(&reporter->said, &copy);
+    }
+    reporter_said(reporter, false);
+    buf_fini(&copy);
     return error;
 }
 
@@ -151,9 +194,9 @@ int bowline_reporter_output(bowline_reporter *reporter, const void *data, size_t
     return error;
 }
 
-static int report_close(struct body *b, struct buf *ret_report) {
+static int report_close(struct body *b, struct buf *ret_report, struct bowline_problem *p) {
     body_end(b);
-    int error = body_check(b, NULL);
+    int error = body_check(b, p);
     if (error) {
         buf_fini(&b->text);
         return error;
@@ -162,20 +205,39 @@ static int report_close(struct body *b, struct buf *ret_report) {
     return BOWLINE_OK;
 }
 
+/* One that would be too long for the server is refused here, where it is said. */
+static void body_part(struct body *b, const char *name, const char *json) {
+    if (json && strlen(json) > PART_BYTES) {
+        b->wrong = name;
+    } else {
+        body_json(b, name, json);
+    }
+}
+
+static int refuse(struct bowline_reporter *r, const struct bowline_problem *p) {
+    pthread_mutex_lock(&r->lock);
+    r->wrong = *p;
+    pthread_mutex_unlock(&r->lock);
+    return p->error;
+}
+
 int bowline_reporter_ask(bowline_reporter *reporter, const char *prompt, const char *schema_json) {
     struct body b = {0};
     struct buf report;
+    struct bowline_problem problem;
     body_begin(&b);
     body_text(&b, "type", "input_request");
-    body_text(&b, "prompt", prompt && prompt[0] ? prompt : NULL);
-    body_json(&b, "schema", schema_json);
-    int error = report_close(&b, &report);
-    if (!error && (!prompt || !prompt[0] || utf8_count(str_of(prompt)) > 2000)) {
-        buf_fini(&report);
-        error = BOWLINE_BAD_ARGUMENT;
+    body_words(&b, "prompt", prompt, WORDS_MAX);
+    if (!prompt || !prompt[0] || utf8_count(str_of(prompt)) > WORDS_MAX) {
+        b.wrong = "prompt";
     }
+    body_part(&b, "schema", schema_json);
+    if (schema_json && schema_json[strspn(schema_json, " \t\r\n")] != '{') {
+        b.wrong = "schema";
+    }
+    int error = report_close(&b, &report, &problem);
     if (error) {
-        return error;
+        return refuse(reporter, &problem);
     }
     pthread_mutex_lock(&reporter->lock);
     error = reporter_open_error(reporter);
@@ -191,9 +253,10 @@ int bowline_reporter_ask(bowline_reporter *reporter, const char *prompt, const c
 
 static int reporter_end(struct bowline_reporter *r, struct body *b) {
     struct buf report;
-    int error = report_close(b, &report);
+    struct bowline_problem problem;
+    int error = report_close(b, &report, &problem);
     if (error) {
-        return error;
+        return refuse(r, &problem);
     }
     pthread_mutex_lock(&r->lock);
     error = reporter_open_error(r);
@@ -215,19 +278,26 @@ int bowline_reporter_succeed(bowline_reporter *reporter, const char *result_json
     return reporter_end(reporter, &b);
 }
 
+/* The pattern of a kind. */
+static bool name_is_valid(const char *name) {
+    static const char first[] = "abcdefghijklmnopqrstuvwxyz0123456789", rest[] = "abcdefghijklmnopqrstuvwxyz0123456789._-";
+    size_t len = strlen(name);
+    return len >= 1 && len <= 64 && strchr(first, name[0]) && strspn(name, rest) == len;
+}
+
 int bowline_reporter_fail(bowline_reporter *reporter, const char *type, const char *message, const char *detail_json, bool retry) {
     struct body b = {0};
-    if (!type || !message) {
-        return BOWLINE_BAD_ARGUMENT;
-    }
     body_begin(&b);
     body_text(&b, "type", "fail");
     body_name(&b, "error");
     body_begin(&b);
     body_text(&b, "type", type);
-    body_text(&b, "message", message);
-    body_json(&b, "detail", detail_json);
+    body_words(&b, "message", message, WORDS_MAX);
+    body_part(&b, "detail", detail_json);
     body_end(&b);
+    if (!type || !name_is_valid(type)) {
+        b.wrong = "type";
+    }
     if (retry) {
         body_span(&b, "retry", STR("true"));
     }
@@ -261,6 +331,17 @@ static int lost_result(const struct bowline_reporter *r, struct bowline_problem 
 int bowline_reporter_error(bowline_reporter *reporter, struct bowline_problem *problem) {
     pthread_mutex_lock(&reporter->lock);
     int error = lost_result(reporter, problem);
+    pthread_mutex_unlock(&reporter->lock);
+    return error;
+}
+
+int bowline_reporter_problem(bowline_reporter *reporter, struct bowline_problem *problem) {
+    pthread_mutex_lock(&reporter->lock);
+    int error = reporter->wrong.error;
+    if (problem) {
+        *problem = reporter->wrong;
+    }
+    reporter->wrong = (struct bowline_problem){0};
     pthread_mutex_unlock(&reporter->lock);
     return error;
 }

@@ -68,6 +68,7 @@ struct bowline_reporter {
     bool has_answer;
 
     struct bowline_problem lost, refused; /* error 0: not */
+    struct bowline_problem wrong;         /* what was not taken; not given yet */
     struct line report, control;          /* the thread's, but for busy */
 };
 

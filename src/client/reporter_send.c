@@ -108,6 +108,9 @@ static void report_refused(struct bowline_reporter *r, const struct bowline_prob
     } else if (p->error == BOWLINE_OUTPUT_GAP && r->gaps++ < 3) {
         said_unsent(s);
         r->probe = true;
+    } else if (!error_ends_attempt(p->error) && said_refused(s, str_of(p->pointer))) {
+        r->question_doubt |= asked && !asked_anew;
+        r->wrong = *p;
     } else if (!error_ends_attempt(p->error) && (asked || ended)) {
         said_unsent(s);
         if (ended) {

@@ -6,6 +6,7 @@
 #include <math.h>
 
 void said_fini(struct said *s) {
+    buf_fini(&s->data);
     buf_fini(&s->out);
     buf_fini(&s->question);
     buf_fini(&s->outcome);
@@ -25,38 +26,80 @@ static void amount_set(struct said *s, double *to, double v, unsigned member) {
     }
 }
 
-bool said_progress(struct said *s, double current, double total) {
+const char *said_progress(struct said *s, double current, double total) {
     if (!amount_fits(current) || !amount_fits(total)) {
-        return false;
+        return amount_fits(current) ? "total must be 0 to 1e15, NAN or INFINITY" : "current must be 0 to 1e15, NAN or INFINITY";
     }
     amount_set(s, &s->current, current, SAID_CURRENT);
     amount_set(s, &s->total, total, SAID_TOTAL);
-    return true;
+    return NULL;
 }
 
-static bool text_fits(const char *text, size_t chars) {
-    if (!text) {
-        return true;
-    }
+/* The text as it can be sent, with at most so many characters; STR_NONE: there is no memory. Kept in *mended if it is not as it was given. */
+static struct str text_fitting(const char *text, size_t chars, struct buf *mended) {
     struct str s = str_of(text);
-    return s.len <= 4 * chars && utf8_valid(s) && utf8_count(s) <= chars;
+    if (!utf8_valid(s)) {
+        utf8_put(mended, s);
+        s = mended->failed ? STR_NONE : buf_view(mended);
+    }
+    return utf8_prefix(s, chars);
 }
 
-static void text_set(struct said *s, char *to, const char *text, unsigned member) {
-    if (text && (strcmp(to, text) != 0 || !(s->known & member))) {
-        memcpy(to, text, strlen(text) + 1); /* text_fits has measured it */
+/* False: it is longer, and may not be cut; or there is no memory. */
+static bool text_set(struct said *s, char *to, const char *text, size_t chars, bool cut, unsigned member) {
+    struct buf mended = {0};
+    struct str fit = text_fitting(text, chars + !cut, &mended);
+    bool fits = fit.p && (cut || utf8_count(fit) <= chars);
+    if (fits && (!str_eqz(fit, to) || !(s->known & member))) {
+        memcpy(to, fit.p, fit.len);
+        to[fit.len] = 0;
         s->known |= member;
         s->changed |= member;
     }
+    buf_fini(&mended);
+    return fits;
 }
 
-bool said_describe(struct said *s, const char *unit, const char *message) {
-    if (!text_fits(unit, UNIT_CHARS) || !text_fits(message, MESSAGE_CHARS)) {
-        return false;
+const char *said_describe(struct said *s, const char *unit, const char *message) {
+    if (unit && !text_set(s, s->unit, unit, UNIT_CHARS, false, SAID_UNIT)) {
+        return "unit must have at most 32 characters";
     }
-    text_set(s, s->unit, unit, SAID_UNIT);
-    text_set(s, s->message, message, SAID_MESSAGE);
-    return true;
+    if (message) {
+        (void) text_set(s, s->message, message, MESSAGE_CHARS, true, SAID_MESSAGE);
+    }
+    return NULL;
+}
+
+/* What was said of the phase before. Said as null, since the server may never hear of a phase that was short. */
+static void phase_forget(struct said *s) {
+    s->current = s->total = INFINITY;
+    s->unit[0] = s->message[0] = 0;
+    buf_fini(&s->data);
+    s->changed |= s->known & ~SAID_PHASE;
+}
+
+const char *said_phase(struct said *s, const char *phase) {
+    unsigned changed = s->changed;
+    bool first_none = !(s->known & SAID_PHASE) && !(phase && phase[0]); /* whether that differs, the server knows */
+    s->changed &= ~SAID_PHASE;
+    if (!text_set(s, s->phase, phase ? phase : "", PHASE_CHARS, false, SAID_PHASE)) {
+        s->changed = changed;
+        return "phase must have at most 80 characters";
+    }
+    if (s->changed & SAID_PHASE && !first_none) {
+        phase_forget(s);
+    }
+    s->changed |= changed;
+    return NULL;
+}
+
+void said_data(struct said *s, struct buf *json) {
+    bool same = s->known & SAID_DATA && str_eq(buf_view(&s->data), buf_view(json));
+    buf_fini(&s->data);
+    s->data = *json;
+    *json = (struct buf){0};
+    s->known |= SAID_DATA;
+    s->changed |= same ? 0 : SAID_DATA;
 }
 
 static void report_take(struct buf *to, struct buf *report) {
@@ -103,6 +146,9 @@ static void write_text(struct buf *body, const char *name, const char *text) {
 static void write_progress(const struct said *s, struct buf *body) {
     comma(body);
     buf_puts(body, "{\"type\":\"progress\"");
+    if (s->changed & SAID_PHASE) {
+        write_text(body, "phase", s->phase);
+    }
     if (s->changed & SAID_CURRENT) {
         write_amount(body, "current", s->current);
     }
@@ -114,6 +160,10 @@ static void write_progress(const struct said *s, struct buf *body) {
     }
     if (s->changed & SAID_MESSAGE) {
         write_text(body, "message", s->message);
+    }
+    if (s->changed & SAID_DATA) {
+        buf_puts(body, ",\"data\":");
+        buf_str(body, s->data.len ? buf_view(&s->data) : STR("null"));
     }
     buf_char(body, '}');
 }
@@ -170,6 +220,7 @@ bool said_write(struct said *s, struct buf *body) {
     }
     s->out_sending = output;
     s->sending = s->changed;
+    s->sending_at = output ? 1 : 0;
     s->changed = 0;
     s->question_sending = s->question.len && all_output;
     s->outcome_sending = s->outcome.len && all_output;
@@ -198,6 +249,35 @@ void said_stored(struct said *s) {
 void said_unsent(struct said *s) {
     s->changed = s->known;
     sending_done(s);
+}
+
+/* Which members of progress a place is of; 0: of none. */
+static unsigned members_at(const struct said *s, struct str pointer) {
+    static const char *const names[] = {"current", "total", "unit", "message", "data", "phase"}; /* in the order of SAID_ */
+    if (!s->sending || pointer.len < 2 || pointer.p[0] != '/' || pointer.p[1] != (char) ('0' + s->sending_at)) {
+        return 0;
+    }
+    struct str rest = str_from(pointer, 2);
+    if (rest.len && rest.p[0] != '/') {
+        return 0;
+    }
+    for (unsigned i = 0; i < sizeof names / sizeof names[0]; i++) {
+        struct str name = str_from(rest, 1);
+        size_t len = strlen(names[i]);
+        if (str_starts(name, names[i]) && (name.len == len || name.p[len] == '/')) {
+            return 1u << i;
+        }
+    }
+    return s->sending;
+}
+
+bool said_refused(struct said *s, struct str pointer) {
+    unsigned wrong = members_at(s, pointer);
+    s->known &= ~wrong;
+    if (wrong) {
+        said_unsent(s);
+    }
+    return wrong;
 }
 
 bool said_output_stored(struct said *s, uint64_t offset) {

@@ -11,17 +11,21 @@
 
 #define UNIT_CHARS 32
 #define MESSAGE_CHARS 500
+#define PHASE_CHARS 80
+#define DATA_BYTES ((size_t) 64 << 10) /* more than any server takes */
 #define PROGRESS_MAX 1e15
 #define OUTPUT_PIECE ((size_t) 256 << 10) /* of output in one request */
 
-enum { SAID_CURRENT = 1, SAID_TOTAL = 2, SAID_UNIT = 4, SAID_MESSAGE = 8 };
+enum { SAID_CURRENT = 1, SAID_TOTAL = 2, SAID_UNIT = 4, SAID_MESSAGE = 8, SAID_DATA = 16, SAID_PHASE = 32 };
 
 struct said {
     double current, total; /* INFINITY: null */
-    char unit[4 * UNIT_CHARS + 1], message[4 * MESSAGE_CHARS + 1];
-    unsigned known;   /* members ever said */
-    unsigned changed; /* members to be sent; SAID_ */
-    unsigned sending; /* members in the request under way */
+    char unit[4 * UNIT_CHARS + 1], message[4 * MESSAGE_CHARS + 1], phase[4 * PHASE_CHARS + 1];
+    struct buf data;     /* JSON; empty: null */
+    unsigned known;      /* members ever said */
+    unsigned changed;    /* members to be sent; SAID_ */
+    unsigned sending;    /* members in the request under way */
+    unsigned sending_at; /* place of their report in it */
 
     struct buf out;
     uint64_t out_base;  /* place of out's first byte in the attempt's output */
@@ -33,9 +37,13 @@ struct said {
 };
 
 void said_fini(struct said *s);
-/* NAN leaves a member. False: out of bounds, nothing has changed. */
-bool said_progress(struct said *s, double current, double total) MUST_CHECK;
-bool said_describe(struct said *s, const char *unit, const char *message) MUST_CHECK;
+/* Each gives NULL, or what is wrong with which argument ("total must be …"): then nothing has changed. NAN and NULL leave a member. Texts that are no UTF-8 are mended. */
+const char *said_progress(struct said *s, double current, double total) MUST_CHECK;
+const char *said_describe(struct said *s, const char *unit, const char *message) MUST_CHECK;
+/* NULL, "": none. Another one than before leaves nothing of what the others have said. */
+const char *said_phase(struct said *s, const char *phase) MUST_CHECK;
+/* Takes the JSON text over; empty: null. */
+void said_data(struct said *s, struct buf *json);
 /* Takes the report over. */
 void said_ask(struct said *s, struct buf *report);
 void said_end(struct said *s, struct buf *report);
@@ -52,6 +60,8 @@ bool said_write(struct said *s, struct buf *body) MUST_CHECK;
 void said_stored(struct said *s);
 /* It was not, or nobody knows: all of it is to be said again, progress as a whole (the server may have stepped back). */
 void said_unsent(struct said *s);
+/* It was refused for what stands at that place (RFC 6901): if that is of its progress, that member is forgotten and the rest is to be said again; else false. */
+bool said_refused(struct said *s, struct str pointer) MUST_CHECK;
 /* The server has the attempt's output up to there. False: it lacks bytes that are no longer here. */
 bool said_output_stored(struct said *s, uint64_t offset) MUST_CHECK;
 /* The question, or the outcome, is taken back. */

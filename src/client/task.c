@@ -32,7 +32,7 @@ int bowline_task_create(bowline_client *client, const struct bowline_task_option
     body_begin(&q.body);
     body_ref(&q.body, "session", &o->session);
     body_text(&q.body, "kind", o->kind);
-    body_text(&q.body, "title", o->title);
+    body_words(&q.body, "title", o->title, SIZE_MAX);
     body_text(&q.body, "queue", o->queue);
     body_json(&q.body, "input", o->input);
     body_text(&q.body, "on_session_end", o->on_session_end);
@@ -61,7 +61,7 @@ int bowline_task_start(bowline_client *client, const struct bowline_task_options
     buf_puts(&q.path, "/v1/session/tasks");
     body_begin(&q.body);
     body_text(&q.body, "kind", o->kind);
-    body_text(&q.body, "title", o->title);
+    body_words(&q.body, "title", o->title, SIZE_MAX);
     body_json(&q.body, "input", o->input);
     body_end(&q.body);
     return client_task(client, &q, ret_task, problem);
@@ -202,7 +202,7 @@ int bowline_task_cancel(bowline_client *client, const char *id, const char *reas
         return error;
     }
     body_begin(&q.body);
-    body_text(&q.body, "reason", reason);
+    body_words(&q.body, "reason", reason, SIZE_MAX);
     body_end(&q.body);
     return task_post(client, id, "/cancel", &q, ret_task, problem);
 }

@@ -272,6 +272,9 @@ static int request_check(const struct request *q, struct bowline_problem *p) {
     if (!error && q->idempotency_key && !header_is_usable(q->idempotency_key)) {
         error = problem_argument(p, "idempotency_key", "is not 1 to 255 bytes that a header can carry");
     }
+    if (!error && q->credential && !credential_is_usable(q->credential)) {
+        error = problem_argument(p, "worker_token", "cannot stand in a header");
+    }
     return error;
 }
 

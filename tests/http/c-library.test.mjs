@@ -127,7 +127,8 @@ describe('the C library', () => {
         assert.equal(await backend('wait', id), 'succeeded {"counted": 30, "answer": null}');
         const task = await api.look(id);
         assert.equal(task.progress.current, 30);
-        assert.equal(task.progress.message, 'counting');
+        assert.equal(task.progress.message, 'one by one');
+        assert.deepEqual([task.progress.phase, task.progress.data], ['counting', { left: 0 }]);
         assert.equal(task.attempt, 1);
         assert.equal((await api.get(`/v1/tasks/${id}/output`)).text, lines(30));
     });
@@ -135,6 +136,24 @@ describe('the C library', () => {
     test('the static library does the same', async () => {
         const id = await done('backend-static', [server.url, server.key, 'start', 's-work', 'work', 'count', '{"steps": 2}']);
         assert.equal(await done('backend-static', [server.url, server.key, 'wait', id]), 'succeeded {"counted": 2, "answer": null}');
+    });
+
+    test('what the server refuses of progress is left out, and the end is told all the same', async () => {
+        const small = await start({ max_progress_data: 5 });
+        const own = new Example('worker', [small.url, small.key, 'work']);
+        try {
+            const id = await done('backend', [small.url, small.key, 'start', 's-small', 'work', 'count', '{"steps": 30, "pause_ms": 20}']);
+            assert.equal(await done('backend', [small.url, small.key, 'wait', id]), 'succeeded {"counted": 30, "answer": null}');
+            const task = await small.api().look(id);
+            assert.equal(task.attempt, 1);
+            assert.deepEqual([task.progress.phase, task.progress.current, task.progress.data], ['counting', 30, null]);
+            assert.equal((await small.api().get(`/v1/tasks/${id}/output`)).text, lines(30));
+        } finally {
+            own.child.kill('SIGTERM');
+            const end = await own.end;
+            await small.close();
+            assert.equal(end.code, 0, JSON.stringify(end));
+        }
     });
 
     test('the same idempotency key starts a task once', async () => {

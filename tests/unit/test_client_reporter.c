@@ -3,6 +3,8 @@
 
 #include "client/reporter.h"
 
+#include <math.h>
+
 static void reporter_init(struct bowline_reporter *r) {
     memset(r, 0, sizeof *r);
     pthread_mutex_init(&r->lock, NULL);
@@ -179,6 +181,66 @@ static void an_unreachable_server_is_no_hindrance_to_the_worker(void **state) {
     bowline_client_close(client);
 }
 
+/* What is wrong with an argument stays with the reporter until it is asked for, and the next thing said counts. */
+static void what_cannot_be_sent_is_told_where_it_was_said(void **state) {
+    (void) state;
+    static char large[70000];
+    struct bowline_reporter r;
+    struct bowline_problem p;
+    reporter_init(&r);
+    r.report.busy = true; /* so that nobody is woken */
+    assert_int_equal(bowline_reporter_problem(&r, &p), BOWLINE_OK);
+    assert_int_equal(bowline_reporter_progress(&r, 1, -INFINITY), BOWLINE_BAD_ARGUMENT);
+    assert_int_equal(bowline_reporter_problem(&r, &p), BOWLINE_BAD_ARGUMENT);
+    assert_non_null(strstr(p.detail, "total"));
+    assert_int_equal(bowline_reporter_problem(&r, &p), BOWLINE_OK);
+    static const char *const no_json[] = {"", "NaN", "{\"a\":Infinity}", "[1", "'x'", "\"\xff\"", "1 2"};
+    for (size_t i = 0; i < sizeof no_json / sizeof no_json[0]; i++) {
+        assert_int_equal(bowline_reporter_data(&r, no_json[i]), BOWLINE_BAD_ARGUMENT);
+        assert_int_equal(bowline_reporter_problem(&r, &p), BOWLINE_BAD_ARGUMENT);
+        assert_non_null(strstr(p.detail, "data"));
+        assert_int_equal(bowline_reporter_succeed(&r, no_json[i]), BOWLINE_BAD_ARGUMENT);
+        assert_int_equal(bowline_reporter_problem(&r, &p), BOWLINE_BAD_ARGUMENT);
+        assert_non_null(strstr(p.detail, "result"));
+        assert_int_equal(bowline_reporter_ask(&r, "Go?", no_json[i]), BOWLINE_BAD_ARGUMENT);
+        assert_int_equal(bowline_reporter_fail(&r, "x", "m", no_json[i], false), BOWLINE_BAD_ARGUMENT);
+    }
+    assert_int_equal(bowline_reporter_ask(&r, "Go?", "[]"), BOWLINE_BAD_ARGUMENT);
+    assert_int_equal(bowline_reporter_ask(&r, "", NULL), BOWLINE_BAD_ARGUMENT);
+    static const char *const no_type[] = {"", "Disk full", "caf\xe9", "-x", "x/y"};
+    for (size_t i = 0; i < sizeof no_type / sizeof no_type[0]; i++) {
+        assert_int_equal(bowline_reporter_fail(&r, no_type[i], "m", NULL, false), BOWLINE_BAD_ARGUMENT);
+        assert_int_equal(bowline_reporter_problem(&r, &p), BOWLINE_BAD_ARGUMENT);
+        assert_non_null(strstr(p.detail, "type"));
+    }
+    memset(large, '1', sizeof large - 1);
+    assert_int_equal(bowline_reporter_data(&r, large), BOWLINE_BAD_ARGUMENT);
+    assert_int_equal(bowline_reporter_fail(&r, "x", "m", large, false), BOWLINE_BAD_ARGUMENT);
+    assert_false(said_anything(&r.said));
+    assert_int_equal(bowline_reporter_fail(&r, "x", "caf\xe9", NULL, false), BOWLINE_OK);
+    struct buf body = {0};
+    assert_true(said_write(&r.said, &body));
+    assert_buf(&body, "[{\"type\":\"fail\",\"error\":{\"type\":\"x\",\"message\":\"caf\xef\xbf\xbd\"}}]");
+    buf_fini(&body);
+    reporter_fini(&r);
+}
+
+/* The end of a task is told, however long what is said of it. */
+static void a_long_end_is_cut(void **state) {
+    (void) state;
+    static char large[3001];
+    struct bowline_reporter r;
+    reporter_init(&r);
+    r.report.busy = true;
+    memset(large, 'x', 3000);
+    assert_int_equal(bowline_reporter_fail(&r, "x", large, NULL, false), BOWLINE_OK);
+    struct buf body = {0};
+    assert_true(said_write(&r.said, &body));
+    assert_int_equal(body.len, 2000 + strlen("[{\"type\":\"fail\",\"error\":{\"type\":\"x\",\"message\":\"\"}}]"));
+    buf_fini(&body);
+    reporter_fini(&r);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(an_answer_is_given_once),
@@ -189,6 +251,8 @@ int main(void) {
         cmocka_unit_test(heartbeats_come_at_a_third_of_the_lease_or_sooner),
         cmocka_unit_test(output_that_the_server_lost_ends_the_attempt),
         cmocka_unit_test(an_unreachable_server_is_no_hindrance_to_the_worker),
+        cmocka_unit_test(what_cannot_be_sent_is_told_where_it_was_said),
+        cmocka_unit_test(a_long_end_is_cut),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

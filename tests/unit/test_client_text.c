@@ -101,7 +101,8 @@ static void long_details_are_cut_between_characters(void **state) {
 
 static const char task_json[] =
     "{\"id\":\"tsk_1\",\"session\":\"ses_1\",\"kind\":\"report\",\"title\":\"Q3 \\u20ac\",\"state\":\"input_required\",\"version\":7,"
-    "\"progress\":{\"current\":40,\"total\":100.5,\"unit\":\"pages\",\"message\":null,\"ratio\":0.4,\"rate\":3.1,\"eta\":null},"
+    "\"progress\":{\"current\":40,\"total\":100.5,\"unit\":\"pages\",\"message\":null,\"ratio\":0.4,\"rate\":3.1,\"eta\":null,"
+    "\"phase\":\"drawing\",\"data\":{\"a\" : [1]}},"
     "\"cancel_requested\":true,\"cancel_reason\":\"enough\",\"stalled\":false,\"attempt\":1,\"max_attempts\":3,\"on_session_end\":\"keep\",\"queue\":"
     "\"q\","
     "\"created_at\":\"2026-01-02T03:04:05.678Z\",\"started_at\":\"2026-01-02T03:04:06.000Z\",\"updated_at\":\"2026-01-02T03:04:07.000Z\",\"ended_"
@@ -122,6 +123,8 @@ static void a_task_is_read_member_by_member(void **state) {
     assert_true(t->progress.current == 40 && t->progress.total == 100.5 && t->progress.rate == 3.1);
     assert_true(isnan(t->progress.eta_s));
     assert_null(t->progress.message);
+    assert_string_equal(t->progress.phase, "drawing");
+    assert_string_equal(t->progress.data, "{\"a\" : [1]}");
     assert_true(t->cancel_requested && !t->stalled);
     assert_int_equal(t->created_at_ms, 1767323045678);
     assert_int_equal(t->ended_at_ms, 0);
@@ -213,6 +216,41 @@ static void bad_options_are_refused_before_anything_is_sent(void **state) {
     assert_int_equal(bowline_task_create(client, &none, &t, &p), BOWLINE_BAD_ARGUMENT);
     assert_non_null(strstr(p.detail, "session"));
     assert_int_equal(bowline_task_create(client, &header, &t, &p), BOWLINE_BAD_ARGUMENT);
+    static const double not_finite[] = {NAN, INFINITY, -INFINITY, -2};
+    for (size_t i = 0; i < sizeof not_finite / sizeof not_finite[0]; i++) {
+        struct bowline_task_options o = {.kind = "k", .session = {.id = "s"}, .lease_s = not_finite[i]};
+        struct bowline_claim_options claim = {.queue = "q", .lease_s = not_finite[i]};
+        struct bowline_session_options session = {.max_age_s = not_finite[i]};
+        struct bowline_reporter_options about = {.task = "t", .interval_s = not_finite[i]}, beats = {.task = "t", .heartbeat_s = not_finite[i]};
+        struct bowline_task_page *page;
+        struct bowline_session *made;
+        bowline_reporter *r;
+        assert_int_equal(bowline_task_create(client, &o, &t, &p), BOWLINE_BAD_ARGUMENT);
+        assert_non_null(strstr(p.detail, "lease"));
+        assert_int_equal(bowline_claim(client, &claim, &page, &p), BOWLINE_BAD_ARGUMENT);
+        assert_int_equal(bowline_session_create(client, &session, &made, &p), BOWLINE_BAD_ARGUMENT);
+        assert_int_equal(bowline_reporter_open(client, &about, &r), BOWLINE_BAD_ARGUMENT);
+        assert_int_equal(bowline_reporter_open(client, &beats, &r), BOWLINE_BAD_ARGUMENT);
+        assert_int_equal(bowline_client_open(&(struct bowline_client_options){.url = "http://x", .timeout_s = not_finite[i]}, &client),
+                         BOWLINE_BAD_ARGUMENT);
+    }
+    struct bowline_task_options bad_kind = {.kind = "caf\xe9", .session = {.id = "s"}},
+                                bad_title = {.kind = "k", .session = {.id = "s"}, .title = "caf\xe9"};
+    assert_int_equal(bowline_task_create(client, &bad_kind, &t, &p), BOWLINE_BAD_ARGUMENT);
+    assert_non_null(strstr(p.detail, "kind"));
+    assert_int_equal(bowline_task_create(client, &bad_title, &t, &p), BOWLINE_UNREACHABLE); /* for people: mended */
+    assert_int_equal(bowline_task_cancel(client, "tsk_1", "caf\xe9", NULL, &p), BOWLINE_UNREACHABLE);
+    static const char *const split[] = {"a\r\nB: c", "a b", "caf\xc3\xa9"};
+    for (size_t i = 0; i < sizeof split / sizeof split[0]; i++) {
+        char path[40];
+        struct bowline_reporter_options about = {.task = "t", .worker_token = split[i]};
+        bowline_reporter *r;
+        snprintf(path, sizeof path, "/v1/%s", split[i]);
+        assert_int_equal(bowline_call(client, "GET", path, NULL, NULL, &p), BOWLINE_BAD_ARGUMENT);
+        assert_int_equal(bowline_call(client, split[i], "/v1/info", NULL, NULL, &p), BOWLINE_BAD_ARGUMENT);
+        assert_int_equal(bowline_task_report(client, "t", split[i], "{}", NULL, &p), BOWLINE_BAD_ARGUMENT);
+        assert_int_equal(bowline_reporter_open(client, &about, &r), BOWLINE_BAD_ARGUMENT);
+    }
     assert_int_equal(bowline_task_get(client, "", &t, &p), BOWLINE_BAD_ARGUMENT);
     assert_int_equal(bowline_task_get(client, "tsk_1", &t, &p), BOWLINE_UNREACHABLE);
     assert_string_equal(p.code, "unreachable");
