@@ -26,6 +26,23 @@ void body_text(struct buf *b, const char *name, const char *value) {
     }
 }
 
+void body_words(struct buf *b, const char *name, const char *value) {
+    struct buf mended = {0};
+    if (value) {
+        utf8_put(&mended, str_of(value));
+        body_text(b, name, buf_z(&mended));
+    }
+    buf_fini(&mended);
+}
+
+int body_exact(struct buf *b, const struct args *a, const char *what, const char *name, const char *value) {
+    if (value && !utf8_valid(str_of(value))) {
+        return args_wrong(a, "%s is not UTF-8", what);
+    }
+    body_text(b, name, value);
+    return 0;
+}
+
 int file_read(const struct args *a, const char *path, struct buf *out) {
     FILE *f = strcmp(path, "-") == 0 ? stdin : fopen(path, "re");
     if (!f) {
@@ -92,25 +109,22 @@ static int member_number(struct buf *b, const struct args *a, const char *flag, 
     return 0;
 }
 
-static int member_json(struct buf *b, const struct args *a, const char *flag, const char *text) {
+static int member_put(struct buf *b, const struct args *a, const struct member *m, const char *value) {
     char what[64];
-    snprintf(what, sizeof what, "--%s", flag);
-    return body_json(b, a, what, text);
+    snprintf(what, sizeof what, "--%s", m->flag);
+    switch (m->type) {
+    case MEMBER_TEXT: return body_exact(b, a, what, m->name, value);
+    case MEMBER_WORDS: body_words(b, m->name, value); return 0;
+    case MEMBER_NUMBER: body_name(b, m->name); return member_number(b, a, m->flag, value);
+    case MEMBER_JSON: body_name(b, m->name); return body_json(b, a, what, value);
+    }
+    return 0;
 }
 
 int body_members(struct buf *b, const struct args *a, const struct member *members) {
     for (const struct member *m = members; m->flag; m++) {
         const char *value = args_get(a, m->flag);
-        if (!value) {
-            continue;
-        }
-        body_name(b, m->name);
-        int wrong = 0;
-        switch (m->type) {
-        case MEMBER_TEXT: buf_json_str(b, str_of(value)); break;
-        case MEMBER_NUMBER: wrong = member_number(b, a, m->flag, value); break;
-        case MEMBER_JSON: wrong = member_json(b, a, m->flag, value); break;
-        }
+        int wrong = value ? member_put(b, a, m, value) : 0;
         if (wrong) {
             return wrong;
         }
@@ -126,16 +140,15 @@ int body_session(struct buf *b, const struct args *a) {
     if (user && !key) {
         return args_wrong(a, "--user goes with --session-key");
     }
-    if (key) {
-        body_name(b, "session");
-        buf_char(b, '{');
-        body_text(b, "key", key);
-        body_text(b, "user", user);
-        buf_char(b, '}');
-    } else {
-        body_text(b, "session", id);
+    if (!key) {
+        return body_exact(b, a, "--session", "session", id);
     }
-    return 0;
+    body_name(b, "session");
+    buf_char(b, '{');
+    int wrong = body_exact(b, a, "--session-key", "key", key);
+    wrong = wrong ? wrong : body_exact(b, a, "--user", "user", user);
+    buf_char(b, '}');
+    return wrong;
 }
 
 void body_output_data(struct buf *b, struct str data) {

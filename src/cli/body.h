@@ -5,7 +5,7 @@
 #include "base/buf.h"
 #include "cli/args.h"
 
-enum member_type { MEMBER_TEXT, MEMBER_NUMBER, MEMBER_JSON };
+enum member_type { MEMBER_TEXT, MEMBER_WORDS, MEMBER_NUMBER, MEMBER_JSON }; /* MEMBER_WORDS: as with body_words */
 
 struct member {
     const char *flag; /* NULL ends a table */
@@ -15,7 +15,12 @@ struct member {
 
 /* Begins another member: a comma if one is needed, and the name with its colon. */
 void body_name(struct buf *b, const char *name);
-void body_text(struct buf *b, const char *name, const char *value); /* nothing if value is NULL */
+/* Each puts nothing if value is NULL. */
+void body_text(struct buf *b, const char *name, const char *value); /* known to be UTF-8 */
+/* For people: what is no UTF-8, such as the name of a file, becomes U+FFFD. */
+void body_words(struct buf *b, const char *name, const char *value);
+/* It must be exactly that: what is no UTF-8 is refused. `what` names it in messages. */
+int body_exact(struct buf *b, const struct args *a, const char *what, const char *name, const char *value) __attribute__((warn_unused_result));
 /* Those of the table whose flags were given. */
 int body_members(struct buf *b, const struct args *a, const struct member *members) __attribute__((warn_unused_result));
 /* "session": the id of --session, or the object of --session-key and --user. Nothing if neither was given. */

@@ -11,7 +11,7 @@ static const struct action report_action = {
     "Says how the work goes, from within a command that `bowline run` or `bowline work` has started",
     task_report_flags,
     "  bowline report progress 40/100 --unit pages --message rendering\n"
-    "  bowline report progress --message 'almost there'\n"
+    "  bowline report progress --phase uploading --data '{\"failed\": 2}' --message 'almost there'\n"
     "  if [ \"$(bowline report ask 'Overwrite the file?' --schema '{\"type\": \"boolean\"}')\" = true ]; then ...\n"
     "  bowline report fail disk-full 'no space left' --retry\n",
     action_report,

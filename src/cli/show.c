@@ -119,6 +119,9 @@ static void show_amount(const struct json *progress, struct buf *out) {
 }
 
 void show_progress(const struct json *progress, struct buf *out) {
+    struct str phase = member_text(progress, "phase");
+    text_put_clean(out, phase);
+    buf_puts(out, phase.len ? ": " : "");
     size_t begin = out->len;
     show_amount(progress, out);
     double rate = member_number_of(progress, "rate"), eta = member_number_of(progress, "eta");
@@ -136,6 +139,9 @@ void show_progress(const struct json *progress, struct buf *out) {
     if (message.len) {
         buf_puts(out, out->len > begin ? " - " : "");
         text_put_clean(out, message);
+    }
+    if (out->len == begin && phase.len) {
+        out->len -= 2; /* nothing is said of it */
     }
 }
 
@@ -173,6 +179,7 @@ void show_task(const struct json *task, struct buf *out) {
     show_text(task, "title", "title", out);
     show_text(task, "state", "state", out);
     show_progress_row(task, out);
+    show_raw(json_get(task, "progress"), "data", "data", out);
     show_flag(task, "stalled", "stalled", out);
     show_flag(task, "cancel_requested", "cancelling", out);
     show_text(task, "cancel_reason", "cancel reason", out);

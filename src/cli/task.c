@@ -61,7 +61,7 @@ int task_call_ask(struct task_call *t, const char *method, const char *behind, s
 
 static const struct member start_members[] = {
     {"kind", "kind", MEMBER_TEXT},
-    {"title", "title", MEMBER_TEXT},
+    {"title", "title", MEMBER_WORDS},
     {"queue", "queue", MEMBER_TEXT},
     {"input", "input", MEMBER_JSON},
     {"on-session-end", "on_session_end", MEMBER_TEXT},
@@ -265,7 +265,7 @@ static void show_bound(const struct json *task, struct buf *out) {
 static const struct member no_members[] = {{NULL, NULL, MEMBER_TEXT}};
 
 static int task_cancel(struct args *a) {
-    static const struct member members[] = {{"reason", "reason", MEMBER_TEXT}, {NULL, NULL, MEMBER_TEXT}};
+    static const struct member members[] = {{"reason", "reason", MEMBER_WORDS}, {NULL, NULL, MEMBER_TEXT}};
     return task_post_members(a, "/cancel", members, show_state);
 }
 
@@ -332,8 +332,8 @@ static int answer_body(struct task_call *t, struct buf *body) {
     buf_puts(&request, given ? given : "");
     int code = given ? 0 : question_find(t, &request);
     buf_char(body, '{');
-    body_text(body, "request", buf_z(&request));
-    body_text(body, "answer", text);
+    code = code ? code : body_exact(body, t->args, "--request", "request", buf_z(&request));
+    code = code ? code : body_exact(body, t->args, "--text", "answer", text);
     if (!text) {
         body_name(body, "answer");
         code = code ? code : body_json(body, t->args, "the answer", t->rest[0]);
@@ -389,7 +389,7 @@ static int queue_post(struct args *a, struct client *c, const char *verb, struct
 
 static int task_claim(struct args *a) {
     static const struct member members[] = {
-        {"max", "max", MEMBER_NUMBER}, {"worker", "worker", MEMBER_TEXT}, {"lease", "lease", MEMBER_NUMBER}, {NULL, NULL, MEMBER_TEXT}};
+        {"max", "max", MEMBER_NUMBER}, {"worker", "worker", MEMBER_WORDS}, {"lease", "lease", MEMBER_NUMBER}, {NULL, NULL, MEMBER_TEXT}};
     struct client *c = NULL;
     struct buf body = {0};
     double wait_s = 0;
@@ -410,9 +410,9 @@ static int task_release(struct args *a) {
     struct client *c = NULL;
     struct buf body = {0};
     buf_char(&body, '{');
-    body_text(&body, "token", a->operand[1]);
+    int code = body_exact(&body, a, "the token", "token", a->operand[1]);
     buf_char(&body, '}');
-    int code = client_open(a, &c);
+    code = code ? code : client_open(a, &c);
     code = code ? code : queue_post(a, c, "/release", buf_view(&body), NULL);
     buf_fini(&body);
     client_close(c);

@@ -14,6 +14,7 @@
 
 #define CHUNK_BYTES (64 * 1024)
 #define ANSWER_DEPTH 1000
+#define MESSAGE_MOST 2000 /* characters of an error's message */
 
 struct report_type {
     const char *name;
@@ -28,6 +29,9 @@ static void show_report(const struct json *answer, struct buf *out) {
         show_row(out, "cancelling", STR("yes: stop the work, then `bowline task report cancelled`"));
     }
     const struct json *given = json_get(json_get(answer, "answer"), "answer");
+    if (json_get(answer, "truncated")) {
+        show_row(out, "cut", STR("the message, at 500 characters"));
+    }
     if (given) {
         show_row(out, "answer", given->raw);
     }
@@ -44,6 +48,17 @@ static bool number_parse(const char *text, const char *end_at, double *ret_numbe
     char *end;
     *ret_number = strtod(text, &end);
     return end > text && end == end_at && isfinite(*ret_number);
+}
+
+/* An empty one is none. */
+static void phase_body(struct task_call *t, struct buf *body) {
+    const char *phase = args_get(t->args, "phase");
+    if (phase && !phase[0]) {
+        body_name(body, "phase");
+        buf_puts(body, "null");
+    } else {
+        body_words(body, "phase", phase);
+    }
 }
 
 /* "40", "40/100", "/100", "40/-" (total unknown again), or nothing when only unit or message change. */
@@ -70,13 +85,19 @@ static int progress_body(struct task_call *t, struct buf *body) {
             buf_json_num(body, total);
         }
     }
-    body_text(body, "unit", args_get(t->args, "unit"));
-    body_text(body, "message", args_get(t->args, "message"));
-    return 0;
+    body_words(body, "unit", args_get(t->args, "unit"));
+    body_words(body, "message", args_get(t->args, "message"));
+    phase_body(t, body);
+    const char *data = args_get(t->args, "data");
+    if (!data) {
+        return 0;
+    }
+    body_name(body, "data");
+    return body_json(body, t->args, "--data", data);
 }
 
 static int ask_body(struct task_call *t, struct buf *body) {
-    body_text(body, "prompt", t->rest[1]);
+    body_words(body, "prompt", t->rest[1]);
     const char *schema = args_get(t->args, "schema");
     if (!schema) {
         return 0;
@@ -93,14 +114,22 @@ static int succeed_body(struct task_call *t, struct buf *body) {
     return body_json(body, t->args, "the result", t->rest[1]);
 }
 
+/* Longer than the server takes, it is cut: the end is to be told in any case. */
+static void message_body(struct buf *body, const char *message) {
+    struct buf mended = {0};
+    utf8_put(&mended, str_of(message));
+    body_name(body, "message");
+    buf_json_str(body, utf8_prefix(buf_view(&mended), MESSAGE_MOST));
+    buf_fini(&mended);
+}
+
 static int fail_body(struct task_call *t, struct buf *body) {
     const char *detail = args_get(t->args, "detail");
-    int code = 0;
     body_name(body, "error");
     buf_char(body, '{');
-    body_text(body, "type", t->rest[1]);
-    body_text(body, "message", t->rest[2]);
-    if (detail) {
+    int code = body_exact(body, t->args, "the type", "type", t->rest[1]);
+    message_body(body, t->rest[2]);
+    if (detail && !code) {
         body_name(body, "detail");
         code = body_json(body, t->args, "--detail", detail);
     }
@@ -212,6 +241,14 @@ static int report_ask(struct task_call *t, const struct client_request *q) {
     return code;
 }
 
+static void cut_say(const struct task_call *t, const struct client_reply *reply) {
+    struct answer_json j = {0};
+    if (answer_parse(&j, t->args, reply) == 0 && json_get(j.root, "truncated")) {
+        fputs("bowline report: the message was cut at 500 characters\n", stderr);
+    }
+    answer_fini(&j);
+}
+
 /* From within a command: its standard output may be a result, so nothing is printed that was not asked for. */
 static int report_quietly(struct task_call *t, const struct report_type *type, const struct client_request *q) {
     struct client_reply reply = {0};
@@ -221,6 +258,8 @@ static int report_quietly(struct task_call *t, const struct report_type *type, c
     int code = type->body == output_body ? client_ask(t->client, t->args, q, &reply) : task_call_patient(t, q, &reply);
     if (!code && args_has(t->args, "json")) {
         code = answer_print(t->args, &reply, show_report);
+    } else if (!code) {
+        cut_say(t, &reply);
     }
     client_reply_fini(&reply);
     return code;
@@ -230,7 +269,9 @@ static int report_quietly(struct task_call *t, const struct report_type *type, c
 
 const struct flag task_report_flags[] = {
     {"unit", "TEXT", "With progress: what is counted"},
-    {"message", "TEXT", "With progress: what is being done"},
+    {"message", "TEXT", "With progress: what is being done; past 500 characters it is cut"},
+    {"phase", "NAME", "With progress: what its numbers speak of; another one begins anew, '' is none"},
+    {"data", "JSON", "With progress: anything more: JSON, @FILE, or -"},
     {"schema", "JSON", "With ask: JSON Schema of the answer: JSON, @FILE, or -"},
     {"retry", NULL, "With fail: it may be tried again"},
     {"detail", "JSON", "With fail: more about it: JSON, @FILE, or -"},

@@ -15,6 +15,7 @@
 
 static void task_clear(struct watched_task *t) {
     mem_free(t->name);
+    mem_free(t->phase);
     mem_free(t->message);
     mem_free(t->unit);
     *t = (struct watched_task){0};
@@ -74,6 +75,7 @@ static void task_fill(struct watched_task *t, const struct json *task, int64_t n
     snprintf(t->id, sizeof t->id, "%.*s", STR_FMT(member_text(task, "id")));
     snprintf(t->state, sizeof t->state, "%.*s", STR_FMT(member_text(task, "state")));
     t->name = clean_copy(title.len ? title : member_text(task, "kind"));
+    t->phase = clean_copy(member_text(p, "phase").p ? member_text(p, "phase") : STR(""));
     t->message = clean_copy(prompt.p ? prompt : member_text(p, "message").p ? member_text(p, "message") : STR(""));
     t->unit = clean_copy(member_text(p, "unit").p ? member_text(p, "unit") : STR(""));
     t->current = member_number_of(p, "current");
@@ -241,12 +243,15 @@ static void bar_put(const struct watch_view *v, const struct watched_task *t, in
     colour(v, out, "0");
 }
 
-static void joint(struct buf *out) {
-    buf_puts(out, out->len ? "  " : "");
+static void joint(struct buf *out, size_t begin) {
+    buf_puts(out, out->len > begin ? "  " : "");
 }
 
-/* What stands behind the bar: amounts, time to go, what is being done. */
+/* What stands behind the bar: the phase, amounts, time to go, what is being done. */
 static void detail_put(const struct watched_task *t, int64_t now_ms, struct buf *out) {
+    buf_puts(out, t->phase);
+    buf_puts(out, t->phase[0] ? ": " : "");
+    size_t begin = out->len;
     if (!isnan(t->current)) {
         text_put_number(out, t->current);
         if (!isnan(t->total)) {
@@ -257,7 +262,7 @@ static void detail_put(const struct watched_task *t, int64_t now_ms, struct buf 
     }
     double left = isnan(t->eta) ? NAN : t->eta - (double) (now_ms - t->updated_ms) / 1000;
     if (strcmp(t->state, "running") == 0 && !isnan(left)) {
-        joint(out);
+        joint(out, begin);
         text_put_seconds(out, left > 0 ? left : 0);
     }
     const char *state = t->cancelling                             ? "cancelling"
@@ -266,12 +271,15 @@ static void detail_put(const struct watched_task *t, int64_t now_ms, struct buf 
                         : strcmp(t->state, "input_required") == 0 ? "asks:"
                                                                   : NULL;
     if (state) {
-        joint(out);
+        joint(out, begin);
         buf_puts(out, state);
     }
     if (t->message[0]) {
-        buf_puts(out, out->len ? " " : "");
+        buf_puts(out, out->len > begin ? " " : "");
         buf_puts(out, t->message);
+    }
+    if (out->len == begin && begin) {
+        out->len -= 2; /* nothing is said of the phase */
     }
 }
 

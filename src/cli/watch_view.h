@@ -13,9 +13,9 @@
 struct watched_task {
     char id[32];
     char state[16];
-    char *name, *message, *unit;       /* clean text; name is the title, or the kind */
-    double current, total, ratio, eta; /* NaN: not known */
-    int64_t updated_ms;                /* when eta was so */
+    char *name, *phase, *message, *unit; /* clean text; name is the title, or the kind */
+    double current, total, ratio, eta;   /* NaN: not known */
+    int64_t updated_ms;                  /* when eta was so */
     bool stalled, cancelling;
 };
 

@@ -147,7 +147,7 @@ static void claim_start(struct work *w) {
     path_put(&path, w->plan.queue);
     buf_puts(&path, "/claim");
     buf_printf(&body, "{\"max\":%u", w->once ? 1 : w->jobs_most - w->jobs_count);
-    body_text(&body, "worker", buf_z(&w->name));
+    body_words(&body, "worker", buf_z(&w->name));
     if (w->plan.lease_s >= 0) {
         body_name(&body, "lease");
         buf_json_num(&body, w->plan.lease_s);

@@ -40,6 +40,25 @@ static const char *view_draw(struct watch_view *v, int columns, struct buf *out)
     "{\"id\": \"tsk_2\", \"state\": \"failed\", \"kind\": \"report\", \"title\": null, \"progress\": {}, \"error\": {\"type\": " \
     "\"disk-full\", \"message\": \"no \\u001b[31mspace\\n\"}}"
 
+#define PHASE(more) "{\"id\": \"tsk_3\", \"state\": \"running\", \"kind\": \"report\", \"progress\": {\"phase\": \"load\\u0007ing\"" more "}}"
+
+static void the_phase_stands_before_its_numbers(void **state) {
+    (void) state;
+    struct watch_view v = {0}, bars = {.bars = true};
+    struct buf out = {0};
+    view_take(&v, PHASE(", \"current\": 4, \"message\": \"m\""));
+    assert_string_equal(view_draw(&v, 80, &out), "03:04:05Z tsk_3 running report  load ing: 4 - m\n");
+    view_take(&v, PHASE(""));
+    assert_string_equal(view_draw(&v, 80, &out), "03:04:05Z tsk_3 running report  load ing\n");
+    view_take(&bars, PHASE(", \"current\": 4, \"message\": \"m\""));
+    assert_non_null(strstr(view_draw(&bars, 80, &out), " load ing: 4 m\033[K\n"));
+    view_take(&bars, PHASE(""));
+    assert_non_null(strstr(view_draw(&bars, 80, &out), " load ing\033[K\n"));
+    watch_view_fini(&v);
+    watch_view_fini(&bars);
+    buf_fini(&out);
+}
+
 static void plain_lines_say_what_happened(void **state) {
     (void) state;
     struct watch_view v = {0};
@@ -129,11 +148,9 @@ static void columns_are_counted_as_terminals_do(void **state) {
 int main(void) {
     setenv("LC_ALL", "C", 1);
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(plain_lines_say_what_happened),
-        cmocka_unit_test(bars_are_drawn_over_in_place),
-        cmocka_unit_test(lines_fit_any_terminal),
-        cmocka_unit_test(text_from_others_is_harmless),
-        cmocka_unit_test(columns_are_counted_as_terminals_do),
+        cmocka_unit_test(plain_lines_say_what_happened), cmocka_unit_test(the_phase_stands_before_its_numbers),
+        cmocka_unit_test(bars_are_drawn_over_in_place),  cmocka_unit_test(lines_fit_any_terminal),
+        cmocka_unit_test(text_from_others_is_harmless),  cmocka_unit_test(columns_are_counted_as_terminals_do),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

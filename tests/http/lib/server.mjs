@@ -44,9 +44,9 @@ export function flags(options) {
 }
 
 /** Runs the program to its end: { code, signal, out, err }. */
-export function run(args, { env = {}, timeoutMs = 20000 } = {}) {
+export function run(args, { env = {}, timeoutMs = 20000, program = binary } = {}) {
     return new Promise((done, fail) => {
-        const child = spawn(binary, args, { env: cleanEnv(env), stdio: ['ignore', 'pipe', 'pipe'] });
+        const child = spawn(program, args, { env: cleanEnv(env), stdio: ['ignore', 'pipe', 'pipe'] });
         running.add(child);
         let out = '';
         let err = '';
