@@ -114,7 +114,7 @@ static void show_amount(const struct json *progress, struct buf *out) {
         }
     }
     if (!isnan(ratio)) {
-        buf_printf(out, " (%d %%)", (int) floor(ratio * 100));
+        buf_printf(out, " (%d %%)", text_percent(ratio));
     }
 }
 
@@ -232,7 +232,7 @@ void show_tasks(const struct json *page, struct buf *out) {
         if (isnan(ratio)) {
             buf_puts(out, "      ");
         } else {
-            buf_printf(out, "%3d %% ", (int) floor(ratio * 100));
+            buf_printf(out, "%3d %% ", text_percent(ratio));
         }
         text_put_fit(out, member_text(t, "kind"), 16);
         buf_char(out, ' ');

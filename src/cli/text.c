@@ -132,6 +132,11 @@ void text_put_fit(struct buf *out, struct str s, int columns) {
     }
 }
 
+int text_percent(double ratio) {
+    int percent = (int) floor(ratio * 100 + 1e-9);
+    return percent >= 100 && ratio < 1 ? 99 : percent;
+}
+
 void text_put_bar(struct buf *out, double ratio, int columns, bool utf8) {
     int full = isnan(ratio) ? 0 : (int) (ratio * columns);
     const char *empty = isnan(ratio) ? (utf8 ? "\xc2\xb7" : ".") : utf8 ? "\xe2\x96\x91" : "-";

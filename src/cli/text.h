@@ -14,6 +14,8 @@ void text_put_fit(struct buf *out, struct str s, int columns);
 void text_put_cut(struct buf *out, struct str s, int columns);
 /* A bar of that many columns; ratio NaN: how far is not known. */
 void text_put_bar(struct buf *out, double ratio, int columns, bool utf8);
+/* Hundredths for people, rounded down: only 1 is 100, and 29 of 100 are 29 though 0.29 * 100 is a little less. */
+int text_percent(double ratio);
 /* "12 s", "3 min 5 s", "2 h 4 min", "3 d 1 h" */
 void text_put_seconds(struct buf *out, double seconds);
 /* A number as people write it: no more than one digit behind the point. */

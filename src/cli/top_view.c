@@ -177,7 +177,7 @@ static void task_bar(const struct pen *p, const struct json *t, struct buf *line
     if (isnan(ratio)) {
         buf_puts(line, "       ");
     } else {
-        buf_printf(line, " %3d %% ", (int) floor(ratio * 100));
+        buf_printf(line, " %3d %% ", text_percent(ratio));
     }
 }
 

@@ -293,7 +293,7 @@ static void task_line(const struct watch_view *v, const struct watched_task *t, 
     if (isnan(t->ratio)) {
         buf_puts(out, "       ");
     } else {
-        buf_printf(out, " %3d %% ", (int) floor(t->ratio * 100));
+        buf_printf(out, " %3d %% ", text_percent(t->ratio));
     }
     detail_put(t, now_ms, &detail);
     text_put_cut(out, buf_view(&detail), columns - name - 1 - bar - 7 - 1);

@@ -418,6 +418,10 @@ describe('client commands', () => {
         assert.equal(await good(as(worker, 'task', 'input')), '{"year":  2026}\n');
         assert.equal(row(await good(as(worker, 'task', 'report', 'progress', '40/100', '--unit', 'pages', '--message', 'rendering')), 'state'), 'running');
         assert.match(row(await good(cli('task', 'show', id)), 'progress'), /^40 \/ 100 pages \(40 %\)/);
+        for (const [text, percent] of [['29/100', 29], ['57/100', 57], ['999/1000', 99], ['999999999999/1000000000000', 99], ['100/100', 100]]) {
+            await good(as(worker, 'task', 'report', 'progress', text));
+            assert.ok(row(await good(cli('task', 'show', id)), 'progress').includes(`(${percent} %)`), text);
+        }
         await good(as(worker, 'task', 'report', id, 'heartbeat'));
         await good(as(worker, 'task', 'report', 'output', 'hello '));
         await good(runWith(['task', 'report', 'output', '-'], { env: { BOWLINE_URL: s.url, BOWLINE_TOKEN: worker }, input: Buffer.from('wörld\n\xff', 'utf8') }));
