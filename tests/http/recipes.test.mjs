@@ -5,7 +5,7 @@ import { mkdirSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { Api, ok, problem, until } from './lib/client.mjs';
-import { Guide } from './lib/guide.mjs';
+import { Browser, Guide, root } from './lib/guide.mjs';
 import { binary, cleanEnv, Server } from './lib/server.mjs';
 
 async function withRecipes(use, needs = {}) {
@@ -28,6 +28,9 @@ async function withServer(options, use) {
         await server.close();
     }
 }
+
+/** Pieces of guide-integration.md. */
+const pieces = (...names) => names.map((name) => new RegExp(`^\`\`\`\\w+ ${name}\\n([\\s\\S]*?)^\`\`\`$`, 'm').exec(readFileSync(join(root, 'docs/guide-integration.md'), 'utf8'))[1]).join('\n');
 
 /** Runs a program to its end with the recipes' bin in the path. */
 function run(guide, program, args, env = {}) {
@@ -105,6 +108,50 @@ test('several application servers: one session for one key, and one task for one
     });
 });
 
+test('several application servers: what one begins the other goes on with', () => withRecipes(async (guide, file) => {
+    mkdirSync(file('sessions'));
+    writeFileSync(file('app.mjs'), `
+        import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+        import express from 'express';
+        import expressSession from 'express-session';
+        const app = express();
+        const at = (sid) => 'sessions/' + encodeURIComponent(sid);
+        class Shared extends expressSession.Store {
+            get(sid, done) { let text = null; try { text = readFileSync(at(sid), 'utf8'); } catch {} done(null, text && JSON.parse(text)); }
+            set(sid, session, done) { writeFileSync(at(sid), JSON.stringify(session)); done?.(); }
+            destroy(sid, done) { rmSync(at(sid), { force: true }); done?.(); }
+        }
+        app.use(express.urlencoded({ extended: false }), expressSession({ secret: 'x', resave: false, saveUninitialized: true, store: new Shared(), cookie: { sameSite: 'lax' } }));
+        ${pieces('bowline.js', 'reports.js', 'login.js')}
+        app.listen(process.env.PORT, 'localhost');
+    `);
+    writeFileSync(file('index.html'), 'page');
+    guide.commands.server = 'bowline serve --data bowline-data';
+    guide.commands.app = 'BOWLINE_KEY=$(cat bowline-data/api.key) node app.mjs';
+    await guide.serve();
+    const ports = [guide.appPort, guide.innerPort];
+    ports.forEach((port) => guide.start('app', `app ${port}`, { PORT: String(port) }));
+    for (const port of ports) {
+        await guide.ready(`http://localhost:${port}/favicon.ico`, 'an application');
+    }
+    const [one, other] = ports.map((port) => new Browser(`http://localhost:${port}`));
+    other.cookies = one.cookies;                                             // one browser, whose requests arrive here and there
+    const own = async () => (await guide.api('GET', '/v1/session', undefined, one.cookies.get('bowline'))).json;
+    assert.equal((await one.request('GET', '/')).status, 200);
+    const { id } = await own();
+    const started = await Promise.all([one, other, one, other].map((server) => server.post('/reports', { quarter: 3, requestId: 'one click' })));
+    assert.deepEqual(started.map((answer) => answer.status), [202, 202, 202, 202]);
+    assert.equal(new Set(started.map((answer) => answer.text)).size, 1);
+    assert.deepEqual([(await own()).id, (await own()).tasks.unfinished], [id, 1]);
+    assert.equal((await one.post('/login', { user: 'alice' })).status, 303);
+    await other.request('GET', '/');
+    assert.deepEqual([(await own()).id, (await own()).user], [id, 'alice']);
+    assert.equal((await other.post('/logout', {})).status, 303);
+    await one.request('GET', '/');
+    assert.notEqual((await own()).id, id);
+    assert.equal((await own()).user, null);
+}, { folders: { node_modules: 'tests/node_modules' } }));
+
 // ---- testing your own code ----
 
 test('testing your own code: the example in Node passes, and leaves nothing', () => withRecipes(async (guide) => {
@@ -177,7 +224,6 @@ test('large inputs: 413 with the pointer, and more with max_input', async () => 
 });
 
 test('large inputs: a file and its name in the input', () => withRecipes(async (guide, file) => {
-    const integration = readFileSync(join(import.meta.dirname, '../../docs/guide-integration.md'), 'utf8');
     mkdirSync(file('uploads'));
     writeFileSync(file('app.mjs'), `
         import { randomUUID } from 'node:crypto';
@@ -188,7 +234,7 @@ test('large inputs: a file and its name in the input', () => withRecipes(async (
         import expressSession from 'express-session';
         const app = express();
         app.use(expressSession({ secret: 'x', resave: false, saveUninitialized: true }));
-        ${/```js bowline\.js\n([\s\S]*?)```/.exec(integration)[1]}
+        ${pieces('bowline.js')}
         ${readFileSync(file('imports.js'), 'utf8')}
         app.listen(process.env.PORT, 'localhost');
     `);

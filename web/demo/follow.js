@@ -3,7 +3,7 @@
 // this browser a living cookie, and another EventSource reads on from where the last one was. Returns a function that ends it.
 export function follow(url, hear, renew = async () => {}) {
     let source, timer, left = false, cursor = '', wait = 1000;
-    const renewed = () => (navigator.locks ? navigator.locks.request('renew', renew) : renew());    // one tab after the other: all get the same cookie
+    const renewed = () => (navigator.locks ? navigator.locks.request('bowline', renew) : renew());    // one tab after the other: all get the same cookie
     const open = () => {
         const address = new URL(url, location);
         if (cursor) {
