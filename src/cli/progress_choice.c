@@ -135,7 +135,7 @@ static struct counter *counter_take(struct progress_choice *c, const char *line,
         k->rises++;
         c->ends += at_end && ratio_of(k) < END_RATIO && k->born > c->followed->seen;
     }
-    strcpy(k->label, label);
+    memcpy(k->label, label, sizeof label);
     k->bar = r->bar;
     k->current = r->current;
     k->total = r->total;
@@ -158,7 +158,7 @@ static bool tell(struct progress_choice *c, const struct counter *k, const struc
     c->found = true;
     c->current = k->current;
     c->total = k->total;
-    strcpy(c->unit, r->unit);
+    memcpy(c->unit, r->unit, sizeof c->unit);
     return news;
 }
 

@@ -479,6 +479,7 @@ static bool meter_read(const char *line, struct item *ret_item) {
 /* "00:01:02.50": seconds, or -1. */
 static double clock_take(const char *p, const char **ret_end) {
     double part[3];
+    *ret_end = p;
     for (int i = 0; i < 3; i++) {
         if (!is_digit(*p)) {
             return -1;
