@@ -108,7 +108,8 @@ BOWLINE_API const char *bowline_error_code(int error);
 typedef struct bowline_client bowline_client;
 
 struct bowline_client_options {
-    const char *url;        /* required: "https://jobs.example.com", http or https; a path is kept as prefix */
+    const char *url;        /* required: "https://jobs.example.com", http or https; a path is kept as prefix. Not the /v1 that requests begin with,
+                               no user name, no query: BAD_ARGUMENT */
     const char *credential; /* API key, session token, watch token or JWT; NULL: none (workers that only have worker tokens) */
     const char *ca_file;    /* PEM with the authorities to trust instead of the system's; NULL: the system's */
     double timeout_s;       /* how long an answer may take beyond the time the call itself waits; 0: 30 */

@@ -231,6 +231,10 @@ class _Http:
         parts = urlsplit(url)
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment:
             raise ValueError(f"not the URL of a server: {url!r}")
+        if parts.username is not None or parts.password is not None:
+            raise ValueError("the URL of a server has no user name or password: give a key")
+        if "v1" in parts.path.split("/"):
+            raise ValueError(f"the URL of a server has no /v1, which requests begin with themselves: {url!r}")
         self.host, self.port, self.prefix = parts.hostname, parts.port, parts.path.rstrip("/")
         self.timeout = timeout
         self.context = (context or ssl.create_default_context()) if parts.scheme == "https" else None

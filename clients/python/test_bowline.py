@@ -249,7 +249,7 @@ class Errors(Case):
                 client.sessions.create()
 
     def test_urls_that_are_none(self):
-        for url in ("127.0.0.1:1", "ftp://x", "http://", "http://x?y"):
+        for url in ("127.0.0.1:1", "ftp://x", "http://", "http://x?y", "http://x/v1", "http://x/p/v1/", "http://u:p@x"):
             with self.subTest(url=url), self.assertRaises(ValueError):
                 Client(url, "k")
 

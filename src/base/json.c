@@ -120,6 +120,7 @@ static bool json_error_place(struct reader *r, const struct level *level) {
 
 static int json_fail_here(struct reader *r, size_t offset, const char *detail) {
     json_error_place(r, r->top);
+    r->err->by_rule = true;
     r->err->offset = offset;
     snprintf(r->err->detail, sizeof(r->err->detail), "%s", detail);
     return -1;
@@ -517,7 +518,7 @@ int json_parse_by(struct arena *a, struct str text, const struct json_rules *rul
     json_initials(&r, rules->opaque_parts);
     err->offset = 0;
     err->detail[0] = err->pointer[0] = '\0';
-    err->too_deep = err->too_many = err->no_memory = false;
+    err->by_rule = err->too_deep = err->too_many = err->no_memory = false;
     int rc = json_read_root(&r, ret_root);
     json_tokens_close(&r.tokens);
     json_names_fini(&r.names);

@@ -38,6 +38,7 @@ struct json_error {
     size_t offset;     /* byte in the text where it was noticed, as near as can be said */
     char detail[160];  /* a sentence without a full stop */
     char pointer[256]; /* RFC 6901; "" the whole text. Set for duplicate names, surrogates and depth */
+    bool by_rule;      /* it is JSON as far as it was read, but breaks a rule of ours: names, surrogates, depth or max_nodes */
     bool too_deep;     /* the depth limit was the reason */
     bool too_many;     /* max_nodes was */
     bool no_memory;    /* there was no memory: 503, not 400 */

@@ -3,10 +3,11 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/mem.h"
+#include "base/private_file.h"
 #include "cli/cli.h"
 #include "cli/client_internal.h"
 #include "cli/exit.h"
-#include "base/private_file.h"
+#include "cli/server_url.h"
 #include "cli/text.h"
 
 #include <errno.h>
@@ -17,6 +18,7 @@
 #define CONNECT_MS 10000L
 #define ANSWER_MS 90000L /* a waiting request is held for 60 s at most */
 #define PROBLEM_DEPTH 16
+#define PATH_SHOWN 60
 
 void client_reply_fini(struct client_reply *r) {
     buf_fini(&r->body);
@@ -95,17 +97,17 @@ static int credential_check(const struct client *c, const struct args *a) {
 }
 
 static int url_pick(struct client *c, const struct args *a) {
-    const char *given = args_get(a, "url");
-    const char *url = given ? given : environment("BOWLINE_URL") ? environment("BOWLINE_URL") : URL_DEFAULT;
-    if (strncmp(url, "http://", 7) != 0 && strncmp(url, "https://", 8) != 0) {
-        return args_wrong(a, "%s: \"%s\" does not begin with http:// or https://", given ? "--url" : "BOWLINE_URL", url);
+    const char *given = args_get(a, "url"), *named = environment("BOWLINE_URL");
+    struct buf url = {0}, why = {0};
+    int code = 0;
+    if (server_url_read(given ? given : named ? named : URL_DEFAULT, &url, &why)) {
+        code = args_wrong(a, "%s is not the URL of a server: %s", given ? "--url" : "BOWLINE_URL", buf_z(&why));
+    } else {
+        c->url = mem_strdup(buf_view(&url));
     }
-    size_t len = strlen(url);
-    while (len && url[len - 1] == '/') {
-        len--;
-    }
-    c->url = mem_strdup(str_n(url, len));
-    return 0;
+    buf_fini(&url);
+    buf_fini(&why);
+    return code;
 }
 
 int client_open(const struct args *a, struct client **ret_client) {
@@ -353,7 +355,21 @@ static void problem_write(const struct json *root, int status, struct buf *out) 
     }
 }
 
+/* Nothing is there: perhaps because the URL leads to another place than was meant. */
+static void path_hint(const struct args *a) {
+    const char *url = args_get(a, "url") ? args_get(a, "url") : environment("BOWLINE_URL");
+    struct buf path = {0};
+    text_put_cut(&path, str_of(server_url_path(url ? url : "")), PATH_SHOWN);
+    if (path.len > 1) {
+        fprintf(stderr, "  the URL has the path %s, so requests go to what is below it: is the server there?\n", buf_z(&path));
+    }
+    buf_fini(&path);
+}
+
 static const char *status_hint(const struct client_reply *r, const struct args *a) {
+    if (r->status == 404) {
+        path_hint(a);
+    }
     if (r->status != 401) {
         return NULL;
     }

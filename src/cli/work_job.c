@@ -6,6 +6,7 @@
 #include "base/options.h"
 #include "cli/body.h"
 #include "cli/exit.h"
+#include "cli/job_result.h"
 #include "cli/relay.h"
 #include "cli/reporter.h"
 #include "cli/show.h"
@@ -133,9 +134,10 @@ static void line_take(struct job *j, struct str line) {
     struct json *root = NULL;
     struct json_error error;
     line = str_trim(line);
-    if (line.len && (json_parse(&arena, line, LINE_DEPTH, &root, &error) || !line_report(j, root, line))) {
+    bool json = line.len && json_parse(&arena, line, LINE_DEPTH, &root, &error) == 0;
+    if (line.len && (!json || !line_report(j, root, line))) {
         struct buf text = {0};
-        buf_puts(&text, "this on the descriptor for reports is none: ");
+        buf_printf(&text, "this on the descriptor for reports is none (%s): ", json ? "no such report" : error.detail);
         text_put_cut(&text, line, 100);
         say(j, buf_z(&text));
         buf_fini(&text);
@@ -359,41 +361,30 @@ void job_look(struct job *j) {
     }
 }
 
-/* Standard output as JSON: as it is if it is JSON, else as text without the newlines at its end. */
-static void result_put(struct job *j, struct buf *report) {
-    struct arena arena = {0};
-    struct json *root;
-    struct json_error error;
-    struct str text = buf_view(&j->result);
-    buf_puts(report, "{\"type\":\"succeed\"");
-    while (text.len && strchr("\n\r\t ", text.p[text.len - 1])) {
-        text.len--;
-    }
-    if (text.len) {
-        buf_puts(report, ",\"result\":");
-        if (json_parse(&arena, text, LINE_DEPTH - 1, &root, &error) == 0) {
-            buf_str(report, root->raw);
-        } else {
-            struct buf good = {0};
-            utf8_put(&good, text);
-            buf_json_str(report, buf_view(&good));
-            buf_fini(&good);
-        }
-    }
-    buf_char(report, '}');
-    arena_fini(&arena);
-}
-
 static void failure_put(struct job *j, const struct child_end *end, struct buf *report) {
-    struct buf more = {0}, text = {0};
+    struct buf more = {0};
     if (j->tail.len) {
-        utf8_put(&text, buf_view(&j->tail));
-        buf_puts(&more, ",\"stderr\":");
-        buf_json_str(&more, buf_view(&text));
+        job_stderr_put(buf_view(&j->tail), j->tail.len == TAIL_BYTES, &more);
     }
     child_end_fail(end, buf_view(&more), end->status == BOWLINE_COMMAND_RETRY && !end->signal, report);
     buf_fini(&more);
-    buf_fini(&text);
+}
+
+/* What people should know of the result is said here and, if the task has not failed for it, as its last message. */
+static void success_put(struct job *j, struct buf *report) {
+    struct buf note = {0}, message = {0};
+    bool succeeds = job_result_put(buf_view(&j->result), report, &note);
+    j->outcome = succeeds ? JOB_SUCCEEDED : JOB_FAILED;
+    if (note.len) {
+        say(j, buf_z(&note));
+    }
+    if (note.len && succeeds) {
+        buf_json_str(&message, buf_view(&note));
+        struct reporter_progress p = {.message = buf_view(&message)};
+        reporter_progress(j->reporter, &p);
+    }
+    buf_fini(&note);
+    buf_fini(&message);
 }
 
 static void job_tell(struct job *j) {
@@ -409,8 +400,7 @@ static void job_tell(struct job *j) {
         buf_printf(&report, "{\"type\":\"fail\",\"error\":{\"type\":\"result-too-large\",\"message\":\"the command put out more than %d MiB\"}}",
                    RESULT_MOST >> 20);
     } else if (end.status == 0) {
-        j->outcome = JOB_SUCCEEDED;
-        result_put(j, &report);
+        success_put(j, &report);
     } else {
         j->outcome = JOB_FAILED;
         failure_put(j, &end, &report);

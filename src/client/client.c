@@ -13,6 +13,24 @@ void bowline_text_fini(struct bowline_text *text) {
     }
 }
 
+static bool has_part(CURLU *u, CURLUPart part) {
+    char *text = NULL;
+    bool has = curl_url_get(u, part, &text, 0) == CURLUE_OK && text[0];
+    curl_free(text);
+    return has;
+}
+
+/* Requests begin with /v1 themselves: with one in the URL none would arrive. */
+static bool path_has_v1(const char *path) {
+    for (const char *p = path; (p = strstr(p, "/v1")); p++) {
+        if (p[3] == '/' || !p[3]) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* http or https, a host, perhaps a port and a path; and that libcurl takes it. */
 static bool url_is_usable(const char *url) {
     bool scheme = url && (strncasecmp(url, "http://", 7) == 0 || strncasecmp(url, "https://", 8) == 0);
     for (const char *p = scheme ? url : ""; *p; p++) {
@@ -20,7 +38,15 @@ static bool url_is_usable(const char *url) {
             return false;
         }
     }
-    return scheme;
+    const char *host = scheme ? strstr(url, "://") + 3 : "";
+    if (!*host || *host == '/' || *host == ':') {
+        return false;
+    }
+    CURLU *u = curl_url();
+    bool usable = u && curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK && has_part(u, CURLUPART_HOST) && !has_part(u, CURLUPART_USER) &&
+                  !has_part(u, CURLUPART_PASSWORD) && !path_has_v1(host);
+    curl_url_cleanup(u);
+    return usable;
 }
 
 bool credential_is_usable(const char *text) {

@@ -63,7 +63,8 @@ describe('input and result', () => {
         };
         assert.equal(await result('echo two words'), 'two words');
         assert.equal(await result('printf "a\\nb\\n\\n"'), 'a\nb');
-        assert.equal(await result('printf "\\377x"'), '\ufffdx');
+        assert.equal(await result('printf "two\\n\\nlines  \\n\\n"'), 'two\n\nlines  ');
+        assert.equal(await result('printf "a\\000b\\001"'), 'a\0b\u0001', 'any character');
         assert.equal(await result('echo 42'), 42);
         assert.equal(await result('echo "[1, 2"'), '[1, 2');
         assert.equal(await result('true'), null);
@@ -102,6 +103,57 @@ describe('input and result', () => {
         assert.ok((await server.api().get(`/v1/tasks/${t.id}/output`)).bytes.equals(bytes));
     });
 
+    test('what is no text cannot be a result: the task fails and says why', async () => {
+        for (const bytes of ['\\377x', 'abc\\303', '\\355\\240\\200', '\\211PNG\\r\\n', '{"a":"\\377"}']) {
+            const q = queue();
+            const t = await task(q, { max_attempts: 3 });
+            const { code, err } = await once(q, `printf '${bytes}'`);
+            assert.equal(code, 4, bytes);
+            const { state, result, error } = await server.api().look(t);
+            assert.equal(state, 'failed', 'and is not tried again');
+            assert.equal(result, null);
+            assert.equal(error.type, 'result-not-text');
+            assert.match(error.message, /UTF-8/);
+            assert.match(err, /UTF-8.*--output/);
+        }
+    });
+
+    test('JSON that cannot be a result is a text, which is said here and in the task', async () => {
+        const deep = (levels) => '['.repeat(levels) + ']'.repeat(levels);
+        const object = (levels) => '{"a":'.repeat(levels) + '1' + '}'.repeat(levels);
+        for (const [json, why] of [[deep(63), /nested too deeply/], [object(70), /nested too deeply/], [deep(5000), /nested too deeply/],
+            ['{"a":{"b":1,"b":2}}', /name stands twice.*\/a\/b/], ['["\\ud800"]', /surrogate.*\/0/]]) {
+            const q = queue();
+            const t = await task(q);
+            const file = join(folder, 'result.json');
+            writeFileSync(file, json);
+            const { code, err } = await once(q, `cat ${file}`);
+            assert.equal(code, 0);
+            const { state, result, progress } = await server.api().look(t);
+            assert.equal(state, 'succeeded');
+            assert.equal(result, json);
+            assert.match(progress.message, why);
+            assert.match(err, why);
+        }
+        const q = queue();
+        const t = await task(q);
+        const { err } = await once(q, `printf '%s' '${deep(62)}'`);
+        assert.deepEqual((await server.api().look(t)).result, JSON.parse(deep(62)), 'as deep as it may be');
+        assert.equal(err, '');
+    });
+
+    test('plain text is told without a word', async () => {
+        for (const text of ['[INFO] done', '{"a":1}{"b":2}', '{"a":', 'two words']) {
+            const q = queue();
+            const t = await task(q);
+            const { err } = await once(q, `printf '%s' '${text}'`);
+            const { result, progress } = await server.api().look(t);
+            assert.equal(result, text);
+            assert.equal(progress.message, null);
+            assert.equal(err, '');
+        }
+    });
+
     test('a result that is too large fails the task, and says so', async () => {
         const q = queue();
         const t = await task(q);
@@ -134,6 +186,23 @@ describe('failing', () => {
         assert.equal(error.type, 'exit-status');
         assert.equal(error.detail.exit_status, 3);
         assert.equal(error.detail.stderr, 'no space left\n');
+    });
+
+    test('what is no text on standard error is told as its bytes', async () => {
+        const q = queue();
+        const t = await task(q);
+        await once(q, "printf 'caf\\351' >&2; exit 3");
+        const { error } = await server.api().look(t);
+        assert.equal(error.detail.stderr, undefined);
+        assert.equal(Buffer.from(error.detail.stderr_base64, 'base64').toString('latin1'), 'caf\u00e9');
+    });
+
+    test('the end of standard error begins with a whole character', async () => {
+        const q = queue();
+        const t = await task(q);
+        await once(q, "i=0; while [ $i -lt 1500 ]; do printf '\\342\\202\\254' >&2; i=$((i+1)); done; exit 3");
+        const { error } = await server.api().look(t);
+        assert.equal(error.detail.stderr, '\u20ac'.repeat(1365));
     });
 
     test('a signal is told as one', async () => {
@@ -210,7 +279,7 @@ describe('reporting from within', () => {
         writeFileSync(file, `${lines.join('\n')}\n`);
         const gate = join(folder, 'gate-junk');
         const w = work(q, ['--once'], `cat ${file} >&3; while [ ! -e ${gate} ]; do sleep 0.02; done; echo '{"type":"progress","current":5}' >&3; echo fine`);
-        for (const told of [/none: junk/, /nonsense/, /does not take the progress/, /does not take a report/]) {
+        for (const told of [/: junk/, /nonsense/, /does not take the progress/, /does not take a report/]) {
             await w.untilErr(told);
         }
         writeFileSync(gate, '');

@@ -372,6 +372,42 @@ describe('client commands', () => {
         assert.equal((await run(['session', 'list', '--url', `${s.url}/`, '--key-file', join(s.data, 'api.key')])).code, 0);
     });
 
+    test('a URL that is none of a server: what is wrong with it, and what it should be', async () => {
+        const host = s.url.slice('http://'.length);
+        const cases = [
+            [`${s.url}/v1`, new RegExp(`/v1 that every request begins with itself; without it: ${s.url}\n`)],
+            [`${s.url}/v1/`, new RegExp(`without it: ${s.url}\n`)],
+            [`${s.url}/v1/tasks`, new RegExp(`without it: ${s.url}\n`)],
+            [`${s.url}/bowline/v1`, new RegExp(`without it: ${s.url}/bowline\n`)],
+            [`${s.url}?a=b`, /query/],
+            [`${s.url}/#a`, /query or fragment/],
+            [`http://name:word@${host}`, /user name or password.*--key-file/],
+            [`name:word@${host}`, /no scheme/],
+            [host, new RegExp(`no scheme.*such as http://${host}`)],
+            ['example.com', /such as http:\/\/example.com/],
+            ['/v1', /no scheme/],
+            ['ws://example.com', /not with ws:\/\//],
+            ['http://', /no host/],
+            ['http:///', /no host/],
+            ['http://:8787', /no host/],
+            ['http://example.com:99999', /[Pp]ort/],
+            ['http://exa mple.com', /character/],
+            ['http://ex\u00e4mple.com', /character/],
+        ];
+        for (const [url, wrong] of cases) {
+            const flag = await run(['session', 'list', '--url', url, '--key', s.key]);
+            expectFailure(flag, 2, /--url is not the URL of a server/, wrong);
+            const variable = await run(['session', 'list', '--key', s.key], { env: { BOWLINE_URL: url } });
+            expectFailure(variable, 2, /BOWLINE_URL is not the URL of a server/, wrong);
+            assert.doesNotMatch(flag.err + variable.err, /word@/, 'no password is repeated');
+        }
+        expectFailure(await run(['session', 'list', '--url', '', '--key', s.key]), 2, /empty/);
+        expectFailure(await run(['session', 'list', '--url', `${s.url}/elsewhere`, '--key', s.key]), 3, /404/, /the path \/elsewhere/);
+        for (const good of [` ${s.url}\n`, `${s.url}//`, s.url.replace('http', 'HTTP')]) {
+            assert.equal((await run(['session', 'list', '--url', good, '--key', s.key])).code, 0, good);
+        }
+    });
+
     test('the life of a session', async () => {
         const out = await good(cli('session', 'create', '--session-key', 'framework-1', '--user', 'u-1', '--idle-timeout', '60', '--metadata', '{"a": [1]}'));
         const id = row(out, 'session');

@@ -205,12 +205,19 @@ static void bad_options_are_refused_before_anything_is_sent(void **state) {
     bowline_client *client;
     struct bowline_problem p;
     struct bowline_task *t;
-    static const char *const urls[] = {NULL, "", "example.com", "ftp://x", "http://x?y", "http://a b"};
+    static const char *const urls[] = {NULL,           "",           "example.com",    "ftp://x",     "http://x?y",      "http://a b",
+                                       "http://",      "http:///v2", "http://:8",      "http://x/v1", "https://x/v1///", "http://x/p/v1/tasks",
+                                       "http://u:p@x", "http://u@x", "http://x:99999", "http://x:a"};
     for (size_t i = 0; i < sizeof urls / sizeof urls[0]; i++) {
         assert_int_equal(bowline_client_open(&(struct bowline_client_options){.url = urls[i]}, &client), BOWLINE_BAD_ARGUMENT);
     }
     assert_int_equal(bowline_client_open(&(struct bowline_client_options){.url = "http://x", .credential = "a\r\nB: c"}, &client),
                      BOWLINE_BAD_ARGUMENT);
+    static const char *const prefixes[] = {"HTTP://x/bowline", "http://[::1]:8787/v1x/v12/xv1", "https://x"};
+    for (size_t i = 0; i < sizeof prefixes / sizeof prefixes[0]; i++) {
+        assert_int_equal(bowline_client_open(&(struct bowline_client_options){.url = prefixes[i]}, &client), BOWLINE_OK);
+        bowline_client_close(client);
+    }
     assert_int_equal(bowline_client_open(&(struct bowline_client_options){.url = "http://127.0.0.1:1//"}, &client), BOWLINE_OK);
     struct bowline_task_options none = {.kind = "k"}, header = {.kind = "k", .session = {.id = "s"}, .idempotency_key = "a\nb"};
     assert_int_equal(bowline_task_create(client, &none, &t, &p), BOWLINE_BAD_ARGUMENT);
