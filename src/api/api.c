@@ -564,7 +564,7 @@ void api_mail(struct api *a, struct mail m) {
     case MAIL_ABANDONED: cmd_free(m.cmd); break;
     case MAIL_FRAME:
     case MAIL_SYNCED:
-    case MAIL_CUT:
+    case MAIL_DISCONNECT:
     case MAIL_DROP: watch_mail(a, &m); break;
     }
 }

@@ -91,27 +91,19 @@ static void channel_synced(struct channel *ch, uint64_t pos) {
     }
 }
 
-static void channel_cut(struct channel *ch, const struct cut *cut) {
-    static const enum cut_how hows[] = {
-        [MAIL_CUT_FINISHED] = CUT_FINISHED, [MAIL_CUT_AT_ONCE] = CUT_AT_ONCE, [MAIL_CUT_DEAD] = CUT_DEAD, [MAIL_CUT_AWAY] = CUT_AWAY};
-    if (ch->feed) {
-        feed_cut(ch->feed, cut->mask, cut->below, hows[cut->how], str_of(cut->event), cut->data);
-    }
-}
-
 void watch_mail(struct api *a, struct mail *m) {
     struct channel *ch = m->type == MAIL_FRAME || m->type == MAIL_SYNCED ? channel_get(a, m->channel) : channel_find(a, m->channel);
     if (m->type == MAIL_FRAME) {
         channel_publish(ch, m->frame);
     } else if (m->type == MAIL_SYNCED) {
         channel_synced(ch, m->pos);
-    } else if (m->type == MAIL_CUT && ch) {
-        channel_cut(ch, m->cut);
+    } else if (m->type == MAIL_DISCONNECT && ch && ch->feed) {
+        feed_disconnect(ch->feed, m->disconnect);
     } else if (m->type == MAIL_DROP && ch) {
         channel_free(a, ch);
     }
-    if (m->type == MAIL_CUT) {
-        mem_free(m->cut);
+    if (m->type == MAIL_DISCONNECT) {
+        mem_free(m->disconnect);
     }
 }
 
@@ -149,7 +141,7 @@ static void unwatch(struct api *a, uint64_t channel, uint32_t tag) {
 
 /* When the watcher is to be let go: a page when its waiting is over, others when the credential ends. 0: never, or for a page at once. */
 static int64_t until_of(const struct call *call, const struct cmd *c) {
-    int64_t now_ms = http_loop_now(call->api->loop), until_ms = c->answer.until_ms;
+    int64_t now_ms = http_loop_now(call->api->loop), until_ms = c->answer.start.until_ms;
     if (call->page) {
         until_ms = c->wait_ms > 0 && !c->head ? now_ms + c->wait_ms : 0;
     }
@@ -184,31 +176,25 @@ void watch_attach(struct api *a, struct call *call, struct cmd *c) {
         channel_open(a, ch, answer);
     }
     if (!call) {
-        unwatch(a, answer->channel, answer->tag[0]);
+        unwatch(a, answer->channel, answer->start.tag[0]);
         return;
     }
     struct watching *w = mem_alloc(sizeof *w);
     struct buf headers = {0};
-    *w = (struct watching){.api = a, .channel = answer->channel, .tag = answer->tag[0]};
+    *w = (struct watching){.api = a, .channel = answer->channel, .tag = answer->start.tag[0]};
     watcher_headers(call, &headers);
     struct watch_start start = {
         .way = c->watch.websocket ? WATCH_WEBSOCKET
                : c->watch.page    ? WATCH_PAGE
                                   : WATCH_SSE,
-        .fresh = answer->fresh,
-        .reset = answer->reset,
-        .cursor = answer->cursor,
-        .gone_from = answer->gone_from,
-        .gone_floor = answer->gone_floor,
-        .live_seq = answer->live_seq,
-        .until_ms = until_of(call, c),
-        .tag = {answer->tag[0], answer->tag[1]},
+        .from = answer->start,
         .user = w,
         .headers = buf_view(&headers),
     };
+    start.from.until_ms = until_of(call, c);
     if (!http_watch(call->r, ch->feed, &start)) {
         mem_free(w);
-        unwatch(a, answer->channel, answer->tag[0]);
+        unwatch(a, answer->channel, answer->start.tag[0]);
     }
     buf_fini(&headers);
 }
@@ -231,25 +217,23 @@ static bool fits_in_line(struct str text) {
     return true;
 }
 
-/* The cursor to come back with is the one that was given, whatever it is good for; without one that of a fresh feed. */
-static void put_cursor(const struct cmd *c, struct buf *out) {
+/* The cursor to come back with is the one that was given, whatever it is good for; without one that of a fresh feed. STR_NONE: it cannot be said. */
+static struct str cursor_to_give(const struct cmd *c, struct buf *scratch) {
     struct str given = c->watch.cursor;
     if (!given.len) {
-        buf_printf(out, "id: %.*s0\n", STR_FMT(c->answer.cursor_prefix));
-    } else if (fits_in_line(given)) {
-        buf_printf(out, "id: %.*s\n", STR_FMT(given));
+        cursor_write(scratch, c->answer.cursor_prefix, (struct cursor){0});
+        return buf_view(scratch);
     }
+    return fits_in_line(given) ? given : STR_NONE;
 }
 
 static void short_stream(struct call *call, const struct cmd *c, unsigned retry_ms, const char *event, struct str data) {
-    struct buf headers = {0}, body = {0};
-    buf_printf(&body, "retry: %u\n", retry_ms);
-    put_cursor(c, &body);
-    buf_char(&body, '\n');
-    put_cursor(c, &body);
-    buf_printf(&body, "event: %s\ndata: ", event);
-    buf_str(&body, data);
-    buf_puts(&body, "\n\n");
+    struct buf headers = {0}, body = {0}, scratch = {0};
+    struct str cursor = cursor_to_give(c, &scratch);
+    event_write_open(&body, retry_ms, cursor);
+    event_write_sse(&body, cursor, str_of(event), data);
+    body.failed |= scratch.failed;
+    buf_fini(&scratch);
     headers_stream(call, &headers);
     buf_puts(&headers, "Content-Type: text/event-stream\r\n");
     http_respond(call->r, 200, &headers, &body, true);

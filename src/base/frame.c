@@ -1,3 +1,4 @@
+#include "base/feed.h"
 #include "base/frame.h"
 
 #include <stdlib.h>
@@ -79,4 +80,47 @@ struct str frame_event(const struct frame *f) {
 
 struct str frame_data(const struct frame *f) {
     return str_n(f->bytes + sizeof(SSE_ID SSE_EVENT SSE_DATA) - 1 + f->id_len + f->event_len, f->data_len);
+}
+
+/* ---- the same for an event of a moment ---- */
+
+void event_write_sse(struct buf *out, struct str id, struct str event, struct str data) {
+    if (id.p) {
+        buf_puts(out, SSE_ID);
+        buf_str(out, id);
+        buf_char(out, '\n');
+    }
+    buf_puts(out, SSE_EVENT + 1);
+    buf_str(out, event);
+    buf_puts(out, SSE_DATA);
+    buf_str(out, data);
+    buf_puts(out, SSE_END);
+}
+
+void event_write_json(struct buf *out, struct str id, struct str event, struct str data) {
+    buf_puts(out, JSON_ID);
+    buf_str(out, id);
+    buf_puts(out, JSON_EVENT);
+    buf_str(out, event);
+    buf_puts(out, JSON_DATA);
+    buf_str(out, data);
+    buf_char(out, '}');
+}
+
+void event_write_open(struct buf *out, unsigned retry_ms, struct str id) {
+    buf_printf(out, "retry: %u\n", retry_ms);
+    if (id.p) {
+        buf_puts(out, SSE_ID);
+        buf_str(out, id);
+        buf_char(out, '\n');
+    }
+    buf_char(out, '\n');
+}
+
+void event_write_comment(struct buf *out) {
+    buf_puts(out, ":\n\n");
+}
+
+void event_write_retry(struct buf *out, unsigned retry_ms) {
+    buf_printf(out, "retry: %u\n\n", retry_ms);
 }

@@ -280,7 +280,7 @@ static void effect_abandoned(struct engine *e, struct cmd *c) {
         claims_give_back(e, c);
     }
     if (c->answer.type == ANSWER_WATCH) {
-        engine_unwatch(e, c->loop, c->answer.channel, c->answer.tag[0]);
+        engine_unwatch(e, c->loop, c->answer.channel, c->answer.start.tag[0]);
     }
     answer_fini(c);
     query_free(c->e.query);
@@ -292,7 +292,7 @@ static void effect_abandoned(struct engine *e, struct cmd *c) {
 /* What a loop would get of a channel that was closed meanwhile would be kept there for ever. */
 static bool mail_is_late(struct engine *e, const struct mail *m) {
     struct channel *ch = NULL;
-    bool of_channel = m->type == MAIL_FRAME || m->type == MAIL_SYNCED || m->type == MAIL_CUT;
+    bool of_channel = m->type == MAIL_FRAME || m->type == MAIL_SYNCED || m->type == MAIL_DISCONNECT;
     if (of_channel) {
         HASH_FIND(hh, e->channels, &m->channel, sizeof(m->channel), ch);
     }
@@ -328,7 +328,7 @@ static void effects_fail(struct engine *e, struct effect_list *effects) {
         if (c) {
             c->e.in_effects = false;
             if (c->answer.type == ANSWER_WATCH) {
-                engine_unwatch(e, c->loop, c->answer.channel, c->answer.tag[0]);
+                engine_unwatch(e, c->loop, c->answer.channel, c->answer.start.tag[0]);
             }
             answer_fini(c);
             buf_fini(&c->answer.body);

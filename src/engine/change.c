@@ -105,7 +105,7 @@ static void task_just_ended(struct engine *e, struct task_entry *t) {
         learn_task(e, t);
     }
     uint64_t needs = t->s->pending;
-    channels_cut(e, &t->channels, needs, CUT_ANYBODY, CUT_ANY_GEN, MAIL_CUT_FINISHED, NULL, STR_NONE);
+    channels_disconnect(e, &t->channels, needs, DISCONNECT_ANYBODY, DISCONNECT_ANY_GEN, DISCONNECT_FINISHED, NULL, STR_NONE);
 }
 
 void task_changed(struct engine *e, struct task_entry *t, enum how_lasting how) {

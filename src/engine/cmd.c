@@ -71,21 +71,10 @@ void cmd_pool_fini(struct cmd_pool *pool) {
     }
 }
 
-struct cut *cut_create(uint32_t mask, uint32_t below, enum mail_cut how, const char *event, struct str data) {
-    struct cut *cut = mem_alloc(sizeof(*cut) + data.len);
-    *cut = (struct cut){mask, below, how, event, STR_NONE};
-    if (data.p) {
-        char *copy = (char *) (cut + 1);
-        memcpy(copy, data.p, data.len);
-        cut->data = str_n(copy, data.len);
-    }
-    return cut;
-}
-
 void mail_discard(struct mail *m) {
     if (m->type == MAIL_FRAME) {
         frame_unref(m->frame);
-    } else if (m->type == MAIL_CUT) {
-        mem_free(m->cut);
+    } else if (m->type == MAIL_DISCONNECT) {
+        mem_free(m->disconnect);
     }
 }

@@ -12,6 +12,7 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/error.h"
+#include "base/feed.h"
 #include "base/frame.h"
 #include "base/id.h"
 #include "base/wheel.h"
@@ -144,11 +145,9 @@ struct answer {
     bool ends_stream; /* a report refused so that its NDJSON stream ends (attempt-superseded, task-ended) */
     /* ANSWER_WATCH */
     uint64_t channel; /* name of the feed: made by the first such answer, gone with MAIL_FEED_DROP */
-    bool fresh, reset, log;
-    uint64_t cursor, gone_from, live_seq, log_floor;
-    uint64_t gone_floor; /* what has gone up to there is forgotten: cursors before it say where the way from the front began */
-    uint32_t tag[2];
-    int64_t until_ms;
+    struct feed_start start;
+    bool log;
+    uint64_t log_floor;
     struct str cursor_prefix; /* "epoch-feed-"; also with ANSWER_ROTATED, and where there are too many watchers */
     /* ANSWER_REFILL */
     struct frame **frames; /* in the arena; the references are the receiver's */
@@ -272,32 +271,16 @@ void cmd_pool_fini(struct cmd_pool *pool);
 /* ---- what the engine sends to a loop besides answers ---- */
 
 enum mail_type {
-    MAIL_ANSWER,    /* cmd: the loop's again, unless it has abandoned it */
-    MAIL_ABANDONED, /* cmd: what engine_abandon asked for is done; the loop frees it. An answer may have come before */
-    MAIL_FRAME,     /* channel, frame (the reference is the receiver's) */
-    MAIL_SYNCED,    /* channel, pos */
-    MAIL_CUT,       /* channel, cut */
-    MAIL_DROP,      /* channel: nobody watches it any more; free the feed */
+    MAIL_ANSWER,     /* cmd: the loop's again, unless it has abandoned it */
+    MAIL_ABANDONED,  /* cmd: what engine_abandon asked for is done; the loop frees it. An answer may have come before */
+    MAIL_FRAME,      /* channel, frame (the reference is the receiver's) */
+    MAIL_SYNCED,     /* channel, pos */
+    MAIL_DISCONNECT, /* channel, disconnect: who is to leave, and how */
+    MAIL_DROP,       /* channel: nobody watches it any more; free the feed */
 };
 
-enum mail_cut {
-    MAIL_CUT_FINISHED, /* once they have what there is */
-    MAIL_CUT_AT_ONCE,
-    MAIL_CUT_DEAD,
-    MAIL_CUT_AWAY, /* to come back with its cursor */
-};
-
-/* Watchers by how they came: bits of tag[0] in feeds; tag[1] is the generation of the credential. */
+/* Watchers by how they came: bits of tag[0] of struct feed_start; tag[1] is the generation of the credential. */
 enum watcher_tag { WATCHER_SESSION = 1, WATCHER_WATCH = 2, WATCHER_KEY = 4, WATCHER_PASSING = 8 /* as well: a page that does not wait */ };
-
-/* Which watchers of a channel are to leave: those with a bit of mask whose generation is below `below`. One piece of memory. */
-struct cut {
-    uint32_t mask, below;
-    enum mail_cut how;
-    const char *event; /* literal; NULL: no last event */
-    struct str data;
-};
-struct cut *cut_create(uint32_t mask, uint32_t below, enum mail_cut how, const char *event, struct str data); /* copies data; freed with mem_free */
 
 /* Small: two of them cross from one processor to another for each report. */
 struct mail {
@@ -307,10 +290,10 @@ struct mail {
         struct cmd *cmd;
         struct frame *frame;
         uint64_t pos;
-        struct cut *cut; /* the receiver's */
+        struct disconnect *disconnect; /* the receiver's */
     };
 };
-/* Lets go of the frame or the cut of mail that goes nowhere. Its command, if it is of that kind, is not touched. */
+/* Lets go of the frame or the disconnect of mail that goes nowhere. Its command, if it is of that kind, is not touched. */
 void mail_discard(struct mail *m);
 
 #endif

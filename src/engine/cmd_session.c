@@ -84,7 +84,7 @@ void cmd_session_touch(struct engine *e, struct cmd *c) {
 static void cut_watch_tokens(struct engine *e, struct session_entry *s) {
     struct task_entry *t;
     TAILQ_FOREACH (t, &s->by_version, by_version) {
-        channels_cut(e, &t->channels, s->pending, WATCHER_WATCH, CUT_ANY_GEN, MAIL_CUT_DEAD, NULL, STR_NONE);
+        channels_disconnect(e, &t->channels, s->pending, WATCHER_WATCH, DISCONNECT_ANY_GEN, DISCONNECT_DEAD, NULL, STR_NONE);
     }
 }
 
@@ -113,7 +113,7 @@ static void rotate(struct engine *e, struct cmd *c, struct session_entry *s, str
         user_add(e, s);
         user_take_waiting(e, u, s);
     }
-    session_cut(e, s, WATCHER_SESSION, s->s.gen, MAIL_CUT_AT_ONCE, "rotated", NULL);
+    session_disconnect(e, s, WATCHER_SESSION, s->s.gen, DISCONNECT_AT_ONCE, "rotated", NULL);
     session_wake_waiters(e, s);
     audit(c, "session.rotated", s->s.id, (struct id){0}, (struct id){0}, NULL);
     session_answer(e, c, s, 200, true);

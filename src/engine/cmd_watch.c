@@ -57,17 +57,17 @@ static void attach(struct engine *e, struct cmd *c, enum channel_kind kind, stru
     a->type = ANSWER_WATCH;
     a->status = 200;
     a->channel = ch->number;
-    a->fresh = is != CURSOR_GOOD;
-    a->reset = is == CURSOR_USELESS;
+    a->start.fresh = is != CURSOR_GOOD;
+    a->start.reset = is == CURSOR_USELESS;
     a->log = kind != CHANNEL_SESSION;
-    a->cursor = is == CURSOR_GOOD ? cursor.number : 0;
-    a->gone_from = is == CURSOR_GOOD ? cursor.gone_from : 0;
-    a->gone_floor = t ? 0 : s->gone_floor;
-    a->live_seq = live;
+    a->start.cursor = is == CURSOR_GOOD ? cursor.number : 0;
+    a->start.gone_from = is == CURSOR_GOOD ? cursor.gone_from : 0;
+    a->start.gone_floor = t ? 0 : s->gone_floor;
+    a->start.live_seq = live;
     a->log_floor = live; /* counts when this answer makes the feed */
-    a->tag[0] = tag_of(c);
-    a->tag[1] = gen_of(c);
-    a->until_ms = c->cred.kind == CRED_JWT ? c->cred.exp_ms : 0;
+    a->start.tag[0] = tag_of(c);
+    a->start.tag[1] = gen_of(c);
+    a->start.until_ms = c->cred.kind == CRED_JWT ? c->cred.exp_ms : 0;
     watch_cursor_prefix(e, c, s->s.id);
     uint64_t number = ch->number, needs = s->pending;
     bool behind = ch->behind;
@@ -77,9 +77,10 @@ static void attach(struct engine *e, struct cmd *c, enum channel_kind kind, stru
         engine_post(e, needs, loop, (struct mail){.type = MAIL_SYNCED, .channel = number, .pos = live});
     }
     if (t && task_is_ended(&t->t)) {
-        engine_post(
-            e, needs, loop,
-            (struct mail){.type = MAIL_CUT, .channel = number, .cut = cut_create(CUT_ANYBODY, CUT_ANY_GEN, MAIL_CUT_FINISHED, NULL, STR_NONE)});
+        engine_post(e, needs, loop,
+                    (struct mail){.type = MAIL_DISCONNECT,
+                                  .channel = number,
+                                  .disconnect = disconnect_create(DISCONNECT_ANYBODY, DISCONNECT_ANY_GEN, DISCONNECT_FINISHED, NULL, STR_NONE)});
     }
 }
 

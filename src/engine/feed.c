@@ -19,19 +19,6 @@ void cursor_prefix(const struct engine *e, enum id_kind kind, struct id id, stru
     buf_char(out, '-');
 }
 
-/* Takes a number without leading zeros off the front of *s. */
-static bool take_number(struct str *s, uint64_t *ret) {
-    uint64_t number = 0;
-    size_t n = 0;
-    for (; n < s->len && n < 17 && s->p[n] >= '0' && s->p[n] <= '9'; n++) {
-        number = number * 10 + (uint64_t) (s->p[n] - '0');
-    }
-    bool good = n > 0 && n < 17 && !(s->p[0] == '0' && n > 1);
-    *s = str_from(*s, n);
-    *ret = number;
-    return good;
-}
-
 enum cursor_is cursor_parse(const struct engine *e, enum id_kind kind, struct id id, struct str text, struct cursor *ret) {
     *ret = (struct cursor){0};
     if (!text.p || text.len == 0) {
@@ -42,17 +29,7 @@ enum cursor_is cursor_parse(const struct engine *e, enum id_kind kind, struct id
     bool good = text.len > prefix.len && memcmp(text.p, prefix.data, prefix.len) == 0;
     struct str rest = str_from(text, prefix.len);
     buf_fini(&prefix);
-    struct cursor read = {0};
-    good = good && take_number(&rest, &read.number);
-    if (good && rest.len && rest.p[0] == '.') {
-        rest = str_from(rest, 1);
-        good = take_number(&rest, &read.gone_from) && read.gone_from > read.number;
-    }
-    if (!good || rest.len) {
-        return CURSOR_USELESS;
-    }
-    *ret = read;
-    return CURSOR_GOOD;
+    return good && cursor_read(rest, ret) ? CURSOR_GOOD : CURSOR_USELESS;
 }
 
 /* ---- events as text ---- */
@@ -98,7 +75,7 @@ struct frame *feed_frame(struct engine *e, enum frame_kind kind, const struct ch
     struct buf *id = &e->cursor_text;
     buf_clear(id);
     cursor_prefix(e, ch->kind == CHANNEL_TASK ? ID_TASK : ID_SESSION, ch->id, id);
-    buf_u64(id, seq);
+    cursor_write(id, STR(""), (struct cursor){.number = seq});
     struct frame *f = id->failed || data->failed ? NULL : frame_create(kind, seq, key.b, buf_view(id), str_of(event), buf_view(data));
     e->counts.frames++;
     return f;
@@ -263,9 +240,10 @@ static void channel_retire(struct engine *e, struct channel *ch) {
     if (!ch->retired) {
         ch->retired = true;
         channel_not_behind(e, ch);
-        engine_post(
-            e, s ? s->pending : 0, ch->loop,
-            (struct mail){.type = MAIL_CUT, .channel = ch->number, .cut = cut_create(CUT_ANYBODY, CUT_ANY_GEN, MAIL_CUT_AWAY, NULL, STR_NONE)});
+        engine_post(e, s ? s->pending : 0, ch->loop,
+                    (struct mail){.type = MAIL_DISCONNECT,
+                                  .channel = ch->number,
+                                  .disconnect = disconnect_create(DISCONNECT_ANYBODY, DISCONNECT_ANY_GEN, DISCONNECT_AWAY, NULL, STR_NONE)});
     }
 }
 
@@ -437,23 +415,25 @@ void channel_reattach(struct engine *e, struct channel *ch) {
 
 /* ---- cutting ---- */
 
-void channels_cut(struct engine *e, struct channel_list *list, uint64_t needs, uint32_t mask, uint32_t below, enum mail_cut how, const char *event,
-                  struct str data) {
+void channels_disconnect(struct engine *e, struct channel_list *list, uint64_t needs, uint32_t mask, uint32_t below, enum disconnect_how how,
+                         const char *event, struct str data) {
     struct channel *ch;
     LIST_FOREACH (ch, list, of_object) {
-        engine_post(e, needs, ch->loop, (struct mail){.type = MAIL_CUT, .channel = ch->number, .cut = cut_create(mask, below, how, event, data)});
+        engine_post(e, needs, ch->loop,
+                    (struct mail){.type = MAIL_DISCONNECT, .channel = ch->number, .disconnect = disconnect_create(mask, below, how, event, data)});
     }
 }
 
-void session_cut(struct engine *e, struct session_entry *s, uint32_t mask, uint32_t below, enum mail_cut how, const char *state, const char *reason) {
+void session_disconnect(struct engine *e, struct session_entry *s, uint32_t mask, uint32_t below, enum disconnect_how how, const char *state,
+                        const char *reason) {
     struct buf data = {0};
     buf_printf(&data, "{\"seq\":%llu,\"state\":\"%s\",\"reason\":", (unsigned long long) s->seq, state);
     buf_json_str(&data, str_of(reason));
     buf_char(&data, '}');
-    channels_cut(e, &s->channels, s->pending, mask, below, how, "session", buf_view(&data));
+    channels_disconnect(e, &s->channels, s->pending, mask, below, how, "session", buf_view(&data));
     struct task_entry *t;
     TAILQ_FOREACH (t, &s->by_version, by_version) { /* feeds of single tasks that were opened with the session's credential */
-        channels_cut(e, &t->channels, s->pending, WATCHER_SESSION, below, how, "session", buf_view(&data));
+        channels_disconnect(e, &t->channels, s->pending, WATCHER_SESSION, below, how, "session", buf_view(&data));
     }
     buf_fini(&data);
 }

@@ -530,10 +530,6 @@ void session_unkey(struct engine *e, struct session_entry *s);
 /* feed.c */
 void cursor_prefix(const struct engine *e, enum id_kind kind, struct id id, struct buf *out);
 enum cursor_is { CURSOR_NONE, CURSOR_GOOD, CURSOR_USELESS };
-struct cursor {
-    uint64_t number;
-    uint64_t gone_from; /* on the way from the front: where that began, so that nothing that was gone by then is missed; else 0 */
-};
 enum cursor_is cursor_parse(const struct engine *e, enum id_kind kind, struct id id, struct str text, struct cursor *ret);
 void feed_task_changed(struct engine *e, struct task_entry *t, bool output_only);
 void feed_output(struct engine *e, struct task_entry *t, uint64_t seq, uint64_t offset, struct str data);
@@ -549,9 +545,10 @@ bool channel_pump(struct engine *e, struct channel *ch); /* sends a few of those
 void channel_fall_behind(struct engine *e, struct channel *ch, uint64_t sent);
 void channels_catch_up(struct engine *e, struct session_entry *s); /* none is behind any more */
 void channels_finish(struct session_entry *s);                     /* what has been sent to them is the end: the cut is the caller's */
-void channels_cut(struct engine *e, struct channel_list *list, uint64_t needs, uint32_t mask, uint32_t below, enum mail_cut how, const char *event,
-                  struct str data);
-void session_cut(struct engine *e, struct session_entry *s, uint32_t mask, uint32_t below, enum mail_cut how, const char *state, const char *reason);
+void channels_disconnect(struct engine *e, struct channel_list *list, uint64_t needs, uint32_t mask, uint32_t below, enum disconnect_how how,
+                         const char *event, struct str data);
+void session_disconnect(struct engine *e, struct session_entry *s, uint32_t mask, uint32_t below, enum disconnect_how how, const char *state,
+                        const char *reason);
 void output_event(struct id task, uint64_t seq, uint64_t offset, struct str data, struct buf *out);
 void gone_event(const struct gone_entry *g, struct buf *out);
 /* NULL: there is no memory, or there was none for the data. */
@@ -621,7 +618,7 @@ void task_answer_to(struct engine *e, struct cmd *c, struct task_entry *t, int s
 enum found find_ref(struct engine *e, struct cmd *c, struct session_entry **ret);
 void claims_give_back(struct engine *e, struct cmd *c);
 
-#define CUT_ANYBODY (WATCHER_SESSION | WATCHER_WATCH | WATCHER_KEY)
-#define CUT_ANY_GEN UINT32_MAX
+#define DISCONNECT_ANYBODY (WATCHER_SESSION | WATCHER_WATCH | WATCHER_KEY)
+#define DISCONNECT_ANY_GEN UINT32_MAX
 
 #endif

@@ -211,8 +211,8 @@ void task_move_to(struct engine *e, struct task_entry *t, struct session_entry *
     gone_event(TAILQ_LAST(&from->gone, gone_list) ? TAILQ_LAST(&from->gone, gone_list)
                                                   : &(struct gone_entry){.seq = from->seq, .task = t->t.id, .reason = GONE_MOVED},
                &gone);
-    channels_cut(e, &t->channels, from->pending, WATCHER_SESSION, CUT_ANY_GEN, MAIL_CUT_FINISHED, "task", buf_view(&gone));
-    channels_cut(e, &t->channels, from->pending, WATCHER_WATCH, CUT_ANY_GEN, MAIL_CUT_DEAD, NULL, STR_NONE);
+    channels_disconnect(e, &t->channels, from->pending, WATCHER_SESSION, DISCONNECT_ANY_GEN, DISCONNECT_FINISHED, "task", buf_view(&gone));
+    channels_disconnect(e, &t->channels, from->pending, WATCHER_WATCH, DISCONNECT_ANY_GEN, DISCONNECT_DEAD, NULL, STR_NONE);
     buf_fini(&gone);
     feed_task_unlink(e, t);
     TAILQ_REMOVE(&from->by_version, t, by_version);
@@ -554,7 +554,7 @@ void session_end(struct engine *e, struct session_entry *s, enum end_reason reas
         user_session_of(s->user, s->s.id)->ended = true;
     }
     session_dirty(e, s);
-    session_cut(e, s, CUT_ANYBODY, CUT_ANY_GEN, MAIL_CUT_FINISHED, "ended", end_reason_name(reason));
+    session_disconnect(e, s, DISCONNECT_ANYBODY, DISCONNECT_ANY_GEN, DISCONNECT_FINISHED, "ended", end_reason_name(reason));
     channels_finish(s);
     session_wake_waiters(e, s);
     session_rearm(e, s);

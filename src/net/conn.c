@@ -8,19 +8,18 @@
 #include "net/conn.h"
 
 #include <assert.h>
-#include <errno.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 static void conn_on_poll(uv_poll_t *poll, int status, int events);
 static void conn_on_timer(struct timer *t, int64_t now_ms, void *arg);
+static void conn_on_closed(uv_handle_t *handle);
 
 /* ---- birth, states, death ---- */
 
 void conn_create(struct http_loop *l, int fd, const struct in6_addr *peer) {
     struct http_conn *c = mem_alloc(sizeof(*c));
     c->loop = l;
-    c->fd = fd;
+    c->transport = (struct transport){.kind = l->transport, .fd = fd, .state = l->transport_arg};
     c->in_ms = c->out_ms = l->now_ms;
     TAILQ_INIT(&c->exchanges);
     c->peer = *peer;
@@ -29,11 +28,37 @@ void conn_create(struct http_loop *l, int fd, const struct in6_addr *peer) {
         mem_free(c);
         return;
     }
+    if (!l->transport->open(&c->transport)) {
+        close(fd);
+        uv_close((uv_handle_t *) &c->poll, conn_on_closed);
+        return;
+    }
     c->newcomer = l->draining; /* not closed as idle before it has asked for something */
     LIST_INSERT_HEAD(&l->conns, c, link);
     l->counts.connections++;
     l->counts.accepted++;
     conn_read(c); /* what came with the connection; also arms */
+}
+
+/* The peer is told that nothing more comes, once the transport has given on all that it took. */
+static void conn_shutdown(struct http_conn *c) {
+    if (!c->transport.holds) {
+        c->transport.kind->shutdown(&c->transport);
+    }
+}
+
+bool conn_write_on(struct http_conn *c) {
+    if (c->transport.holds) {
+        if (c->transport.kind->write(&c->transport, NULL, 0) < 0) {
+            conn_close(c);
+            return false;
+        }
+        c->blocked = c->transport.holds;
+        if (c->state == CONN_LINGER) {
+            conn_shutdown(c);
+        }
+    }
+    return !c->blocked;
 }
 
 void conn_move(struct http_conn *c, enum conn_state to) {
@@ -48,8 +73,8 @@ void conn_move(struct http_conn *c, enum conn_state to) {
     c->state = (uint8_t) to;
     if (to == CONN_LINGER) {
         c->out_ms = c->loop->now_ms;
-        c->blocked = false;
-        shutdown(c->fd, SHUT_WR);
+        c->blocked = c->transport.holds;
+        conn_shutdown(c);
     }
 }
 
@@ -80,7 +105,7 @@ void conn_close(struct http_conn *c) {
     buf_fini(&c->in);
     LIST_REMOVE(c, link);
     uv_close((uv_handle_t *) &c->poll, conn_on_closed);
-    close(c->fd);
+    c->transport.kind->close(&c->transport);
     loop_conn_gone(l);
 }
 
@@ -171,7 +196,7 @@ static void conn_set_timer(struct http_conn *c) {
  * window is too small for the next segment.
  */
 static bool conn_takes(struct http_conn *c, int64_t now_ms) {
-    int unread = conn_unread(c);
+    int unread = c->transport.kind->unread(&c->transport);
     bool takes = unread != c->unread;
     if (takes) {
         c->unread = unread;
@@ -230,7 +255,7 @@ static void conn_on_timer(struct timer *t, int64_t now_ms, void *arg) {
 
 /* ---- what the poll is asked for ---- */
 
-static bool conn_wants_input(const struct http_conn *c) {
+bool conn_wants_input(const struct http_conn *c) {
     switch (c->state) {
     case CONN_HTTP: return !c->eof && !c->waiting && conn_may_parse(c); /* the end is not read before what came in front of it */
     case CONN_LAST: return !c->eof;
@@ -241,7 +266,8 @@ static bool conn_wants_input(const struct http_conn *c) {
 
 /* Reads from now on only what says that the peer is gone for good, when there is nothing else to wait for. */
 static void conn_arm(struct http_conn *c) {
-    int want = (conn_wants_input(c) ? UV_READABLE : 0) | (c->blocked ? UV_WRITABLE : 0);
+    int wants = (conn_wants_input(c) ? c->transport.read_wants : 0) | (c->blocked ? c->transport.write_wants : 0);
+    int want = (wants & TRANSPORT_READABLE ? UV_READABLE : 0) | (wants & TRANSPORT_WRITABLE ? UV_WRITABLE : 0);
     want = want ? want : UV_PRIORITIZED;
     if (c->armed != want) {
         c->armed = (uint8_t) want;
@@ -259,18 +285,6 @@ void conn_settle(struct http_conn *c) {
     }
 }
 
-/* Nothing was asked of the poll but errors: a reset, or urgent data, which is thrown away. */
-static void conn_on_error_event(struct http_conn *c) {
-    int err = 0;
-    socklen_t len = sizeof(err);
-    char urgent;
-    if (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &err, &len) || err) {
-        conn_close(c);
-    } else if (recv(c->fd, &urgent, 1, MSG_OOB) < 0 && c->eof) {
-        conn_close(c); /* hung up on both sides */
-    }
-}
-
 static void conn_on_poll(uv_poll_t *poll, int status, int events) {
     struct http_conn *c = (struct http_conn *) (void *) ((char *) poll - offsetof(struct http_conn, poll));
     struct http_loop *l = c->loop;
@@ -279,15 +293,16 @@ static void conn_on_poll(uv_poll_t *poll, int status, int events) {
         conn_close(c);
         return;
     }
-    if (events & UV_WRITABLE) {
+    unsigned can = (events & UV_READABLE ? TRANSPORT_READABLE : 0) | (events & UV_WRITABLE ? TRANSPORT_WRITABLE : 0);
+    if (c->blocked && can & c->transport.write_wants) {
         c->blocked = false;
         conn_mark(c);
     }
-    if (events & UV_READABLE) {
+    if (can & c->transport.read_wants && conn_wants_input(c)) {
         conn_read(c);
     }
-    if (events == UV_PRIORITIZED) {
-        conn_on_error_event(c);
+    if (events == UV_PRIORITIZED && c->transport.kind->failed(&c->transport, c->eof)) { /* nothing else was asked for */
+        conn_close(c);
     }
     if (l->limits.turn_requests && l->turn_requests >= l->limits.turn_requests) {
         loop_turn(l);

@@ -12,6 +12,7 @@
 #include "base/wheel.h"
 #include "net/http.h"
 #include "net/http1.h"
+#include "net/transport.h"
 #include "net/wsframe.h"
 
 #include <sys/queue.h>
@@ -73,10 +74,10 @@ enum conn_state {
 struct http_conn {
     uv_poll_t poll;
     /* what each flush of a stream looks at stands together, up to the timer */
-    int fd;
+    struct transport transport;
     uint8_t state; /* enum conn_state */
     uint8_t armed; /* uv poll events */
-    bool polling, blocked, eof, dirty, waiting, hold, newcomer;
+    bool blocked, eof, dirty, waiting, hold, newcomer;
     struct http_loop *loop;
     struct exchange_list exchanges;
     struct watcher *watch;
@@ -108,10 +109,11 @@ void conn_resume(struct http_conn *c);
 void conn_flush(struct http_conn *c);
 void conn_read(struct http_conn *c);
 void conn_drain(struct http_conn *c);
-/* One sendmsg. Bytes taken, 0 with `blocked` set if the socket is full; -1: the connection is dead. A short write sets `blocked` too. */
+bool conn_wants_input(const struct http_conn *c);
+/* The transport goes on with what it holds. False: there is no room yet for more, or the connection is closed. */
+bool conn_write_on(struct http_conn *c);
+/* One write. Bytes taken, 0 with `blocked` set if there is no room; -1: the connection is dead. A short write sets `blocked` too. */
 ssize_t conn_send(struct http_conn *c, struct iovec *iov, unsigned count, size_t total);
-/* Bytes that the socket has taken and the peer has not. */
-int conn_unread(const struct http_conn *c);
 bool conn_is_idle(const struct http_conn *c);
 bool conn_paused(const struct http_conn *c);    /* the handler has asked for a pause of the body */
 bool conn_may_parse(const struct http_conn *c); /* the next thing, not before what it would have to wait for */
@@ -235,11 +237,11 @@ void watcher_end(struct watcher *w);
 /* Ends a stream that may come back: with retry, or a close code. */
 void watcher_send_away(struct watcher *w, unsigned code);
 /* Drains with the loop: sent away at a random time before the loop's own. */
-/* As feed_cut says; last: the event to end with, or NULL. */
-void watcher_cut(struct watcher *w, enum cut_how how, struct frame *last);
+/* As feed_disconnect says; last: the event to end with, or NULL. */
+void watcher_disconnect(struct watcher *w, enum disconnect_how how, struct frame *last);
 /* It ends with `last` once what the feed has now is through, and is given nothing that comes later. NULL: it ends once it has all, however new. */
 void watcher_finish(struct watcher *w, struct frame *last);
-void watcher_cut_now(struct watcher *w); /* what was to come before the end has come */
+void watcher_disconnect_now(struct watcher *w); /* what was to come before the end has come */
 void watcher_drain(struct watcher *w);
 void watcher_put_number(const struct watcher *w, struct buf *out, uint64_t number); /* a cursor */
 /* The same on the way from the front, which began at gone_from; 0: it is not on that way. */
@@ -264,7 +266,7 @@ void page_open(struct watcher *w, const struct watch_start *start);
 void page_flush(struct watcher *w); /* answers, if it can: then the watcher is no more */
 void page_time_up(struct watcher *w);
 void page_answer(struct watcher *w); /* with what there is */
-void page_cut(struct watcher *w, enum cut_how how, struct frame *last);
+void page_disconnect(struct watcher *w, enum disconnect_how how, struct frame *last);
 
 /* ---- the loop ---- */
 
@@ -277,6 +279,8 @@ struct http_loop {
     uv_timer_t alarm;
     int listen_fd; /* -1 once closed */
     bool now_fresh, listening, draining, more;
+    const struct transport_kind *transport; /* of new connections */
+    void *transport_arg;
     struct http_limits limits;
     struct http1_limits parser_limits;
     struct http_handler handler;

@@ -1,9 +1,6 @@
 /* The input of a connection: requests out of bytes, bodies gathered or handed on, and what has to wait. */
 #include "net/conn.h"
 
-#include <errno.h>
-#include <sys/socket.h>
-
 #define BODY_PADDING 64
 #define BODY_AT_ONCE (64 * 1024) /* bodies up to this size get their memory by the length announced */
 
@@ -295,15 +292,19 @@ static void conn_end_of_input(struct http_conn *c) {
 
 void conn_read(struct http_conn *c) {
     struct http_loop *l = c->loop;
-    ssize_t n = recv(c->fd, l->read_bytes, sizeof(l->read_bytes), 0);
+    ssize_t n = c->transport.kind->read(&c->transport, l->read_bytes, sizeof(l->read_bytes));
     if (n > 0) {
         l->counts.bytes_in += (uint64_t) n;
         c->in_ms = l->now_ms;
         conn_input(c, l->read_bytes, (size_t) n);
     } else if (n == 0) {
         conn_end_of_input(c);
-    } else if (errno != EAGAIN && errno != EINTR) {
+    } else if (n == TRANSPORT_DEAD) {
         conn_close(c);
+    }
+    if (c->state != CONN_CLOSED && c->transport.ready && conn_wants_input(c)) {
+        conn_wait(c);
+        l->more = true;
     }
     if (c->state != CONN_CLOSED) {
         conn_settle(c);
@@ -317,6 +318,9 @@ void conn_resume(struct http_conn *c) {
     c->in_ms = c->loop->now_ms;
     if (c->in.len || (c->state == CONN_HTTP && c->input)) {
         conn_input(c, "", 0);
+    }
+    if (c->transport.ready && conn_wants_input(c)) {
+        conn_read(c);
     }
     if (c->state == CONN_HTTP && c->eof && conn_may_parse(c)) {
         if (c->input) {

@@ -1,34 +1,19 @@
 /* The output of a connection: the answers that are ready, in order, in as few sends as can be. */
 #include "net/conn.h"
 
-#include <errno.h>
-#include <linux/sockios.h>
-#include <sys/ioctl.h>
-#include <sys/socket.h>
-
 #define IOV_COUNT 192
 #define SEND_MAX (1024 * 1024)
 
-int conn_unread(const struct http_conn *c) {
-    int bytes = 0;
-    return ioctl(c->fd, SIOCOUTQ, &bytes) ? 0 : bytes;
-}
-
 ssize_t conn_send(struct http_conn *c, struct iovec *iov, unsigned count, size_t total) {
-    struct msghdr msg = {.msg_iov = iov, .msg_iovlen = count};
-    const int flags = MSG_NOSIGNAL | MSG_DONTWAIT;
-    ssize_t n = count == 1 ? send(c->fd, iov->iov_base, iov->iov_len, flags) : sendmsg(c->fd, &msg, flags); /* one piece is cheaper to hand over */
+    ssize_t n = c->transport.kind->write(&c->transport, iov, count);
     if (n < 0) {
-        if (errno != EAGAIN && errno != EINTR && errno != ENOBUFS) {
-            return -1;
-        }
-        n = 0;
+        return -1;
     }
     if (n > 0 || !c->blocked) {
         c->out_ms = c->loop->now_ms;
     }
-    c->blocked = (size_t) n < total;
-    c->unread = c->blocked ? conn_unread(c) : 0;
+    c->blocked = (size_t) n < total || c->transport.holds;
+    c->unread = c->blocked ? c->transport.kind->unread(&c->transport) : 0;
     c->loop->counts.bytes_out += (uint64_t) n;
     return n;
 }
@@ -132,6 +117,9 @@ static void flush_pages(struct http_conn *c) {
 
 void conn_flush(struct http_conn *c) {
     flush_pages(c);
+    if (c->transport.holds && !c->blocked) {
+        (void) conn_write_on(c);
+    }
     if (c->dirty) {
         c->dirty = false;
         TAILQ_REMOVE(&c->loop->dirty, c, dirty_link);

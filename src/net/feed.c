@@ -296,8 +296,8 @@ static void watcher_fetch(const struct watcher *w) {
 }
 
 static void conn_fetch(const struct watcher *w) {
-    size_t from = offsetof(struct http_conn, fd), upto = offsetof(struct http_conn, link);
-    fetch_ahead(w ? &w->conn->fd : NULL, w ? upto - from : 0);
+    size_t from = offsetof(struct http_conn, transport), upto = offsetof(struct http_conn, link);
+    fetch_ahead(w ? &w->conn->transport : NULL, w ? upto - from : 0);
 }
 
 void feed_expect(const struct feed *f, unsigned steps_left) {
@@ -344,14 +344,15 @@ void feed_flush(struct feed *f) {
     feed_release(f);
 }
 
-void feed_cut(struct feed *f, uint32_t mask0, uint32_t below, enum cut_how how, struct str event, struct str data) {
-    struct frame *last = event.p && how != CUT_DEAD && how != CUT_AWAY ? frame_create(FRAME_LOG, 0, NULL, STR(""), event, data) : NULL;
+void feed_disconnect(struct feed *f, const struct disconnect *d) {
+    bool says = d->event && d->how != DISCONNECT_DEAD && d->how != DISCONNECT_AWAY;
+    struct frame *last = says ? frame_create(FRAME_LOG, 0, NULL, STR(""), str_of(d->event), d->data) : NULL;
     struct watcher *w, *next;
     feed_hold(f);
     for (w = TAILQ_FIRST(&f->watchers); w; w = next) {
         next = TAILQ_NEXT(w, link);
-        if ((w->tag[0] & mask0) != 0 && w->tag[1] < below) {
-            watcher_cut(w, how, last);
+        if ((w->tag[0] & d->mask) != 0 && w->tag[1] < d->below) {
+            watcher_disconnect(w, d->how, last);
         }
     }
     feed_release(f);

@@ -18,6 +18,7 @@
 #include "base/arena.h"
 #include "base/buf.h"
 #include "base/error.h"
+#include "base/feed.h"
 #include "base/frame.h"
 #include "base/str.h"
 
@@ -61,6 +62,7 @@ enum http_body {
 };
 
 struct http_loop;
+struct transport_kind;
 struct feed;
 struct watcher;
 
@@ -121,6 +123,7 @@ void http_body_resume(struct http_request *r);
  * (a feed without changes is synced with no frame). With `log` it also takes FRAME_LOG frames: it keeps at most FEED_LOG_BYTES of them, and a watcher
  * whose cursor lies before the oldest it still has (feed_log_floor) is served through `refill` until it has caught up.
  */
+#define WATCH_RETRY_MS 2000 /* what a stream says at its beginning */
 #define FEED_LOG_BYTES (256 * 1024)
 
 /* cursor_prefix: "epoch-feed-", copied. A cursor is it + a number; on the way from the front perhaps "." and the number at which that began. */
@@ -140,15 +143,9 @@ enum watch_way { WATCH_SSE, WATCH_WEBSOCKET, WATCH_PAGE };
 
 struct watch_start {
     enum watch_way way;
-    bool fresh;          /* from the front, without those gone before */
-    uint64_t gone_floor; /* WATCH_PAGE: what has gone up to there is forgotten, so that a cursor before it says where the way from the front began */
-    uint64_t gone_from;  /* resumed on the way from the front: where that began. 0: not so */
-    bool reset;          /* first an event `reset`, then as fresh */
-    uint64_t cursor;     /* resumed: only what has a greater seq */
-    uint64_t live_seq;   /* after everything up to it the event `live` is sent (SSE, WebSocket) */
-    int64_t
-        until_ms; /* WATCH_PAGE: answer by then if there is nothing (0: at once, but not before the feed is synced up to live_seq); others: close with retry at that time (credential's end), 0 none */
-    uint32_t tag[2]; /* who: matched by feed_cut */
+    struct feed_start
+        from; /* its until_ms for WATCH_PAGE: answer by then if there is nothing (0: at once, but not before the feed is synced up to live_seq); for
+                             * others: close with retry at that time (the credential's end) */
     void *user;
     struct str headers; /* more header lines for the answer (CORS and the like) */
 };
@@ -166,19 +163,8 @@ bool http_watch(struct http_request *r, struct feed *f, const struct watch_start
 #define REFILL_LOST UINT64_MAX
 void watcher_refill(struct watcher *w, struct frame **frames, size_t count, uint64_t upto, bool failed);
 
-enum cut_how {
-    /* The feed has come to its end for them: what it has up to now, however long they take over it, then the event and close (WebSocket 1000). Without an event: all that
-     * it has when they are through. With one also for those who were cut without. */
-    CUT_FINISHED,
-    CUT_AT_ONCE, /* nothing more but the event, then close (WebSocket 1000); the peer has 100 ms to take it, as with the next two */
-    CUT_DEAD,    /* nothing more, close (SSE: retry; WebSocket 1008; a page: 401 problem) */
-    CUT_AWAY,    /* nothing more, close: it is to come back with its cursor (SSE: retry; WebSocket 1001; a page: 503 problem) */
-};
-/*
- * Cuts the watchers with (tag[0] & mask0) != 0 and tag[1] < below. event and data (a JSON object on one line) are of the last event, none with CUT_DEAD and CUT_AWAY; its id
- * is the cursor the watcher has then reached. For pages CUT_AT_ONCE answers 401 as CUT_DEAD does.
- */
-void feed_cut(struct feed *f, uint32_t mask0, uint32_t below, enum cut_how how, struct str event, struct str data);
+/* Disconnects the watchers that it speaks of; its id is the cursor that each has reached then. */
+void feed_disconnect(struct feed *f, const struct disconnect *d);
 
 /* ---- loops ---- */
 
@@ -191,6 +177,8 @@ struct http_limits {
 
 /* One loop on the caller's thread, listening on fd (a listening socket of its own with SO_REUSEPORT; taken over). */
 struct http_loop *http_loop_create(int listen_fd, const struct http_limits *limits, const struct http_handler *handler) MUST_CHECK;
+/* What carries connections that come from now on: transport_plain without this. arg: the kind's, as `state` of new ones. */
+void http_loop_carry(struct http_loop *l, const struct transport_kind *kind, void *arg);
 void http_loop_run(struct http_loop *l); /* until http_loop_drain has finished */
 /* The only call that other threads may make: `fn` runs on the loop's thread soon after. Coalesces: one pending call at most. */
 void http_loop_wake(struct http_loop *l);

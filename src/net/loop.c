@@ -288,6 +288,7 @@ struct http_loop *http_loop_create(int listen_fd, const struct http_limits *limi
     l->limits = *limits;
     l->parser_limits = (struct http1_limits){limits->max_header_block, limits->max_uri};
     l->handler = *handler;
+    l->transport = &transport_plain;
     TAILQ_INIT(&l->dirty);
     TAILQ_INIT(&l->waiting);
     TAILQ_INIT(&l->dirty_feeds);
@@ -302,6 +303,11 @@ struct http_loop *http_loop_create(int listen_fd, const struct http_limits *limi
     set_options(listen_fd);
     listen_set(l, true);
     return l;
+}
+
+void http_loop_carry(struct http_loop *l, const struct transport_kind *kind, void *arg) {
+    l->transport = kind;
+    l->transport_arg = arg;
 }
 
 void http_loop_run(struct http_loop *l) {

@@ -26,9 +26,9 @@ static void add_frame(struct watcher *w, const struct frame *frame) {
 void page_open(struct watcher *w, const struct watch_start *start) {
     w->page = mem_alloc(sizeof(*w->page));
     buf_str(&w->page->extra, start->headers);
-    w->page->cursor = start->fresh || start->reset ? start->live_seq : start->cursor;
-    w->page->gone_floor = start->gone_floor;
-    if (start->reset) {
+    w->page->cursor = start->from.fresh || start->from.reset ? start->from.live_seq : start->from.cursor;
+    w->page->gone_floor = start->from.gone_floor;
+    if (start->from.reset) {
         add_own(w, 0, STR("reset"), STR("{}"));
     }
 }
@@ -157,13 +157,13 @@ static void page_unauthenticated(struct watcher *w) {
     http_respond(r, 401, &headers, &body, false);
 }
 
-void page_cut(struct watcher *w, enum cut_how how, struct frame *last) {
+void page_disconnect(struct watcher *w, enum disconnect_how how, struct frame *last) {
     switch (how) {
-    case CUT_FINISHED:
+    case DISCONNECT_FINISHED:
         watcher_finish(w, last);
         page_flush(w);
         break;
-    case CUT_AWAY: page_unavailable(w); break;
+    case DISCONNECT_AWAY: page_unavailable(w); break;
     default: page_unauthenticated(w); break;
     }
 }

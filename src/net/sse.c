@@ -9,10 +9,13 @@ void sse_open(struct watcher *w, const struct watch_start *start) {
     buf_puts(out, "Content-Type: text/event-stream\r\nCache-Control: no-store, no-transform\r\nX-Accel-Buffering: no\r\n"
                   "X-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\nConnection: close\r\n");
     buf_str(out, start->headers);
-    buf_puts(out, "\r\nretry: 2000\nid: ");
-    watcher_put_cursor(w, out, w->cursor, start->gone_from);
-    buf_puts(out, "\n\n");
-    if (start->reset) {
+    buf_puts(out, "\r\n");
+    struct buf id = {0};
+    watcher_put_cursor(w, &id, w->cursor, start->from.gone_from);
+    event_write_open(out, WATCH_RETRY_MS, buf_view(&id));
+    out->failed |= id.failed;
+    buf_fini(&id);
+    if (start->from.reset) {
         watcher_put_event(w, out, 0, STR("reset"), STR("{}"));
     }
 }

@@ -174,7 +174,7 @@ static bool watcher_send(struct watcher *w, struct batch *b, size_t *total) {
     }
     buf_fini(&b->live);
     if (b->drained && !c->blocked) {
-        watcher_cut_now(w);
+        watcher_disconnect_now(w);
         return true;
     }
     return b->total && !c->blocked;

@@ -7,12 +7,6 @@
 #include "base/mem.h"
 #include "net/conn.h"
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <sys/socket.h>
-
-#define NOTSENT_BYTES (16 * 1024)
-
 static void watcher_on_timer(struct timer *t, int64_t now_ms, void *arg);
 
 /* ---- where frames come from ---- */
@@ -141,21 +135,15 @@ void watcher_put_number(const struct watcher *w, struct buf *out, uint64_t numbe
 }
 
 void watcher_put_cursor(const struct watcher *w, struct buf *out, uint64_t number, uint64_t gone_from) {
-    watcher_put_number(w, out, number);
-    if (number && number < gone_from) {
-        buf_char(out, '.');
-        buf_u64(out, gone_from);
-    }
+    cursor_write(out, w->feed->cursor_prefix, (struct cursor){number, gone_from});
 }
 
 void watcher_put_json(const struct watcher *w, struct buf *out, uint64_t number, struct str event, struct str data) {
-    buf_puts(out, "{\"id\":\"");
-    watcher_put_number(w, out, number);
-    buf_puts(out, "\",\"event\":\"");
-    buf_str(out, event);
-    buf_puts(out, "\",\"data\":");
-    buf_str(out, data);
-    buf_char(out, '}');
+    struct buf id = {0};
+    watcher_put_number(w, &id, number);
+    event_write_json(out, buf_view(&id), event, data);
+    out->failed |= id.failed;
+    buf_fini(&id);
 }
 
 void watcher_put_event(const struct watcher *w, struct buf *out, uint64_t number, struct str event, struct str data) {
@@ -166,20 +154,18 @@ void watcher_put_event(const struct watcher *w, struct buf *out, uint64_t number
         buf_fini(&json);
         return;
     }
-    buf_puts(out, "id: ");
-    watcher_put_number(w, out, number);
-    buf_puts(out, "\nevent: ");
-    buf_str(out, event);
-    buf_puts(out, "\ndata: ");
-    buf_str(out, data);
-    buf_puts(out, "\n\n");
+    struct buf id = {0};
+    watcher_put_number(w, &id, number);
+    event_write_sse(out, buf_view(&id), event, data);
+    out->failed |= id.failed;
+    buf_fini(&id);
 }
 
 void watcher_keepalive(struct watcher *w) {
     if (w->way == WATCH_WEBSOCKET) {
         ws_put(&w->control, WS_PING, STR(""));
     } else {
-        buf_puts(&w->control, ":\n\n");
+        event_write_comment(&w->control);
     }
 }
 
@@ -188,7 +174,6 @@ void watcher_keepalive(struct watcher *w) {
 /* The request has become a stream: it, and what was sent behind it, is no longer an exchange. */
 static void take_connection(struct watcher *w, struct exchange *x) {
     struct http_conn *c = w->conn;
-    int bytes = NOTSENT_BYTES;
     x->reply = REPLY_COMPLETE;
     while (TAILQ_LAST(&c->exchanges, exchange_list) != x) {
         exchange_destroy(TAILQ_LAST(&c->exchanges, exchange_list));
@@ -198,7 +183,7 @@ static void take_connection(struct watcher *w, struct exchange *x) {
     c->hold = false;
     c->head_ms = 0;
     conn_move(c, CONN_WATCH);
-    setsockopt(c->fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, sizeof(bytes));
+    c->transport.kind->prefer_fresh(&c->transport);
     conn_wait(c);
 }
 
@@ -216,12 +201,12 @@ static struct watcher *watcher_create(struct http_conn *c, struct feed *f, const
     w->feed = f;
     w->user = start->user;
     w->way = (uint8_t) start->way;
-    bool fresh = start->fresh || start->reset;
-    w->cursor = fresh ? 0 : start->cursor;
-    w->live_seq = start->live_seq;
-    w->gone_from = fresh ? start->live_seq : start->gone_from;
-    w->tag[0] = start->tag[0];
-    w->tag[1] = start->tag[1];
+    bool fresh = start->from.fresh || start->from.reset;
+    w->cursor = fresh ? 0 : start->from.cursor;
+    w->live_seq = start->from.live_seq;
+    w->gone_from = fresh ? start->from.live_seq : start->from.gone_from;
+    w->tag[0] = start->from.tag[0];
+    w->tag[1] = start->from.tag[1];
     TAILQ_INSERT_TAIL(&f->watchers, w, link);
     f->watcher_count++;
     c->loop->counts.watchers++;
@@ -240,7 +225,7 @@ bool http_watch(struct http_request *r, struct feed *f, const struct watch_start
         w->x = x;
         x->page = w;
         page_open(w, start);
-        wheel_set(&c->loop->wheel, &w->timer, start->until_ms, watcher_on_timer);
+        wheel_set(&c->loop->wheel, &w->timer, start->from.until_ms, watcher_on_timer);
     } else {
         if (start->way == WATCH_SSE) {
             sse_open(w, start);
@@ -248,7 +233,7 @@ bool http_watch(struct http_request *r, struct feed *f, const struct watch_start
             websocket_open(w, r, start);
         }
         take_connection(w, x);
-        set_end(w, start->until_ms);
+        set_end(w, start->from.until_ms);
     }
     if (c->loop->draining) {
         watcher_drain(w);
@@ -301,7 +286,7 @@ void watcher_send_away(struct watcher *w, unsigned code) {
     if (w->way == WATCH_WEBSOCKET) {
         ws_put_close(&w->control, code);
     } else {
-        buf_printf(&w->control, "retry: %u\n\n", 1000 + (unsigned) loop_random(w->conn->loop, 4001));
+        event_write_retry(&w->control, 1000 + (unsigned) loop_random(w->conn->loop, 4001));
     }
     watcher_end(w);
 }
@@ -334,7 +319,7 @@ static void cut_now(struct watcher *w, const struct frame *last) {
     watcher_end(w);
 }
 
-void watcher_cut_now(struct watcher *w) {
+void watcher_disconnect_now(struct watcher *w) {
     cut_now(w, w->last);
 }
 
@@ -348,23 +333,23 @@ void watcher_finish(struct watcher *w, struct frame *last) {
     w->last = last ? frame_ref(last) : NULL;
 }
 
-void watcher_cut(struct watcher *w, enum cut_how how, struct frame *last) {
+void watcher_disconnect(struct watcher *w, enum disconnect_how how, struct frame *last) {
     if (w->x) {
-        page_cut(w, how, last);
+        page_disconnect(w, how, last);
         return;
     }
     switch (how) {
-    case CUT_FINISHED: watcher_finish(w, last); break;
-    case CUT_AT_ONCE:
+    case DISCONNECT_FINISHED: watcher_finish(w, last); break;
+    case DISCONNECT_AT_ONCE:
         cut_now(w, last);
         cut_timer(w);
         break;
-    case CUT_DEAD:
-    case CUT_AWAY:
+    case DISCONNECT_DEAD:
+    case DISCONNECT_AWAY:
         if (w->way == WATCH_WEBSOCKET) {
-            ws_put_close(&w->control, how == CUT_DEAD ? 1008 : 1001);
+            ws_put_close(&w->control, how == DISCONNECT_DEAD ? 1008 : 1001);
         } else {
-            buf_puts(&w->control, "retry: 2000\n\n");
+            event_write_retry(&w->control, WATCH_RETRY_MS);
         }
         watcher_end(w);
         cut_timer(w);

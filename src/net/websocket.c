@@ -62,7 +62,7 @@ void websocket_open(struct watcher *w, const struct http_request *r, const struc
     buf_puts(out, "Referrer-Policy: no-referrer\r\n");
     buf_str(out, start->headers);
     buf_puts(out, "\r\n");
-    if (start->reset) {
+    if (start->from.reset) {
         watcher_put_event(w, out, 0, STR("reset"), STR("{}"));
     }
 }

@@ -318,7 +318,7 @@ void clients_close(bool say); /* all connections; say: the engine hears of it */
 void client_forget(struct client *c);
 void client_answered(struct call *call);
 void client_refilled(struct call *call);
-void feed_cut_readers(struct feed *f, const struct cut *cut);
+void feed_cut_readers(struct feed *f, const struct disconnect *cut);
 
 /* ---- sim_model.c ---- */
 

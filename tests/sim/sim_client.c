@@ -254,23 +254,23 @@ static void client_last_words(struct client *c) {
     client_leave(c, true);
 }
 
-static void client_cut(struct client *c, const struct cut *cut) {
-    if (cut->how == MAIL_CUT_DEAD) {
+static void client_cut(struct client *c, const struct disconnect *cut) {
+    if (cut->how == DISCONNECT_DEAD) {
         client_let_go(c);
         return;
     }
-    if (cut->how == MAIL_CUT_AWAY) {
+    if (cut->how == DISCONNECT_AWAY) {
         client_sent_away(c, "its channel cut");
         return;
     }
-    if (!c->cutting || (!c->last_data && cut->event) || cut->how == MAIL_CUT_AT_ONCE) {
+    if (!c->cutting || (!c->last_data && cut->event) || cut->how == DISCONNECT_AT_ONCE) {
         mem_free(c->last_data);
         c->last_event = cut->event;
         c->last_data = mem_strdup(cut->data);
         c->cut_seq = !cut->event ? UINT64_MAX : feed_upto(c->feed) > c->live_seq ? feed_upto(c->feed) : c->live_seq;
     }
     c->cutting = true;
-    if (cut->how == MAIL_CUT_AT_ONCE) {
+    if (cut->how == DISCONNECT_AT_ONCE) {
         if (c->page) {
             client_leave(c, true); /* 401 */
         } else {
@@ -279,7 +279,7 @@ static void client_cut(struct client *c, const struct cut *cut) {
     }
 }
 
-void feed_cut_readers(struct feed *f, const struct cut *cut) {
+void feed_cut_readers(struct feed *f, const struct disconnect *cut) {
     trace("channel %llu is cut: mask %u below %u how %d %s", (unsigned long long) f->channel, cut->mask, cut->below, (int) cut->how,
           cut->event ? cut->event : "");
     for (unsigned i = 0; i < CLIENTS; i++) {
@@ -540,25 +540,26 @@ static void client_connect(struct client *c) {
 static void client_attach(struct client *c, struct call *call) {
     const struct answer *a = &call->cmd->answer;
     bool good_cursor = c->cursor[0] && strncmp(c->cursor, "nonsense", 8) != 0 && strncmp(c->cursor, "00000000-", 9) != 0;
-    if ((a->reset && good_cursor && !resets_allowed()) || a->fresh == (good_cursor && !a->reset) || (a->reset && !c->cursor[0])) {
-        broken("client %u came with cursor \"%s\" and was given fresh %d, reset %d", client_number(c), c->cursor, a->fresh, a->reset);
+    if ((a->start.reset && good_cursor && !resets_allowed()) || a->start.fresh == (good_cursor && !a->start.reset) ||
+        (a->start.reset && !c->cursor[0])) {
+        broken("client %u came with cursor \"%s\" and was given fresh %d, reset %d", client_number(c), c->cursor, a->start.fresh, a->start.reset);
     }
     snprintf(c->prefix, sizeof(c->prefix), "%.*s", STR_FMT(a->cursor_prefix));
-    if (a->fresh && !c->page) {
+    if (a->start.fresh && !c->page) {
         client_anew(c, 0);
     }
-    sim.counts.resets += a->reset;
+    sim.counts.resets += a->start.reset;
     c->feed = feed_opened(call);
     c->feed->readers++;
     c->failures = call->failures;
     c->state = CLIENT_READING;
-    c->tag[0] = a->tag[0];
-    c->tag[1] = a->tag[1];
-    c->at = a->fresh ? 0 : a->cursor;
-    c->live_seq = a->live_seq;
-    c->fresh = a->fresh;
-    c->gone_from = a->fresh ? a->live_seq : a->gone_from;
-    c->gone_floor = a->gone_floor;
+    c->tag[0] = a->start.tag[0];
+    c->tag[1] = a->start.tag[1];
+    c->at = a->start.fresh ? 0 : a->start.cursor;
+    c->live_seq = a->start.live_seq;
+    c->fresh = a->start.fresh;
+    c->gone_from = a->start.fresh ? a->start.live_seq : a->start.gone_from;
+    c->gone_floor = a->start.gone_floor;
     c->page_most = chance(3) ? 1 + dice(4) : SIZE_MAX;
     c->live_sent = c->cutting = c->refill_failed = false;
     trace("client %u watches channel %llu from %llu, live is %llu", client_number(c), (unsigned long long) a->channel, (unsigned long long) c->at,
@@ -581,7 +582,7 @@ void client_answered(struct call *call) {
     if (!c) {
         if (a->type == ANSWER_WATCH) {
             feed_opened(call);
-            letter_send(loop_of(call), (struct letter){.type = LETTER_UNWATCH, .channel = a->channel, .tag = a->tag[0]});
+            letter_send(loop_of(call), (struct letter){.type = LETTER_UNWATCH, .channel = a->channel, .tag = a->start.tag[0]});
         }
         return;
     }

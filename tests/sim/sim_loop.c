@@ -341,13 +341,13 @@ static void deliver(unsigned loop, struct mail *m) {
         f->synced = m->pos > f->synced ? m->pos : f->synced;
         break;
     }
-    case MAIL_CUT: {
+    case MAIL_DISCONNECT: {
         struct feed *f;
         HASH_FIND(hh, sim.feeds[loop], &m->channel, sizeof(m->channel), f);
         if (f && !f->dropped) {
-            feed_cut_readers(f, m->cut);
+            feed_cut_readers(f, m->disconnect);
         }
-        mem_free(m->cut);
+        mem_free(m->disconnect);
         break;
     }
     case MAIL_DROP: feed_dropped(feed_get(loop, m->channel)); break;

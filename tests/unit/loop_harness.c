@@ -164,7 +164,7 @@ void server_start(const struct http_limits *limits) {
     assert_non_null(server.loop);
     http_loop_on_wake(server.loop, on_wake, NULL);
     server.feed = feed_create(server.loop, false, 0, STR("e-f-"), NULL);
-    server.start = (struct watch_start){.fresh = true, .tag = {1, 1}, .user = &server};
+    server.start = (struct watch_start){.from = {.fresh = true, .tag = {1, 1}}, .user = &server};
     assert_int_equal(pthread_create(&thread, NULL, run, server.loop), 0);
 }
 
@@ -277,19 +277,13 @@ void synced(uint64_t pos) {
     on_loop(do_synced, &pos);
 }
 
-struct cutting {
-    enum cut_how how;
-    struct str event, data;
-};
-
 static void do_cut(void *arg) {
-    const struct cutting *k = arg;
-    feed_cut(server.feed, 1, 2, k->how, k->event, k->data);
+    feed_disconnect(server.feed, arg);
 }
 
-void cut(enum cut_how how, const char *event, const char *data) {
-    struct cutting k = {how, str_of(event), str_of(data)};
-    on_loop(do_cut, &k);
+void cut(enum disconnect_how how, const char *event, const char *data) {
+    struct disconnect d = {1, 2, how, event, str_of(data)};
+    on_loop(do_cut, &d);
 }
 
 /* ---- the client ---- */

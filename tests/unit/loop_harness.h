@@ -38,7 +38,7 @@ void wait_for_watchers(uint64_t count);
 struct frame *frame_of(enum frame_kind kind, uint64_t seq, unsigned key, const char *data);
 void publish(enum frame_kind kind, uint64_t seq, unsigned key, const char *data); /* and synced */
 void synced(uint64_t pos);
-void cut(enum cut_how how, const char *event, const char *data);
+void cut(enum disconnect_how how, const char *event, const char *data);
 
 struct client {
     int fd;

@@ -74,10 +74,10 @@ static void fake_watch(struct cmd *c) {
     }
     a->type = ANSWER_WATCH;
     a->channel = 5;
-    a->fresh = !c->watch.cursor.p;
-    a->live_seq = 3;
-    a->tag[0] = WATCHER_SESSION;
-    a->tag[1] = 1;
+    a->start.fresh = !c->watch.cursor.p;
+    a->start.live_seq = 3;
+    a->start.tag[0] = WATCHER_SESSION;
+    a->start.tag[1] = 1;
     a->cursor_prefix = STR("e-f-");
     atomic_fetch_add(&watchers, 1);
 }

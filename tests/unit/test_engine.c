@@ -25,14 +25,14 @@ static struct world {
 static void note_mail(const struct mail *m) {
     static const char *const kinds[] = {[FRAME_STATE] = "state", [FRAME_GONE] = "gone", [FRAME_LOG] = "output"};
     static const char *const cuts[] = {
-        [MAIL_CUT_FINISHED] = "finished", [MAIL_CUT_AT_ONCE] = "at once", [MAIL_CUT_DEAD] = "dead", [MAIL_CUT_AWAY] = "away"};
+        [DISCONNECT_FINISHED] = "finished", [DISCONNECT_AT_ONCE] = "at once", [DISCONNECT_DEAD] = "dead", [DISCONNECT_AWAY] = "away"};
     unsigned long long channel = m->channel;
     if (m->type == MAIL_FRAME) {
         buf_printf(&w.told, "%llu:%s %llu, ", channel, kinds[m->frame->kind], (unsigned long long) m->frame->seq);
     } else if (m->type == MAIL_SYNCED) {
         buf_printf(&w.told, "%llu:synced %llu, ", channel, (unsigned long long) m->pos);
-    } else if (m->type == MAIL_CUT) {
-        buf_printf(&w.told, "%llu:%s, ", channel, cuts[m->cut->how]);
+    } else if (m->type == MAIL_DISCONNECT) {
+        buf_printf(&w.told, "%llu:%s, ", channel, cuts[m->disconnect->how]);
     }
 }
 

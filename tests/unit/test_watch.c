@@ -18,7 +18,7 @@ static void a_fresh_stream_is_state_then_live_then_changes(void **state) {
     publish(FRAME_STATE, 3, 1, "{\"a\":3}");
     publish(FRAME_GONE, 4, 2, "{\"gone\":4}");
     publish(FRAME_STATE, 5, 1, "{\"a\":5}");
-    server.start.live_seq = 6;
+    server.start.from.live_seq = 6;
     server.start.headers = STR("X-More: 1\r\n");
     struct client c = client_open();
     client_send(&c, GET("/events"));
@@ -46,14 +46,14 @@ static void a_page_on_the_way_says_where_it_began(void **state) {
     }
     publish(FRAME_GONE, 1002, 2000, "1");
     synced(1002);
-    server.start.gone_floor = 1002;
-    server.start.live_seq = 1002;
+    server.start.from.gone_floor = 1002;
+    server.start.from.live_seq = 1002;
     struct client c = client_open();
     client_send(&c, GET("/page"));
     client_expect(&c, "{\"id\":\"e-f-1000\",\"event\":\"task\",\"data\":1}],\"cursor\":\"e-f-1000.1002\"}");
-    server.start.fresh = false;
-    server.start.cursor = 1000;
-    server.start.gone_from = 1002;
+    server.start.from.fresh = false;
+    server.start.from.cursor = 1000;
+    server.start.from.gone_from = 1002;
     client_send(&c, GET("/page"));
     client_expect(&c, "{\"events\":[{\"id\":\"e-f-1001\",\"event\":\"task\",\"data\":1}],\"cursor\":\"e-f-1002\"}");
     client_close(&c);
@@ -71,7 +71,7 @@ static void a_fresh_reader_waits_for_what_had_gone(void **state) {
         server_start(NULL);
         publish(FRAME_STATE, 3, 1, "3");
         publish(FRAME_STATE, 4, 2, "4");
-        server.start.live_seq = 9;
+        server.start.from.live_seq = 9;
         struct client c = client_open();
         client_send(&c, requests[i]);
         wait_for_watchers(1);
@@ -96,9 +96,9 @@ static void a_resumed_stream_begins_behind_its_cursor(void **state) {
     publish(FRAME_STATE, 3, 1, "3");
     publish(FRAME_GONE, 4, 2, "4");
     publish(FRAME_STATE, 5, 3, "5");
-    server.start.fresh = false;
-    server.start.cursor = 3;
-    server.start.live_seq = 4;
+    server.start.from.fresh = false;
+    server.start.from.cursor = 3;
+    server.start.from.live_seq = 4;
     struct client c = client_open();
     client_send(&c, GET("/late") GET("/events") GET("/late"));
     wait_for(&server.late_count, 1);
@@ -109,7 +109,7 @@ static void a_resumed_stream_begins_behind_its_cursor(void **state) {
     client_send(&c, GET("/events"));
     client_expect(&c, "\r\n\r\nretry: 2000\nid: e-f-3\n\n" EVENT("4", "4") LIVE("4") EVENT("5", "5"));
     assert_true(client_silent(&c, 20));
-    server.start.reset = true;
+    server.start.from.reset = true;
     struct client d = client_open();
     client_send(&d, GET("/events"));
     client_expect(&d, "\r\n\r\nretry: 2000\nid: e-f-0\n\nid: e-f-0\nevent: reset\ndata: {}\n\n" EVENT("3", "3") LIVE("4") EVENT("5", "5"));
@@ -218,7 +218,7 @@ static void rotated_streams_get_what_was_before(void **state) {
     client_expect(&w, "Sec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nSec-WebSocket-Protocol: bowline.v1\r\n");
     client_expect(&w, "{\"id\":\"e-f-0\",\"event\":\"live\",\"data\":{\"seq\":0}}");
     client_expect(&c, EVENT("2", "2"));
-    cut(CUT_FINISHED, "session", "{\"state\":\"rotated\"}");
+    cut(DISCONNECT_FINISHED, "session", "{\"state\":\"rotated\"}");
     assert_string_equal(client_rest(&c), "id: e-f-2\nevent: session\ndata: {\"state\":\"rotated\"}\n\n");
     client_expect(&w, "{\"id\":\"e-f-2\",\"event\":\"session\",\"data\":{\"state\":\"rotated\"}}\x88\x02\x03\xe8");
     wait_for(&server.unwatched, 2);
@@ -230,14 +230,14 @@ static void rotated_streams_get_what_was_before(void **state) {
 static void do_last_words(void *arg) {
     (void) arg;
     feed_publish(server.feed, frame_of(FRAME_STATE, 2, 1, "2"));
-    feed_cut(server.feed, 1, 2, CUT_AT_ONCE, STR("session"), STR("{}"));
+    feed_disconnect(server.feed, &(struct disconnect){1, 2, DISCONNECT_AT_ONCE, "session", STR("{}")});
     feed_publish(server.feed, frame_of(FRAME_STATE, 3, 1, "3"));
 }
 
 static void do_finish(void *arg) {
     (void) arg;
     feed_publish(server.feed, frame_of(FRAME_STATE, 4, 1, "4"));
-    feed_cut(server.feed, 1, 2, CUT_FINISHED, STR_NONE, STR_NONE);
+    feed_disconnect(server.feed, &(struct disconnect){1, 2, DISCONNECT_FINISHED, NULL, STR_NONE});
 }
 
 static void cut_streams_carry_nothing_later(void **state) {
@@ -246,20 +246,20 @@ static void cut_streams_carry_nothing_later(void **state) {
     struct client c = client_open(), w = client_open(), other = client_open();
     client_send(&c, GET("/events"));
     client_expect(&c, LIVE("0"));
-    server.start.tag[1] = 2;
+    server.start.from.tag[1] = 2;
     client_send(&other, GET("/events"));
     client_expect(&other, LIVE("0"));
     on_loop(do_last_words, NULL);
     assert_string_equal(client_rest(&c), "id: e-f-0\nevent: session\ndata: {}\n\n");
     client_expect(&other, EVENT("3", "3"));
     client_close(&c);
-    server.start.tag[1] = 1;
+    server.start.from.tag[1] = 1;
     c = client_open();
     client_send(&c, GET("/events"));
     client_send(&w, UPGRADE(VERSION));
     client_expect(&c, EVENT("3", "3"));
     client_expect(&w, "3}");
-    cut(CUT_DEAD, NULL, NULL);
+    cut(DISCONNECT_DEAD, NULL, NULL);
     assert_string_equal(client_rest(&c), "retry: 2000\n\n");
     client_expect(&w, "\x88\x02\x03\xf0"); /* 1008 */
     client_close(&c);
@@ -308,7 +308,7 @@ static void what_the_log_no_longer_has_is_asked_for(void **state) {
     (void) state;
     server_start(NULL);
     on_loop(log_feed, NULL);
-    server.start.live_seq = 12;
+    server.start.from.live_seq = 12;
     struct client c = client_open();
     client_send(&c, GET("/events"));
     wait_for(&server.refills, 1);
@@ -358,9 +358,9 @@ static void a_refill_may_be_empty(void **state) {
     for (unsigned i = 0; i < 2; i++) {
         server_start(NULL);
         on_loop(log_feed, NULL);
-        server.start.fresh = false;
-        server.start.cursor = 8;
-        server.start.live_seq = 10;
+        server.start.from.fresh = false;
+        server.start.from.cursor = 8;
+        server.start.from.live_seq = 10;
         struct client c = client_open(), d = client_open();
         client_send(&c, requests[i]);
         wait_for(&server.refills, 1);
@@ -385,11 +385,11 @@ static void an_end_without_an_event_has_no_bound(void **state) {
     (void) state;
     server_start(NULL);
     on_loop(log_feed, NULL);
-    server.start.live_seq = 5;
+    server.start.from.live_seq = 5;
     struct client c = client_open();
     client_send(&c, GET("/events"));
     wait_for(&server.refills, 1);
-    cut(CUT_FINISHED, NULL, NULL);
+    cut(DISCONNECT_FINISHED, NULL, NULL);
     publish(FRAME_STATE, 21, 1, "21");
     on_loop(do_refill, &late);
     client_expect(&c, LIVE("5") EVENT("9", "9") EVENT("10", "10") EVENT("21", "21"));
@@ -398,8 +398,8 @@ static void an_end_without_an_event_has_no_bound(void **state) {
     c = client_open();
     client_send(&c, GET("/events"));
     wait_for(&server.refills, 2);
-    cut(CUT_FINISHED, NULL, NULL);
-    cut(CUT_FINISHED, "task", "1");
+    cut(DISCONNECT_FINISHED, NULL, NULL);
+    cut(DISCONNECT_FINISHED, "task", "1");
     publish(FRAME_STATE, 22, 1, "22");
     on_loop(do_refill, &early);
     client_expect(&c, EVENT("3", "3") EVENT("5", "5") LIVE("5"));
@@ -416,7 +416,7 @@ static void a_cut_at_once_does_not_wait_for_a_refill(void **state) {
     client_send(&c, GET("/events"));
     wait_for(&server.refills, 1);
     client_expect(&c, "id: e-f-0\n\n");
-    cut(CUT_AT_ONCE, "session", "{}");
+    cut(DISCONNECT_AT_ONCE, "session", "{}");
     assert_string_equal(client_rest(&c), "id: e-f-0\nevent: session\ndata: {}\n\n");
     client_close(&c);
     server_stop(0);
@@ -428,11 +428,11 @@ static void pages_that_are_cut_have_nothing_later(void **state) {
     (void) state;
     server_start(NULL);
     on_loop(log_feed, NULL);
-    server.start.live_seq = 12;
+    server.start.from.live_seq = 12;
     struct client c = client_open();
     client_send(&c, GET("/page"));
     wait_for(&server.refills, 1);
-    cut(CUT_FINISHED, "session", "{\"a\":1}");
+    cut(DISCONNECT_FINISHED, "session", "{\"a\":1}");
     publish(FRAME_STATE, 20, 1, "20");
     on_loop(do_refill, &before);
     client_expect(&c, "{\"id\":\"e-f-11\",\"event\":\"task\",\"data\":11},{\"id\":\"e-f-11\",\"event\":\"session\",\"data\":{\"a\":1}}],");
@@ -448,8 +448,8 @@ static void those_behind_what_is_forgotten_begin_anew(void **state) {
     for (unsigned i = 0; i < 9000; i++) {
         publish(FRAME_GONE, 10 + i, 100 + i, "{}");
     }
-    server.start.fresh = false;
-    server.start.cursor = 2;
+    server.start.from.fresh = false;
+    server.start.from.cursor = 2;
     client_send(&c, GET("/events"));
     client_expect(&c, "id: e-f-2\n\nid: e-f-0\nevent: reset\ndata: {}\n\n" EVENT("2", "2") LIVE("9009"));
     client_send(&c, "ignored");
@@ -462,21 +462,21 @@ static void those_behind_what_is_forgotten_begin_anew(void **state) {
 /* ---- pages ---- */
 
 static void until(int64_t ms) {
-    server.start.until_ms = ms ? test_now_ms() + ms : 0;
+    server.start.from.until_ms = ms ? test_now_ms() + ms : 0;
 }
 
 static void pages_wait_for_something_to_say(void **state) {
     (void) state;
     server_start(NULL);
-    server.start.live_seq = 5;
+    server.start.from.live_seq = 5;
     struct client c = client_open();
     client_send(&c, GET("/page"));
     assert_true(client_silent(&c, 30)); /* the feed is not there yet */
     synced(5);
     client_expect(&c, "Content-Type: application/json\r\nCache-Control: no-store\r\n");
     client_expect(&c, "\r\n\r\n{\"events\":[],\"cursor\":\"e-f-5\"}");
-    server.start.fresh = false;
-    server.start.cursor = 5;
+    server.start.from.fresh = false;
+    server.start.from.cursor = 5;
     until(1000);
     client_send(&c, GET("/page"));
     assert_true(client_silent(&c, 40));
@@ -487,7 +487,7 @@ static void pages_wait_for_something_to_say(void **state) {
     publish(FRAME_STATE, 6, 1, "6");
     client_expect(&c, "{\"events\":[{\"id\":\"e-f-6\",\"event\":\"task\",\"data\":6}],\"cursor\":\"e-f-6\"}HTTP/1.1 200 OK");
     client_expect(&c, "now");
-    server.start.reset = true;
+    server.start.from.reset = true;
     client_send(&c, GET("/page"));
     client_expect(
         &c,
@@ -500,22 +500,22 @@ static void pages_wait_for_something_to_say(void **state) {
 static void pages_that_are_cut_are_answered(void **state) {
     (void) state;
     server_start(NULL);
-    server.start.fresh = false;
+    server.start.from.fresh = false;
     until(5000);
     struct client c = client_open();
     client_send(&c, GET("/page"));
     wait_for_watchers(1);
-    cut(CUT_FINISHED, "session", "{\"a\":1}");
+    cut(DISCONNECT_FINISHED, "session", "{\"a\":1}");
     client_expect(&c, "{\"events\":[{\"id\":\"e-f-0\",\"event\":\"session\",\"data\":{\"a\":1}}],\"cursor\":\"e-f-0\"}");
     wait_for(&server.unwatched, 1);
     client_send(&c, GET("/page"));
     wait_for_watchers(1);
-    cut(CUT_FINISHED, NULL, NULL);
+    cut(DISCONNECT_FINISHED, NULL, NULL);
     client_expect(&c, "{\"events\":[],\"cursor\":\"e-f-0\"}");
     wait_for(&server.unwatched, 2);
     client_send(&c, GET("/page"));
     wait_for_watchers(1);
-    cut(CUT_AT_ONCE, "session", "{}");
+    cut(DISCONNECT_AT_ONCE, "session", "{}");
     client_expect(&c, "HTTP/1.1 401 Unauthorized\r\n");
     client_expect(&c, "WWW-Authenticate: Bearer\r\n");
     wait_for(&server.unwatched, 3);
@@ -693,7 +693,7 @@ static void draining_sends_streams_away(void **state) {
     client_send(&w, UPGRADE(VERSION));
     client_expect(&c, LIVE("0"));
     client_expect(&w, "{\"seq\":0}}");
-    server.start.fresh = false;
+    server.start.from.fresh = false;
     until(60000);
     client_send(&p, GET("/page"));
     wait_for_watchers(3);
