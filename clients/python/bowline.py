@@ -26,13 +26,18 @@ Threads: a Client may be shared by all threads and survives a fork; a Job by the
 from __future__ import annotations
 
 import base64
+import decimal
 import email.utils
 import http.client
 import json
 import logging
+import math
+import numbers
+import operator
 import os
 import queue
 import random
+import re
 import signal
 import socket
 import ssl
@@ -48,7 +53,7 @@ from urllib.parse import quote, urlencode, urlsplit
 __all__ = [
     "Client", "Worker", "Job", "Event", "perform",
     "BowlineError", "ConnectionLost", "NotFinished", "Problem", "Unauthenticated", "Forbidden", "NotFound", "Conflict", "Gone", "TooLarge",
-    "Limited", "Unavailable", "Fail", "Retry", "Stopped", "Cancelled", "Superseded", "Released",
+    "Limited", "Unavailable", "Unsendable", "Fail", "Retry", "Stopped", "Cancelled", "Superseded", "Released",
 ]
 
 Json = Any
@@ -58,6 +63,16 @@ ENDED = ("succeeded", "failed", "cancelled")
 
 _log = logging.getLogger("bowline")
 _log.addHandler(logging.NullHandler())
+
+
+def _note(level: int, text: str, *values: Any, error: Optional[BaseException] = None) -> None:
+    """To the log; what a handler of the application's does wrong is none of the worker's affair."""
+    try:
+        _log.log(level, text, *values, exc_info=error)
+    except Exception:
+        pass
+
+
 _KEEP: Any = object()  # an argument left out, where None says something
 
 
@@ -74,6 +89,14 @@ class ConnectionLost(BowlineError):
 
 class _Stale(ConnectionLost):
     """A connection kept from before was closed meanwhile: no reason to call the server away."""
+
+
+class Unsendable(TypeError, ValueError):
+    """A value that cannot be sent, raised where it was said: the message begins with its place, as in "/result/rows/0: …"."""
+
+    def __init__(self, place: str, why: str) -> None:
+        super().__init__(f"{place or '/'}: {why}")
+        self.place = place
 
 
 class NotFinished(BowlineError):
@@ -133,14 +156,16 @@ class Limited(Problem):
 
 
 class Unavailable(Problem):
-    """503"""
+    """503, or 502 and 504 from a proxy whose server is away."""
 
 
-_PROBLEMS = {401: Unauthenticated, 403: Forbidden, 404: NotFound, 409: Conflict, 410: Gone, 413: TooLarge, 429: Limited, 503: Unavailable}
+_PROBLEMS = {401: Unauthenticated, 403: Forbidden, 404: NotFound, 409: Conflict, 410: Gone, 413: TooLarge, 429: Limited, 502: Unavailable, 503: Unavailable,
+             504: Unavailable}
 
 
 class Fail(Exception):
-    """Raised by the function that does a task: it failed. ``type`` is a short name (a-z, 0-9, ``._-``), ``retry`` lets another attempt follow."""
+    """Raised by the function that does a task: it failed. ``type`` is a short name (a-z, 0-9, ``._-``; another one is told as part of the message),
+    ``retry`` lets another attempt follow."""
 
     def __init__(self, type: str, message: str = "", detail: Json = None, retry: bool = False) -> None:
         super().__init__(message or type)
@@ -279,7 +304,7 @@ class _Http:
             connection, reused = self.open(self.timeout + wait, fresh)
             if abort is not None:
                 abort.hold(connection.sock)
-            connection.request(method, self.prefix + path, body, headers)
+            connection.request(method, self.prefix + path, body, {name: value.encode("utf-8") for name, value in headers.items()})
             response = connection.getresponse()
             answer = _Answer(response.status, response.headers, response.read())
             if abort is not None:
@@ -289,12 +314,12 @@ class _Http:
             else:
                 self._keep(connection)
             return answer
-        except (OSError, http.client.HTTPException, ConnectionLost) as e:
+        except BaseException as e:
             if abort is not None:
                 abort.hold(None)
             if connection is not None:
                 connection.close()
-            if isinstance(e, ssl.SSLCertVerificationError):
+            if isinstance(e, ssl.SSLCertVerificationError) or not isinstance(e, (OSError, http.client.HTTPException, ConnectionLost)):
                 raise
             stale = reused and isinstance(e, (ConnectionError, http.client.BadStatusLine)) and not (abort and abort.set)
             raise (_Stale if stale else ConnectionLost)(f"{method} {path}: {e or type(e).__name__}") from e
@@ -304,12 +329,193 @@ def _members(**given: Any) -> Object:
     return {name: value for name, value in given.items() if value is not None}
 
 
-def _dump(value: Json) -> bytes:
+# ---- what can be sent ----
+
+_DEPTH = 200  # more than any server takes
+
+
+class _Encoded(bytes):
+    """JSON already."""
+
+
+def _encode(value: Json, place: str = "", mend: bool = False) -> bytes:
+    """The value as JSON. Numbers of other libraries become plain ones where nothing is lost; with ``mend`` lone surrogates, as in names of files that are
+    not UTF-8, become U+FFFD. Whatever else JSON does not have raises Unsendable with its place."""
+    try:
+        return _compact(value)
+    except (TypeError, ValueError, RecursionError):
+        return _compact(_plain(value, place, mend, []))
+
+
+def _compact(value: Json) -> bytes:
     return json.dumps(value, allow_nan=False, separators=(",", ":"), ensure_ascii=False).encode("utf-8")
 
 
+def _plain(value: Any, place: str, mend: bool, within: List[int]) -> Json:
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return _text(value, place, mend)
+    if isinstance(value, (int, float)):
+        return _number(value, place)
+    if isinstance(value, (dict, list, tuple)):
+        if id(value) in within or len(within) >= _DEPTH:
+            raise Unsendable(place, "holds itself" if id(value) in within else "is nested too deeply")
+        within.append(id(value))
+        plain = _plain_object(value, place, mend, within) if isinstance(value, dict) else [_plain(v, f"{place}/{i}", mend, within) for i, v in enumerate(value)]
+        within.pop()
+        return plain
+    return _foreign(value, place)
+
+
+def _plain_object(value: Dict[Any, Any], place: str, mend: bool, within: List[int]) -> Object:
+    plain: Object = {}
+    for key, member in value.items():
+        name = key if isinstance(key, str) else _name(key, place)
+        there = f"{place}/{_shown(name)[1:-1].replace('~', '~0').replace('/', '~1')}"
+        name = _text(name, there, mend)
+        if name in plain:
+            raise Unsendable(there, "the name stands twice")
+        plain[name] = _plain(member, there, mend, within)
+    return plain
+
+
+def _name(key: Any, place: str) -> str:
+    """A key that is no text, as the name that the json module makes of it."""
+    if key is None or isinstance(key, bool):
+        return json.dumps(key)
+    if not _is_number(key):
+        raise Unsendable(place, f"a {type(key).__name__} is no name of a member")
+    return json.dumps(_plain(key, place, False, []))
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, numbers.Number) or hasattr(type(value), "__index__") or (hasattr(value, "dtype") and hasattr(value, "item"))
+
+
+def _foreign(value: Any, place: str) -> Json:
+    """A number of another library (decimal, fractions, NumPy and its like), as a plain one of the same value."""
+    if getattr(value, "ndim", 0):
+        raise Unsendable(place, f"a {type(value).__name__} is nothing that JSON has; its .tolist() may be")
+    if hasattr(value, "dtype") and hasattr(value, "item"):
+        item = value.item()
+        return _plain(item if type(item) is not type(value) else float(value), place, False, [])
+    if not _is_number(value):
+        raise Unsendable(place, f"a {type(value).__name__} is nothing that JSON has")
+    try:
+        if hasattr(type(value), "__index__"):
+            return _number(operator.index(value), place)
+        if isinstance(value, decimal.Decimal) and value.is_finite() and value.adjusted() < 300 and value == value.to_integral_value():
+            return _number(int(value), place)
+        plain = float(value)
+        same = decimal.Decimal(repr(plain)) if isinstance(value, decimal.Decimal) else plain
+    except (TypeError, ValueError, ArithmeticError):
+        raise Unsendable(place, f"{_shown(value)} is no number that can be sent") from None
+    if not math.isfinite(plain):
+        raise Unsendable(place, f"{_shown(value)} is no number that JSON has")
+    if same != value:
+        raise Unsendable(place, f"{_shown(value)} has more digits than a number that is sent: make it a float or a text")
+    return _number(plain, place)
+
+
+def _number(value: Union[int, float], place: str) -> Union[int, float]:
+    if isinstance(value, float) and not math.isfinite(value):
+        raise Unsendable(place, f"{_shown(value)} is no number that JSON has")
+    if isinstance(value, int):
+        try:
+            int.__repr__(value)
+        except ValueError:
+            raise Unsendable(place, "the number has too many digits") from None
+        return int(value)
+    return float(value)
+
+
+def _shown(value: Any) -> str:
+    """For a message, whatever it is."""
+    try:
+        return ascii(value)[:100]
+    except Exception:
+        return f"a {type(value).__name__}"
+
+
+def _text(value: str, place: str, mend: bool) -> str:
+    try:
+        value.encode("utf-8")
+        return str(value)
+    except UnicodeEncodeError:
+        if not mend:
+            raise Unsendable(place, f"{_shown(value)} holds a lone surrogate: is it the name of a file that is not UTF-8?") from None
+        return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def _words(value: Any, place: str, least: int = 0, most: Optional[int] = None) -> Optional[str]:
+    """A text for people: what cannot be sent of it becomes U+FFFD."""
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise Unsendable(place, f"a {type(value).__name__} is no text")
+    value = _text(value, place, True).replace("\0", "\ufffd")
+    if len(value) < least or (most is not None and len(value) > most):
+        raise Unsendable(place, f"must have {least} to {most} characters")
+    return value
+
+
+def _amount(value: Any, place: str) -> Union[None, int, float]:
+    """A number of progress, of whatever type: 0 to 1e15."""
+    if value is None:
+        return None
+    try:
+        if isinstance(value, (bool, str, bytes, bytearray)):
+            raise TypeError
+        try:
+            plain: Union[int, float] = operator.index(value)
+        except TypeError:
+            plain = float(value)
+    except OverflowError:
+        plain = math.inf
+    except Exception:
+        raise Unsendable(place, f"{_shown(value)} is no number") from None
+    if not 0 <= plain <= 1e15:
+        raise Unsendable(place, f"{_shown(value)} is not from 0 to 1e15")
+    return plain
+
+
+def _passing(refusal: Problem) -> bool:
+    """Whether the same may be taken later."""
+    return isinstance(refusal, Limited) or refusal.status == 408 or refusal.status >= 500
+
+
+def _failure(type: str, message: str, detail: Optional[bytes] = None, retry: bool = False) -> bytes:
+    error = b'{"type":%s,"message":%s' % (_compact(type), _compact((_words(message, "") or "")[:2000]))
+    error += b',"detail":' + detail if detail is not None else b""
+    return b'{"type":"fail","retry":%s,"error":%s}}' % (b"true" if retry else b"false", error)
+
+
+def _fail(e: Fail) -> List[bytes]:
+    """What a Fail says, in the order in which it is tried: the end is told, whatever cannot be told of it."""
+    type, message = e.type, e.message if isinstance(e.message, str) else _shown(e.message)
+    if not isinstance(type, str) or not re.fullmatch(r"[a-z0-9][a-z0-9._-]{0,63}", type):
+        type, message = "failed", f"{type if isinstance(type, str) else _shown(type)}: {message}"
+    try:
+        detail = None if e.detail is None else _encode(e.detail, "/error/detail", mend=True)
+    except Exception as why:
+        detail, message = None, f"{message} ({why})"
+    plain = _failure(type, message, None, bool(e.retry))
+    return [plain] if detail is None else [_failure(type, message, detail, bool(e.retry)), plain]
+
+
+def _told(error: BaseException) -> str:
+    """An exception in words, also one that cannot say what it is."""
+    name = type(error).__name__
+    try:
+        text = str(error)
+    except Exception:
+        text = "(its text cannot be had)"
+    return _words(f"{name}: {text}" if text else name, "") or name
+
+
 def _id(text: str) -> str:
-    return quote(text, safe="")
+    return quote(_text(text, "/id", False) if isinstance(text, str) else text, safe="")
 
 
 def _seconds(rfc3339: str) -> float:
@@ -367,9 +573,9 @@ class Client:
             all_headers["Prefer"] = f"wait={int(wait + 0.999)}"
         data = None
         if body is not _KEEP:
-            data = _dump(body)
+            data = body if isinstance(body, _Encoded) else _encode(body)
             all_headers["Content-Type"] = "application/json"
-        given = _members(**(query or {}))
+        given = {name: _text(value, f"?{name}", False) if isinstance(value, str) else value for name, value in _members(**(query or {})).items()}
         if given:
             path += "?" + urlencode(given)
         until = time.monotonic() + (self.patience if patience is None else patience)
@@ -394,7 +600,7 @@ class Client:
             time.sleep(pause)
 
     def _post(self, path: str, body: Any, key: Optional[str] = None, **more: Any) -> _Answer:
-        return self.request("POST", path, body, headers={"Idempotency-Key": key or str(uuid.uuid4())}, **more)
+        return self.request("POST", path, body, headers={"Idempotency-Key": _text(key, "/idempotency_key", False) if key else str(uuid.uuid4())}, **more)
 
     def _pages(self, path: str, query: Object) -> Iterator[Object]:
         after = None
@@ -410,7 +616,7 @@ class Client:
     def claim(self, queue: str, max: int = 1, *, worker: Optional[str] = None, lease: Optional[float] = None, wait: float = 0, abort: Optional[_Abort] = None,
               patience: Optional[float] = None) -> List[Object]:
         """Up to ``max`` tasks of the queue, each with ``input`` and ``worker_token``; none if none came within ``wait`` (at most 60) seconds."""
-        answer = self.request("POST", f"/v1/queues/{_id(queue)}/claim", _members(max=max, worker=worker, lease=lease), wait=wait, abort=abort, patience=patience)
+        answer = self.request("POST", f"/v1/queues/{_id(queue)}/claim", _members(max=max, worker=_words(worker, "/worker"), lease=lease), wait=wait, abort=abort, patience=patience)
         return answer.json()["tasks"] if answer.status == 200 else []
 
     def release(self, queue: str, worker_token: str) -> None:
@@ -563,14 +769,14 @@ class Tasks:
                cancel_unwatched: Optional[float] = None, metadata: Optional[Object] = None, idempotency_key: Optional[str] = None) -> Object:
         """Starts a task for a session: its id, or ``{"key": …, "user": …}``. The answer has ``token`` (watch) and, without a ``queue``,
         ``worker_token``. With the same ``idempotency_key`` the same task is given again, for a day."""
-        body = _members(session=session, kind=kind, title=title, queue=queue, input=input, on_session_end=on_session_end, lease=lease, timeout=timeout,
+        body = _members(session=session, kind=kind, title=_words(title, "/title"), queue=queue, input=input, on_session_end=on_session_end, lease=lease, timeout=timeout,
                         deadline=deadline, max_attempts=max_attempts, backoff=backoff, not_before=not_before, ttl=ttl, cancel_unwatched=cancel_unwatched,
                         metadata=metadata)
         return self._client._post("/v1/tasks", body, idempotency_key).json()
 
     def start(self, kind: str, *, title: Optional[str] = None, input: Json = None, idempotency_key: Optional[str] = None) -> Object:
         """With a session's token: starts a task of a kind that sessions may start themselves."""
-        return self._client._post("/v1/session/tasks", _members(kind=kind, title=title, input=input), idempotency_key).json()
+        return self._client._post("/v1/session/tasks", _members(kind=kind, title=_words(title, "/title"), input=input), idempotency_key).json()
 
     def get(self, id: str) -> Object:
         return self._client.request("GET", f"/v1/tasks/{_id(id)}").json()
@@ -615,7 +821,7 @@ class Tasks:
 
     def cancel(self, id: str, reason: Optional[str] = None) -> Object:
         """Asks the worker to stop; a queued task is cancelled at once. Conflict with ``task-ended`` on a finished one."""
-        return self._client._post(f"/v1/tasks/{_id(id)}/cancel", _members(reason=reason)).json()
+        return self._client._post(f"/v1/tasks/{_id(id)}/cancel", _members(reason=_words(reason, "/reason"))).json()
 
     def answer(self, id: str, request: str, answer: Json) -> Object:
         """Answers the question whose id is ``task["input_request"]["id"]``."""
@@ -676,14 +882,16 @@ class Job:
         self._client = client.using(token)
         self._id, self._token, self._raises = task["id"], token, raise_on_cancel
         self._changed = threading.Condition()
-        self._progress: Object = {}
+        self._pid = os.getpid()
+        self._progress: Dict[str, bytes] = {}  # not sent yet, as JSON
+        self._known: Dict[str, bytes] = {}  # as said last
         self._output = bytearray()
         self._offset = 0
         self._cancelled = False
         self._lost: Optional[Stopped] = None
         self._error: Optional[Problem] = None
-        self._final: Optional[Object] = None
-        self._refused: Optional[Problem] = None
+        self._finals: Optional[List[bytes]] = None  # the end, and what is said in its place if the server does not take it
+        self._over = False
         self._silence_s = 0.0  # until the first answer: say something at once
         self._asking = threading.Lock()
         self._asked: Optional[str] = None
@@ -713,21 +921,45 @@ class Job:
         self.stopping.wait(seconds)
         self.check()
 
-    def progress(self, current: Optional[float] = _KEEP, total: Optional[float] = _KEEP, *, unit: Optional[str] = _KEEP, message: Optional[str] = _KEEP) -> None:
-        """Members left out keep their values, None clears one. Call it as often as you like: the newest state is sent, ten times a second."""
-        given = {"current": current, "total": total, "unit": unit, "message": message}
+    def progress(self, current: Optional[float] = _KEEP, total: Optional[float] = _KEEP, *, unit: Optional[str] = _KEEP, message: Optional[str] = _KEEP,
+                 phase: Optional[str] = _KEEP, data: Json = _KEEP) -> None:
+        """Members left out keep their values, None clears one. Call it as often as you like: the newest state is sent, ten times a second.
+
+        ``phase`` is what the numbers speak of (1 to 80 characters): another one than before begins anew, without numbers, unit, message and data.
+        ``data`` is anything more, any JSON up to 4 KiB. Numbers may be of any type. A ``message`` is cut at 500 characters, and what is no text for
+        people in it (names of files that are not UTF-8) becomes U+FFFD; whatever else cannot be sent raises Unsendable."""
+        given: Object = {}
+        if current is not _KEEP:
+            given["current"] = _amount(current, "/current")
+        if total is not _KEEP:
+            given["total"] = _amount(total, "/total")
+        if unit is not _KEEP:
+            given["unit"] = _words(unit, "/unit", 0, 32)
+        if message is not _KEEP:
+            words = _words(message, "/message")
+            given["message"] = words and words[:500]
+        if phase is not _KEEP:
+            given["phase"] = _words(phase, "/phase", 1, 80)
+        said = {name: _compact(value) for name, value in given.items()}
+        if data is not _KEEP:
+            said["data"] = _encode(data, "/data", mend=True)
         self.check()
         with self._changed:
-            self._progress.update((name, value) for name, value in given.items() if value is not _KEEP)
+            self._say_progress(said)
             self._changed.notify_all()
 
     def output(self, data: Union[str, bytes]) -> None:
-        """Output for people, a build log say. Waits only while more than 1 MiB has not been sent yet."""
+        """Output for people, a build log say. Waits only while more than 1 MiB has not been sent yet. Names of files come out with the bytes they have."""
+        if isinstance(data, str):
+            try:
+                data = data.encode("utf-8", "surrogateescape")
+            except UnicodeEncodeError:
+                data = _text(data, "", True).encode("utf-8")
         self.check()
         with self._changed:
-            while len(self._output) > _OUTPUT_WAITING and not self.stopping.is_set():
+            while len(self._output) > _OUTPUT_WAITING and not self.stopping.is_set() and not self._over:
                 self._changed.wait()
-            self._output += data.encode("utf-8") if isinstance(data, str) else data
+            self._output += data
             self._changed.notify_all()
         self.check()
 
@@ -736,7 +968,7 @@ class Job:
         question then stays open until the next one or the end."""
         end = None if timeout is None else time.monotonic() + timeout
         with self._asking:
-            said = self._ask_once({"type": "input_request", "prompt": prompt, **_members(schema=schema)})
+            said = self._ask_once({"type": "input_request", "prompt": _words(prompt, "/prompt"), **_members(schema=schema)})
             while said["state"] == "input_required":
                 self._heard(said)
                 self._check_asking()
@@ -755,6 +987,15 @@ class Job:
             return said["answer"]["answer"]
 
     # -- inside --
+
+    def _say_progress(self, said: Dict[str, bytes]) -> None:
+        """Another phase leaves nothing of what was said before. That is said of each member, since the server may never hear of a phase that was short."""
+        phase = said.get("phase")
+        if phase is not None and phase != self._known.get("phase", b"null"):
+            self._known = {name: b"null" for name in self._known}
+            self._progress = {**self._known}
+        self._known.update(said)
+        self._progress.update(said)
 
     def _check_asking(self) -> None:
         self.check()
@@ -803,67 +1044,85 @@ class Job:
                 self._changed.notify_all()
         if date is None:
             return
+        self._silence_s = _HEARTBEAT_MAX_S
         if said["lease_until"]:
-            # The server's own clock, whole seconds rounded down: never longer than the lease is.
-            lease_s = _seconds(said["lease_until"]) - email.utils.parsedate_to_datetime(date).timestamp() - 1.0
+            try:
+                # The server's own clock, whole seconds rounded down: never longer than the lease is.
+                lease_s = _seconds(said["lease_until"]) - email.utils.parsedate_to_datetime(date).timestamp() - 1.0
+            except (TypeError, ValueError):
+                lease_s = 3.0
             self._silence_s = min(_HEARTBEAT_MAX_S, max(lease_s / 3, 0.1))
-        else:
-            self._silence_s = _HEARTBEAT_MAX_S
 
-    def _take(self, last_sent: float) -> Optional[Tuple[List[Object], Object, int]]:
-        """Waits for something to say: (reports, progress in them, bytes of output in them). None when all has been said."""
+    def _take(self, last_sent: float) -> Optional[Tuple[Dict[str, bytes], bytes]]:
+        """Waits for something to say: (progress, a piece of output), both empty for a heartbeat. None when all has been said."""
         with self._changed:
             while self._lost is None:
                 now = time.monotonic()
                 news = bool(self._progress or self._output)
-                if self._final is not None and not news:
+                if self._finals is not None and not news:
                     return None
                 due = last_sent + (_REPORT_PAUSE_S if news else self._silence_s)
-                if now >= due or (news and self._final is not None):
+                if now >= due or (news and self._finals is not None):
                     break
                 self._changed.wait(due - now)
             if self._lost is not None:
                 return None
             progress, self._progress = self._progress, {}
-            piece = bytes(self._output[:_OUTPUT_PIECE])
-        reports: List[Object] = []
-        if piece:
-            try:
-                reports.append({"type": "output", "data": piece.decode("utf-8"), "offset": self._offset})
-            except UnicodeDecodeError:
-                reports.append({"type": "output", "data_base64": base64.b64encode(piece).decode("ascii"), "offset": self._offset})
-        if progress:
-            reports.append({"type": "progress", **progress})
-        return reports or [{"type": "heartbeat"}], progress, len(piece)
+            return progress, bytes(self._output[:_OUTPUT_PIECE])
 
     def _send_all(self) -> None:
+        """Says all that there is to say, then the end. Whatever goes wrong on the way, it goes on."""
         tries, last_sent = 0, -1e9
         while True:
             taken = self._take(last_sent)
             if taken is None:
                 break
-            reports, progress, size = taken
             last_sent = time.monotonic()
             try:
-                self._send(reports if len(reports) > 1 else reports[0])
+                self._say(*taken)
                 tries = 0
-            except (ConnectionLost, Unavailable):
+            except Exception as e:
                 with self._changed:
-                    self._progress = {**progress, **self._progress}
+                    self._progress = {**taken[0], **self._progress}
                 tries += 1
-                self._rest(tries)
-                continue
-            except Problem as e:
-                with self._changed:
-                    self._error = e
-            with self._changed:
-                del self._output[:size]
-                self._changed.notify_all()
+                self._rest(tries, e)
         self._send_final()
 
-    def _send(self, body: Union[Object, List[Object]]) -> None:
+    def _say(self, progress: Dict[str, bytes], piece: bytes) -> None:
+        reports = []
+        if piece:
+            reports.append(self._output_report(piece))
+        if progress:
+            reports.append(b'{"type":"progress",' + b",".join(b'"%s":%s' % (name.encode(), value) for name, value in progress.items()) + b"}")
         try:
-            answer = self._client.request("POST", f"/v1/tasks/{_id(self._id)}/reports", body, patience=0)
+            self._send(b"[" + b",".join(reports) + b"]" if len(reports) > 1 else reports[0] if reports else b'{"type":"heartbeat"}')
+        except Problem as e:
+            if _passing(e):
+                raise
+            if piece and progress:  # the server has taken neither: the other one still counts
+                self._say({}, piece)
+                self._say(progress, b"")
+                return
+            with self._changed:
+                self._error = e
+            at_fault = {pointer.split("/")[1] for pointer in e.pointers if pointer.count("/")}
+            rest = {name: value for name, value in progress.items() if name not in at_fault}
+            if rest and len(rest) < len(progress):
+                self._say(rest, b"")
+        if piece:
+            with self._changed:
+                del self._output[:len(piece)]
+                self._changed.notify_all()
+
+    def _output_report(self, piece: bytes) -> bytes:
+        try:
+            return _compact({"type": "output", "data": piece.decode("utf-8"), "offset": self._offset})
+        except UnicodeDecodeError:
+            return _compact({"type": "output", "data_base64": base64.b64encode(piece).decode("ascii"), "offset": self._offset})
+
+    def _send(self, body: bytes) -> None:
+        try:
+            answer = self._client.request("POST", f"/v1/tasks/{_id(self._id)}/reports", _Encoded(body), patience=0)
         except (Unauthenticated, NotFound, Gone):
             self._stop(Superseded())
             return
@@ -873,57 +1132,70 @@ class Job:
                 return
             raise
         said = answer.json()
-        self._offset = said["output_offset"]
         self._heard(said, answer.headers.get("Date"))
+        self._offset = said["output_offset"]
 
     def _send_final(self) -> None:
         """Says the end until it is heard: said twice it counts once."""
-        tries = 0
-        while self._lost is None and self._final is not None:
+        tries, own = 0, False
+        while self._lost is None and self._finals:
             try:
-                self._send(self._final)
+                self._send(self._finals[0])
                 return
-            except (ConnectionLost, Unavailable):
-                tries += 1
-                self._rest(tries)
-            except Problem as e:
-                if self._final["type"] == "fail" and self._refused is not None:
-                    _log.error("the end of %s was refused: %s", self._id, e)
-                    return
-                self._refused = e
-                self._final = {"type": "fail", "error": {"type": e.code or "refused", "message": str(e)[:2000]}}
+            except Exception as e:
+                if not isinstance(e, Problem) or _passing(e):
+                    tries += 1
+                    self._rest(tries, e)
+                    continue
+                _note(logging.ERROR, "the end of %s was refused: %s", self._id, e)
+                del self._finals[0]
+                if not self._finals and not own:
+                    own = True
+                    self._finals.append(_failure(e.code or "refused", str(e)))
 
-    def _rest(self, tries: int) -> None:
+    def _rest(self, tries: int, why: Exception) -> None:
+        if tries == 1:
+            _note(logging.INFO if isinstance(why, (ConnectionLost, Problem)) else logging.WARNING, "reporting on %s: %s", self._id, _told(why))
         with self._changed:
             if self._lost is None:
                 self._changed.wait(_pause(tries))
 
-    def _finish(self, final: Object) -> None:
+    def _finish(self, finals: Optional[List[bytes]]) -> None:
         with self._changed:
-            self._final = final
+            self._finals = finals or []
             self._changed.notify_all()
         self._sender.join()
+        with self._changed:
+            self._over = True
+            self._changed.notify_all()
 
-    def _do(self, function: Callable[[Job], Json]) -> None:
-        """Runs the function and tells what came of it."""
+    def _do(self, function: Callable[[Job], Json]) -> Optional[BaseException]:
+        """Runs the function and tells what came of it, whatever that was. Gives what is not for a worker to keep to itself: SystemExit and its like."""
+        kept: Optional[BaseException] = None
         try:
-            result = function(self)
-            final: Object = {"type": "succeed", "result": result}
-            _dump(final)
-            self._error = None
-        except Cancelled:
-            final = {"type": "cancelled"}
-        except Stopped:
-            final = {"type": "heartbeat"}
-        except Fail as e:
-            final = {"type": "fail", "retry": e.retry, "error": _members(type=e.type, message=e.message[:2000], detail=e.detail)}
-        except Exception as e:
-            _log.exception("%s failed", self._id)
-            final = {"type": "fail", "retry": True, "error": {"type": "exception", "message": f"{type(e).__name__}: {e}"[:2000]}}
-        except BaseException:
-            self._stop(Released())
-            raise
-        self._finish(final)
+            finals = [b'{"type":"succeed","result":' + _encode(function(self), "/result", mend=True) + b"}"]
+            with self._changed:
+                self._error = None
+        except BaseException as e:
+            if os.getpid() != self._pid:
+                raise  # of a fork: the end is the parent's to tell
+            kept = None if isinstance(e, (Exception, Stopped)) else e
+            finals = self._finals_of(e)
+        if os.getpid() == self._pid:
+            self._finish(finals)
+        return kept
+
+    def _finals_of(self, e: BaseException) -> Optional[List[bytes]]:
+        """What an exception says of the end."""
+        if isinstance(e, Cancelled):
+            return [b'{"type":"cancelled"}']
+        if isinstance(e, Stopped) and self._lost is not None:
+            return None  # nobody is to be told
+        if isinstance(e, Fail):
+            return _fail(e)
+        _note(logging.ERROR, "%s failed", self._id, error=e)
+        type = {SystemExit: "exit", KeyboardInterrupt: "interrupted"}.get(e.__class__, "exception")
+        return [_failure(type, _told(e), retry=True)]
 
 
 @dataclass
@@ -938,8 +1210,8 @@ class _Queue:
 class Worker:
     """Claims tasks and does them, each in a thread of its own, at most ``concurrency`` per queue.
 
-    A function returns the result; raising Fail or Retry fails the attempt, any other exception fails it too and lets another attempt follow if the
-    task has one left. ``run`` works until SIGTERM or SIGINT, then claims nothing more, lets what runs finish for ``drain`` seconds and gives
+    A function returns the result; raising Fail or Retry fails the attempt, any other exception (sys.exit() too) fails it as well and lets another
+    attempt follow if the task has one left. ``run`` works until SIGTERM or SIGINT, then claims nothing more, lets what runs finish for ``drain`` seconds and gives
     the rest back. A server that is away is waited for. ``start`` and ``stop`` are for programs that have a main loop of their own."""
 
     def __init__(self, client: Client, *, concurrency: int = 4, name: Optional[str] = None, drain: float = 30.0) -> None:
@@ -1050,7 +1322,7 @@ class Worker:
             try:
                 tasks = self.client.claim(entry.name, min(free, 1000), worker=self.name, lease=entry.lease, wait=30, abort=abort, patience=0)
                 tries = 0
-            except (BowlineError, ValueError) as e:
+            except Exception as e:
                 if self._stopping:
                     return
                 if isinstance(e, Problem) and e.status < 500 and not isinstance(e, Limited):
@@ -1058,7 +1330,7 @@ class Worker:
                     self._wake.put(None)
                     return
                 tries += 1
-                _log.log(logging.WARNING if tries == 1 else logging.DEBUG, "claiming from %s: %s", entry.name, e)
+                _note(logging.WARNING if tries == 1 else logging.DEBUG, "claiming from %s: %s", entry.name, _told(e))
                 with self._changed:
                     self._changed.wait_for(lambda: self._stopping, _pause(tries))
                 continue
@@ -1071,26 +1343,38 @@ class Worker:
             self._give_back(entry, task["id"], token)
             return
         function, raises = entry.handlers.get(task["kind"]) or entry.handlers.get(None) or (_no_function, True)
-        job = Job(self.client, task, token, raises)
-        with self._changed:
-            entry.running += 1
-            self._jobs[job] = entry
-        threading.Thread(target=self._perform, args=(entry, job, function), name=f"bowline-job-{task['id']}", daemon=True).start()
+        job: Optional[Job] = None
+        try:
+            job = Job(self.client, task, token, raises)
+            with self._changed:
+                entry.running += 1
+                self._jobs[job] = entry
+            threading.Thread(target=self._perform, args=(entry, job, function), name=f"bowline-job-{task['id']}", daemon=True).start()
+        except Exception as e:  # no more threads, say
+            _note(logging.ERROR, "%s is given back: %s", task["id"], _told(e))
+            if job is not None:
+                job._stop(Released())
+                self._done(entry, job)
+            self._give_back(entry, task["id"], token)
+            time.sleep(1.0)
 
     def _perform(self, entry: _Queue, job: Job, function: Callable[[Job], Json]) -> None:
         try:
             job._do(function)
         finally:
-            with self._changed:
+            self._done(entry, job)
+
+    def _done(self, entry: _Queue, job: Job) -> None:
+        with self._changed:
+            if self._jobs.pop(job, None) is not None:
                 entry.running -= 1
-                del self._jobs[job]
-                self._changed.notify_all()
+            self._changed.notify_all()
 
     def _give_back(self, entry: _Queue, task: str, token: str) -> None:
         try:
             self.client.release(entry.name, token)
         except BowlineError as e:
-            _log.warning("%s could not be given back: %s", task, e)
+            _note(logging.WARNING, "%s could not be given back: %s", task, e)
 
 
 def _no_function(job: Job) -> Json:
@@ -1099,8 +1383,10 @@ def _no_function(job: Job) -> Json:
 
 def perform(client: Client, task: str, worker_token: str, function: Callable[[Job], Json], *, raise_on_cancel: bool = True) -> bool:
     """Does one task that has no queue, here and now: for jobs that come from a queue of your own with the task's ``id`` and ``worker_token``.
-    False if the attempt was over before it was through."""
+    False if the attempt was over before it was through. SystemExit and KeyboardInterrupt go on from here once the task's end has been told."""
     input = client.using(worker_token).tasks.input(task)
     job = Job(client, {"id": task, "input": input}, worker_token, raise_on_cancel)
-    job._do(function)
+    kept = job._do(function)
+    if kept is not None:
+        raise kept
     return job._lost is None

@@ -1,6 +1,9 @@
 """The client against the real program: python3 -m unittest -v test_bowline, here, with BOWLINE_BIN naming the program (else build/bowline)."""
 
+import decimal
+import fractions
 import json
+import logging
 import os
 import pathlib
 import re
@@ -575,6 +578,400 @@ class Working(Case):
                 os._exit(code)
         self.client.sessions.create()
         self.assertEqual(os.waitpid(child, 0)[1], 0)
+
+
+class Rows:
+    """A number of a library that is none of Python's, as NumPy has them."""
+
+    dtype, ndim = "float32", 0
+
+    def __init__(self, value):
+        self.value = value
+
+    def item(self):
+        return self.value
+
+    def __float__(self):
+        return float(self.value)
+
+
+def numbers_of(value):
+    """The same number in the types that a worker may have it in."""
+    numbers = [value, decimal.Decimal(value), fractions.Fraction(value), Rows(value)]
+    try:
+        import numpy
+        numbers += [numpy.float32(value), numpy.float64(value), numpy.int64(value), numpy.uint8(value), numpy.array(value), numpy.longdouble(value)]
+    except ImportError:
+        pass
+    return numbers
+
+
+NO_TEXT = os.fsdecode(b"caf\xe9.txt")  # the name of a file that is not UTF-8
+MENDED = "caf\ufffd.txt"
+
+
+class Values(unittest.TestCase):
+    """What can be sent, what is made so, and what is said of the rest."""
+
+    def sent(self, value, mend=True):
+        return json.loads(bowline._encode(value, "/x", mend))
+
+    def refused(self, value, *words, mend=True):
+        with self.assertRaises(bowline.Unsendable) as caught:
+            bowline._encode(value, "/x", mend)
+        for word in words:
+            self.assertIn(word, str(caught.exception))
+
+    def test_numbers_of_other_libraries_are_plain_ones(self):
+        for number in numbers_of(40):
+            self.assertEqual(self.sent({"a": [number]}), {"a": [40]}, repr(number))
+        self.assertEqual(self.sent([decimal.Decimal("0.1"), decimal.Decimal("1E+2"), fractions.Fraction(1, 4), Rows(True)]), [0.1, 100, 0.25, True])
+        self.assertEqual(self.sent({7: 2, None: 3, True: 4, 1.5: 5, decimal.Decimal(6): 6}), {"7": 2, "null": 3, "true": 4, "1.5": 5, "6": 6})
+        self.assertEqual(self.sent((1, [(2,)])), [1, [[2]]])
+
+    def test_what_json_does_not_have_is_named_with_its_place(self):
+        holds_itself = []
+        holds_itself.append(holds_itself)
+        for value, *words in [(float("nan"), "/x: nan"), ({"a": [1, {"b/~": float("inf")}]}, "/x/a/1/b~1~0: inf"), (decimal.Decimal("NaN"), "NaN"),
+                              (decimal.Decimal("sNaN"), "sNaN"), (decimal.Decimal("-Infinity"), "Infinity"), (Rows(float("nan")), "nan"), (1j, "1j"),
+                              (decimal.Decimal("0.1234567890123456789"), "digits"), (fractions.Fraction(1, 3), "digits"), ({"s": {1}}, "/x/s: a set"),
+                              (b"bytes", "bytes"), (object(), "object"), ({(1, 2): 3}, "tuple"), ({1: 2, "1": 3, "f": b""}, "twice"), (holds_itself, "/x/0: holds itself"),
+                              (pathlib.Path("/"), "Path"), (10 ** 5000 if hasattr(sys, "get_int_max_str_digits") else {2}, "/x")]:
+            self.refused(value, *words)
+        deep = []
+        for _ in range(100000):
+            deep = [deep]
+        self.refused(deep, "nested")
+        while deep:
+            deep = deep.pop()
+
+    def test_lone_surrogates_are_mended_or_named(self):
+        self.assertEqual(self.sent({NO_TEXT: [NO_TEXT, "\ud83d\ude00", "a\ud800"]}), {MENDED: [MENDED, "\U0001f600", "a\ufffd"]})
+        self.refused({"a": NO_TEXT}, "/x/a", "surrogate", mend=False)
+        self.refused({NO_TEXT: 1}, "/x/caf", "surrogate", mend=False)
+
+    def test_an_exception_that_cannot_speak_is_told(self):
+        class Mute(Exception):
+            def __str__(self):
+                raise RuntimeError("no")
+
+        self.assertIn("Mute", bowline._told(Mute()))
+        self.assertEqual(bowline._told(FileNotFoundError(2, "No such file", NO_TEXT)), f"FileNotFoundError: [Errno 2] No such file: 'caf\\udce9.txt'")
+        self.assertEqual(bowline._told(ValueError(NO_TEXT)), f"ValueError: {MENDED}")
+
+
+class Sending(Case):
+    """Whatever a task's function says or does, its end is told."""
+
+    def ends(self, function, input=None, **members):
+        """Does one task by that function, and gives it when it has ended."""
+        worker = self.worker()
+        worker.task(self.queue())(function)
+        task = self.task(input=input, lease=members.pop("lease", 30), **members)
+        worker.start()
+        ended = self.client.tasks.wait(task["id"], 20)
+        self.assertEqual(ended["attempt"], 1)
+        worker.stop()
+        return ended
+
+    def test_numbers_of_any_type(self):
+        seen = []
+
+        def do(job):
+            for number in numbers_of(40):
+                job.progress(number, decimal.Decimal("100.5"))
+                seen.append(number)
+            job.progress(total=fractions.Fraction(1, 3) + 100)
+            return {"rows": decimal.Decimal(3)}
+
+        ended = self.ends(do)
+        self.assertEqual((ended["state"], ended["result"], ended["progress"]["current"]), ("succeeded", {"rows": 3}, 40))
+        self.assertAlmostEqual(ended["progress"]["total"], 100 + 1 / 3)
+
+    def test_what_is_no_number_raises_where_it_was_said(self):
+        said = []
+
+        def do(job):
+            for number in [float("nan"), float("inf"), -float("inf"), decimal.Decimal("NaN"), decimal.Decimal("Infinity"), Rows(float("nan")), -1, 1e16, 10 ** 400,
+                           "40", b"4", True, 1j, object(), [1]]:
+                for name in ("current", "total"):
+                    try:
+                        job.progress(**{name: number})
+                    except ValueError as e:
+                        said.append(str(e).split(":")[0] == f"/{name}" and isinstance(e, bowline.Unsendable))
+            job.progress(7, 10, message="still here")
+            return "done"
+
+        ended = self.ends(do)
+        self.assertEqual((ended["state"], ended["progress"]["current"], ended["progress"]["message"]), ("succeeded", 7, "still here"))
+        self.assertEqual(said, [True] * 30)
+
+    def test_one_that_is_not_caught_fails_the_attempt_with_what_and_why(self):
+        error = self.ends(lambda job: job.progress(float("nan")))["error"]
+        self.assertEqual(error["type"], "exception")
+        self.assertRegex(error["message"], "^Unsendable: /current: nan")
+
+    def test_texts_that_are_no_text(self):
+        def do(job):
+            job.progress(1, unit=NO_TEXT, message=f"reading {NO_TEXT}\0", phase=NO_TEXT, data={NO_TEXT: "\ud800"})
+            job.output(f"{NO_TEXT}\n\ud800")
+            return [NO_TEXT]
+
+        ended = self.ends(do)
+        progress = ended["progress"]
+        self.assertEqual((ended["state"], ended["result"]), ("succeeded", [MENDED]))
+        self.assertEqual((progress["unit"], progress["message"], progress["phase"], progress["data"]), (MENDED, f"reading {MENDED}\ufffd", MENDED, {MENDED: "\ufffd"}))
+        self.assertEqual(self.client.tasks.output(ended["id"])[1], f"{MENDED}\n\ufffd".encode())
+
+    def test_output_has_the_bytes_of_a_name(self):
+        ended = self.ends(lambda job: job.output(NO_TEXT))
+        self.assertEqual(self.client.tasks.output(ended["id"])[1], b"caf\xe9.txt")
+
+    def test_a_long_message_is_cut_and_the_numbers_count(self):
+        ended = self.ends(lambda job: job.progress(3, message="\U0001f600" * 600))
+        self.assertEqual((ended["progress"]["current"], ended["progress"]["message"]), (3, "\U0001f600" * 500))
+
+    def test_other_texts_out_of_bounds_raise_where_they_were_said(self):
+        said = []
+
+        def do(job):
+            for members in [{"unit": "x" * 33}, {"phase": "x" * 81}, {"phase": ""}, {"message": 5}, {"unit": b"x"}, {"phase": ["x"]}, {"data": {1, 2}}, {"data": float("nan")}]:
+                try:
+                    job.progress(1, **members)
+                except bowline.Unsendable as e:
+                    said.append(e.place)
+
+        ended = self.ends(do)
+        self.assertEqual((ended["state"], ended["progress"]["current"]), ("succeeded", None))
+        self.assertEqual(said, ["/unit", "/phase", "/phase", "/message", "/unit", "/phase", "/data", "/data"])
+
+    def test_exceptions_of_every_kind(self):
+        class Mute(Exception):
+            def __str__(self):
+                raise RuntimeError("no")
+
+        class Rude(BaseException):
+            pass
+
+        def do(job):
+            raise {"name": OSError(2, "No such file", os.fsencode(NO_TEXT)), "text": ValueError(NO_TEXT), "mute": Mute(), "long": ValueError("x" * 5000), "exit": SystemExit(3),
+                   "interrupt": KeyboardInterrupt(), "rude": Rude("no"), "superseded": bowline.Superseded(), "released": bowline.Released(),
+                   "stop": StopIteration(), "generator": GeneratorExit()}[job.input]
+
+        for what, type, message in [("name", "exception", "FileNotFoundError"), ("text", "exception", f"ValueError: {MENDED}"), ("mute", "exception", "Mute"),
+                                    ("long", "exception", "ValueError: xxx"), ("exit", "exit", "SystemExit: 3"), ("interrupt", "interrupted", "KeyboardInterrupt"),
+                                    ("rude", "exception", "Rude: no"), ("superseded", "exception", "Superseded"), ("released", "exception", "Released"),
+                                    ("stop", "exception", "StopIteration"), ("generator", "exception", "GeneratorExit")]:
+            with self.subTest(what):
+                ended = self.ends(do, input=what)
+                self.assertEqual((ended["state"], ended["error"]["type"]), ("failed", type))
+                self.assertIn(message, ended["error"]["message"])
+
+    def test_sys_exit_lets_another_attempt_follow(self):
+        worker = self.worker()
+
+        @worker.task(self.queue())
+        def do(job):
+            if job.task["attempt"] == 1:
+                sys.exit()
+            return "second"
+
+        task = self.task(max_attempts=2, backoff=0, lease=30)
+        worker.start()
+        ended = self.client.tasks.wait(task["id"], 20)
+        self.assertEqual((ended["result"], ended["attempt"]), ("second", 2))
+
+    def test_perform_tells_the_end_before_it_lets_the_program_go(self):
+        for what, type in ((SystemExit(4), "exit"), (KeyboardInterrupt(), "interrupted")):
+            task = self.task(queue=None, lease=30)
+
+            def do(job):
+                job.progress(message="begun")
+                raise what
+
+            with self.assertRaises(what.__class__):
+                bowline.perform(self.client, task["id"], task["worker_token"], do)
+            ended = self.client.tasks.get(task["id"])
+            self.assertEqual((ended["state"], ended["error"]["type"], ended["progress"]["message"]), ("failed", type, "begun"))
+
+    def test_a_failure_that_cannot_be_told_as_it_is(self):
+        for fail, type, message, detail in [
+                (bowline.Fail("Disk full!", "no space"), "failed", "Disk full!: no space", None), (bowline.Fail(5, None), "failed", "5: None", None),
+                (bowline.Fail("x", OSError("y")), "x", "OSError('y')", None), (bowline.Fail("x", NO_TEXT, [NO_TEXT]), "x", MENDED, [MENDED]),
+                (bowline.Fail("x", "m", {1}), "x", "m (/error/detail: a set is nothing that JSON has)", None), (bowline.Fail("x", "m", float("nan")), "x", "nan", None),
+                (bowline.Fail("x", "m", "y" * 70000), "x", "m", None), (bowline.Fail("x", "m" * 3000), "x", "m" * 2000, None)]:
+            def do(job):
+                raise fail
+
+            error = self.ends(do)["error"]
+            self.assertEqual((error["type"], error["detail"]), (type, detail))
+            self.assertIn(message, error["message"])
+
+    def test_a_result_that_cannot_be_sent(self):
+        for result, message in [(float("nan"), "/result: nan"), ({"a": [{1}]}, "/result/a/0: a set"), (object(), "/result: a object"), (b"x", "/result: a bytes")]:
+            ended = self.ends(lambda job: result)
+            self.assertEqual((ended["state"], ended["error"]["type"]), ("failed", "exception"))
+            self.assertIn(message, ended["error"]["message"])
+
+    def test_what_is_changed_after_it_was_said(self):
+        def do(job):
+            data = {"n": 0}
+            for n in range(300):
+                job.progress(n, data=data)
+                data[str(n % 7)] = n  # while it is being sent
+                data.pop(str((n + 3) % 7), None)
+                time.sleep(0.001)
+            data.clear()
+            data["n"] = 1
+            job.progress(data=data)
+            data["n"] = 2
+
+        self.assertEqual(self.ends(do)["progress"]["data"], {"n": 1})
+
+    def test_what_the_server_refuses_is_told_and_nothing_else_is_lost(self):
+        told = []
+
+        def do(job):
+            job.output("before ")
+            job.progress(5, 10, message="m", data="x" * 5000)
+            while not told:
+                try:
+                    job.sleep(0.02)
+                except bowline.Problem as e:
+                    told.append((e.status, e.pointers[-1][-5:]))
+            job.output("after")
+            return "done"
+
+        ended = self.ends(do)
+        self.assertEqual((ended["state"], told), ("succeeded", [(413, "/data")]))
+        self.assertEqual((ended["progress"]["current"], ended["progress"]["message"], ended["progress"]["data"]), (5, "m", None))
+        self.assertEqual(self.client.tasks.output(ended["id"])[1], b"before after")
+
+    def test_answers_that_are_none_are_asked_for_again(self):
+        pause, bowline._pause = bowline._pause, lambda *_: 0.01
+        self.addCleanup(setattr, bowline, "_pause", pause)
+        worker = self.worker()
+
+        @worker.task(self.queue())
+        def do(job):
+            request, broken = job._client.request, [ValueError("no JSON"), KeyError("output_offset"), OSError("certificate"), RuntimeError("odd"),
+                                                    bowline._problem(502, {}, b"<html>"), bowline._problem(500, {}, b"{}"), bowline._problem(429, {}, b"{}")]
+
+            def flaky(*a, **k):
+                if broken:
+                    raise broken.pop()
+                return request(*a, **k)
+
+            job._client.request = flaky
+            job.progress(1, 2)
+            job.output("all of it")
+            return "done"
+
+        task = self.task(lease=60)
+        worker.start()
+        ended = self.client.tasks.wait(task["id"], 40)
+        self.assertEqual((ended["state"], ended["result"], ended["attempt"], ended["progress"]["current"]), ("succeeded", "done", 1, 1))
+        self.assertEqual(self.client.tasks.output(task["id"])[1], b"all of it")
+
+    def test_a_log_handler_that_fails(self):
+        class Broken(logging.Handler):
+            def emit(self, record):
+                raise RuntimeError("no disk")
+
+        handler = Broken()
+        logging.getLogger("bowline").addHandler(handler)
+        self.addCleanup(logging.getLogger("bowline").removeHandler, handler)
+        self.assertEqual(self.ends(lambda job: 1 / 0)["error"]["message"], "ZeroDivisionError: division by zero")
+
+    def test_a_fork_leaves_the_end_to_its_parent(self):
+        def do(job):
+            child = os.fork()
+            if child == 0:
+                sys.exit(7)
+            os.waitpid(child, 0)
+            return "of the parent"
+
+        self.assertEqual(self.ends(do)["result"], "of the parent")
+
+    def test_a_thread_that_goes_on_after_the_end_is_not_held(self):
+        threads = []
+
+        def do(job):
+            def more():
+                for _ in range(100):
+                    job.output("x" * 100_000)
+
+            threads.append(threading.Thread(target=more))
+            threads[0].start()
+
+        self.assertEqual(self.ends(do)["state"], "succeeded")
+        threads[0].join(20)
+        self.assertFalse(threads[0].is_alive())
+
+    def test_calls_name_what_cannot_be_sent(self):
+        session = self.client.sessions.create()["id"]
+        task = self.task()
+        tasks, sessions, client = self.client.tasks, self.client.sessions, self.client
+        nan = float("nan")
+        for call, place in [
+                (lambda: tasks.create(session, "work", input={"a": [nan]}), "/input/a/0"), (lambda: tasks.create(session, "work", input={"a": NO_TEXT}), "/input/a"),
+                (lambda: tasks.create(session, "work", lease=nan), "/lease"), (lambda: tasks.create(session, "work", metadata={"a": {1}}), "/metadata/a"),
+                (lambda: tasks.create(session, NO_TEXT), "/kind"), (lambda: tasks.create({"key": NO_TEXT}, "work"), "/session/key"),
+                (lambda: tasks.create(session, "work", title=5), "/title"), (lambda: tasks.create(session, "work", idempotency_key=NO_TEXT), "/idempotency_key"),
+                (lambda: tasks.start("work", input=nan), "/input"), (lambda: tasks.get(NO_TEXT), "/id"), (lambda: tasks.answer(task["id"], "q1", nan), "/answer"),
+                (lambda: tasks.cancel(task["id"], 5), "/reason"), (lambda: tasks.bind(task["id"], {"key": NO_TEXT}), "/session/key"),
+                (lambda: list(tasks.list(user=NO_TEXT)), "?user"), (lambda: sessions.create(key=NO_TEXT), "/key"), (lambda: sessions.create(max_age=nan), "/max_age"),
+                (lambda: sessions.create(metadata={"a": decimal.Decimal("NaN")}), "/metadata/a"), (lambda: sessions.rotate(session, user=NO_TEXT), "/user"),
+                (lambda: sessions.merge(session, NO_TEXT), "/into"), (lambda: client.claim("q", lease=nan), "/lease"), (lambda: client.claim(NO_TEXT), "/id"),
+                (lambda: client.report(task["id"], {"type": "progress", "current": nan}), "/current"), (lambda: client.release("q", NO_TEXT), "/token"),
+                (lambda: client.request("POST", "/v1/sessions", {"metadata": {"x": b""}}), "/metadata/x")]:
+            with self.subTest(place):
+                with self.assertRaises(bowline.Unsendable) as caught:
+                    call()
+                self.assertEqual(caught.exception.place, place)
+        made = tasks.create(session, "work", title=NO_TEXT, queue="nobody", lease=decimal.Decimal(30), input=[decimal.Decimal("1.5"), Rows(2)], idempotency_key="clé")
+        self.assertEqual(made["title"], MENDED)
+        self.assertEqual(tasks.input(made["id"]), [1.5, 2])
+        self.assertEqual(tasks.create(session, "work", title=NO_TEXT, queue="nobody", lease=30, input=[1.5, 2], idempotency_key="clé")["id"], made["id"])
+        self.assertEqual(tasks.cancel(made["id"], NO_TEXT)["cancel_reason"], MENDED)
+
+
+class Phases(Case):
+    def test_a_phase_begins_anew(self):
+        worker = self.worker()
+        go_on = threading.Event()
+
+        @worker.task(self.queue())
+        def do(job):
+            job.progress(5, 10, unit="rows", message="m", phase="load", data={"a": 1})
+            go_on.wait(20)
+            job.progress(phase="never sent alone")
+            job.progress(1, phase="load")  # the server may never hear of the one between
+            job.progress(data=[2])
+            job.progress(phase="load")
+            return "done"
+
+        task = self.task()
+        worker.start()
+        first = self.client.tasks.wait(task["id"], 20, until=lambda t: t["progress"]["phase"])["progress"]
+        self.assertEqual([first[name] for name in ("phase", "current", "total", "unit", "message", "data")], ["load", 5, 10, "rows", "m", {"a": 1}])
+        go_on.set()
+        last = self.client.tasks.wait(task["id"], 20)["progress"]
+        self.assertEqual([last[name] for name in ("phase", "current", "total", "unit", "message", "data")], ["load", 1, None, None, None, [2]])
+
+    def test_none_clears(self):
+        worker = self.worker()
+
+        @worker.task(self.queue())
+        def do(job):
+            job.progress(1, phase="a", data=1)
+            job.progress(data=None, message="m")
+            job.progress(2, phase=None)
+
+        task = self.task()
+        worker.start()
+        ended = self.client.tasks.wait(task["id"], 20)["progress"]
+        self.assertEqual((ended["phase"], ended["data"], ended["message"], ended["current"]), (None, None, None, 2))
 
 
 PROGRAM = """
