@@ -37,7 +37,7 @@
 #define ANSWER_DEPTH 100
 
 enum part { PART_OUTPUT = 1, PART_PROGRESS = 2, PART_OTHER = 4, PART_FINAL = 8, PART_HEARTBEAT = 16 };
-enum { CURRENT, TOTAL, UNIT, MESSAGE, FIELDS };
+enum { CURRENT, TOTAL, UNIT, MESSAGE, DATA, PHASE, FIELDS };
 
 struct other {
     char *report;
@@ -66,6 +66,7 @@ struct reporter {
     bool left_out_noted, file_noted;
     size_t output_most;
     char *progress[FIELDS]; /* what is newer than what has arrived */
+    char *phase;            /* the last that was said; NULL: none was */
     bool has_progress, wants_heartbeat;
     TAILQ_HEAD(, other) others;
     size_t others_bytes;
@@ -141,6 +142,7 @@ void reporter_destroy(struct reporter *r) {
     buf_fini(&r->final);
     explicit_bzero(r->token, strlen(r->token));
     mem_free(r->token);
+    mem_free(r->phase);
     mem_free(r->task);
     mem_free(r);
 }
@@ -238,11 +240,25 @@ void reporter_output(struct reporter *r, struct str data) {
     }
 }
 
+/* What was said of the phase before is over. It is said as null, since the server may never hear of a phase that was short. */
+static void phase_take(struct reporter *r, struct str phase) {
+    if (!phase.p || str_eqz(phase, r->phase ? r->phase : "null")) {
+        return;
+    }
+    mem_free(r->phase);
+    r->phase = mem_strdup(phase);
+    for (int i = 0; i < PHASE; i++) {
+        mem_free(r->progress[i]);
+        r->progress[i] = mem_strdup(STR("null"));
+    }
+}
+
 void reporter_progress(struct reporter *r, const struct reporter_progress *p) {
-    const struct str given[FIELDS] = {p->current, p->total, p->unit, p->message};
+    const struct str given[FIELDS] = {p->current, p->total, p->unit, p->message, p->data, p->phase};
     if (r->over) {
         return;
     }
+    phase_take(r, p->phase);
     for (int i = 0; i < FIELDS; i++) {
         if (given[i].p) {
             mem_free(r->progress[i]);
@@ -316,7 +332,7 @@ static void output_put(struct reporter *r, size_t len) {
 }
 
 static void progress_put(struct reporter *r) {
-    static const char *const names[FIELDS] = {"current", "total", "unit", "message"};
+    static const char *const names[FIELDS] = {"current", "total", "unit", "message", "data", "phase"};
     struct batch *b = &r->batch;
     part_begin(b, PART_PROGRESS);
     buf_puts(&b->body, "{\"type\":\"progress\"");

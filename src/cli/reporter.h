@@ -28,7 +28,7 @@ struct reporter_events {
 
 /* Members of a progress report as JSON text; STR_NONE: not mentioned. */
 struct reporter_progress {
-    struct str current, total, unit, message;
+    struct str current, total, unit, message, data, phase; /* a phase that differs from the last one: what is not mentioned is forgotten */
 };
 
 /* Starts with a heartbeat. lease_s: 0 where the server's answers shall tell it. */

@@ -111,7 +111,12 @@ static bool line_output(struct job *j, const struct json *report) {
 static bool line_report(struct job *j, const struct json *report, struct str line) {
     struct str type = member_text(report, "type");
     if (str_eqz(type, "progress")) {
-        struct reporter_progress p = {raw_of(report, "current"), raw_of(report, "total"), raw_of(report, "unit"), raw_of(report, "message")};
+        struct reporter_progress p = {.current = raw_of(report, "current"),
+                                      .total = raw_of(report, "total"),
+                                      .unit = raw_of(report, "unit"),
+                                      .message = raw_of(report, "message"),
+                                      .data = raw_of(report, "data"),
+                                      .phase = raw_of(report, "phase")};
         reporter_progress(j->reporter, &p);
     } else if (str_eqz(type, "output")) {
         return line_output(j, report);

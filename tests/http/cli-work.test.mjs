@@ -271,6 +271,31 @@ describe('reporting from within', () => {
         assert.ok((await server.api().get(`/v1/tasks/${t.id}/output`)).bytes.equals(Buffer.concat([Buffer.from('text '), Buffer.from([0xff, 0])])));
     });
 
+    test('phases and data, also where several lines become one report', async () => {
+        const shown = async (...lines) => {
+            const q = queue();
+            const t = await task(q);
+            const file = join(folder, 'phases');
+            writeFileSync(file, lines.join('\n'));
+            assert.equal((await once(q, `cat ${file} >&3`)).code, 0);
+            const { current, total, unit, message, phase, data } = (await server.api().look(t)).progress;
+            return [current, total, unit, message, phase, data];
+        };
+        assert.deepEqual(
+            await shown('{"type":"progress","current":1,"phase":"load","data":{"a":[1.0]}}', '{"type":"progress","current":2,"phase":"load"}'),
+            [2, null, null, null, 'load', { a: [1] }]
+        );
+        assert.deepEqual(
+            await shown('{"type":"progress","current":1,"total":4,"unit":"p","message":"m","data":1}', '{"type":"progress","phase":"store"}'),
+            [null, null, null, null, 'store', null],
+            'what was said belongs to the phase before'
+        );
+        assert.deepEqual(
+            await shown('{"type":"progress","phase":"a","current":1}', '{"type":"progress","phase":"b","current":2}', '{"type":"progress","phase":null,"data":"x"}'),
+            [null, null, null, null, null, 'x']
+        );
+    });
+
     test('a line that is no report, or one that the server refuses, is told and does no harm', async () => {
         const q = queue();
         const t = await task(q);
