@@ -312,7 +312,7 @@ void engine_unwatch(struct engine *e, unsigned loop, uint64_t number, uint32_t t
 /* ---- the pass ---- */
 
 static void run_behind(struct engine *e) {
-    unsigned rounds = 16;
+    unsigned rounds = ENGINE_PUMPS;
     while (rounds-- && !TAILQ_EMPTY(&e->behind)) {
         channel_pump(e, TAILQ_FIRST(&e->behind));
     }

@@ -35,6 +35,7 @@
 #define ENGINE_LOAD_PIECE 2
 #define ENGINE_SWEEP_LARGE 8
 #define ENGINE_PUMP 2
+#define ENGINE_PUMPS 1
 #define ENGINE_OUTPUT_NUMBER 32
 #define ENGINE_OUTPUT_PIECE 40
 #define ENGINE_OUTPUT_ANSWER 200
@@ -49,6 +50,7 @@
 #define ENGINE_SWEEP_MOST 200    /* rows that the sweep takes away with one batch */
 #define ENGINE_SWEEP_LARGE 65536 /* bytes of a task's input, result and output (or a 16th of that, of output alone) that do not go together with it */
 #define ENGINE_PUMP 64           /* frames per step to a channel that is catching up */
+#define ENGINE_PUMPS 16          /* such steps in one pass */
 #define ENGINE_OUTPUT_NUMBER 65536       /* bytes of output that share a number */
 #define ENGINE_OUTPUT_PIECE (1u << 20)   /* bytes of output that are read at a time: other sessions wait for the same reader */
 #define ENGINE_OUTPUT_ANSWER (16u << 20) /* bytes of output in one answer: all that is kept, by default */

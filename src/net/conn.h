@@ -124,8 +124,15 @@ void conn_settle(struct http_conn *c);
 
 /* ---- feeds ---- */
 
+#ifdef ENGINE_TINY /* the simulation: every edge is near */
+#define FEED_GONE_MAX 6
+#define FEED_OVER_MAX 2
+#define PAGE_EVENTS 4
+#else
 #define FEED_GONE_MAX 8192
 #define FEED_OVER_MAX 1024
+#define PAGE_EVENTS 1000
+#endif
 
 struct feed_entry {
     uint64_t seq : 63;
@@ -165,8 +172,9 @@ static inline uint64_t feed_upto(const struct feed *f) {
 /* Index of the first entry with a greater seq; feed->count if there is none. Constant at the tail, logarithmic elsewhere. */
 size_t feed_after(const struct feed *f, uint64_t seq);
 void feed_mark(struct feed *f);
-void feed_flush(struct feed *f); /* flushes the connections of its watchers, or marks them */
-void feed_hold(struct feed *f);  /* not freed until feed_release */
+void feed_flushed(struct feed *f); /* the turn is over in which it was marked */
+void feed_flush(struct feed *f);   /* flushes the connections of its watchers, or marks them */
+void feed_hold(struct feed *f);    /* not freed until feed_release */
 void feed_release(struct feed *f);
 
 /* ---- watchers ---- */
@@ -208,27 +216,43 @@ struct watcher {
     uint32_t tag[2];
 };
 
-/* Where the next frame comes from. */
+/* ---- what a watcher is given (source.c) ---- */
+
+/* The place behind its cursor up to which a watcher has looked ahead; the cursor itself moves when what was found has gone out. */
 struct source {
     struct watcher *w;
     size_t at;
+    bool live_due;
 };
 enum source_state { SOURCE_READY, SOURCE_WAITS, SOURCE_BEHIND, SOURCE_FAILED };
+enum source_next {
+    NEXT_NOTHING, /* nothing now, or nothing more of a refill: source_refill_done says which */
+    NEXT_FRAME,
+    NEXT_LIVE,
+    NEXT_END, /* it has been cut, and has all that was to come before */
+};
 
+void source_join(struct watcher *w, struct feed *f, const struct watch_start *start);
+void source_leave(struct watcher *w);
 /*
  * SOURCE_WAITS: come back when what has been asked for is here, or the feed has got as far as what had gone when the watcher came. SOURCE_BEHIND: the feed no
- * longer knows what lies behind the cursor; watcher_restart is called for. SOURCE_FAILED: the refill did.
+ * longer knows what lies behind the cursor; source_restart is called for. SOURCE_FAILED: the refill did.
  */
 enum source_state source_open(struct source *s, struct watcher *w);
-/* The frame that comes next, NULL if there is none now. Those GONE that it does not need are passed over. */
-struct frame *source_peek(struct source *s);
-void source_take(struct source *s);
-/* Everything up to seq has been seen once source_peek finds nothing. */
-bool source_covers(const struct source *s, uint64_t seq);
+enum source_next source_next(struct source *s, struct frame **ret); /* *ret is set with NEXT_FRAME */
+void source_take(struct source *s, enum source_next next);          /* looks on behind it */
+void source_passed(struct watcher *w, const struct frame *frame);   /* it has begun to go out: the cursor moves past it */
+void source_passed_live(struct watcher *w);
 /* The refill is used up: the cursor moves to its end. False if it was no refill. */
-bool watcher_refill_done(struct watcher *w);
-void watcher_restart(struct watcher *w); /* from the front: fresh again; the event is the caller's */
-void watcher_leave(struct watcher *w);   /* leaves its feed; calls `unwatched` */
+bool source_refill_done(struct watcher *w);
+void source_refilled(struct watcher *w, struct frame **frames, size_t count, uint64_t upto, bool failed); /* as watcher_refill */
+void source_restart(struct watcher *w); /* from the front: fresh again; the event is the caller's */
+/* It ends with `last` once what the feed has now is through, and is given nothing that comes later. NULL: it ends once it has all, however new. */
+void source_finish(struct watcher *w, struct frame *last);
+
+/* ---- their life ---- */
+
+void watcher_leave(struct watcher *w); /* leaves its feed; calls `unwatched` */
 void watcher_destroy(struct watcher *w);
 void watcher_flush(struct watcher *w); /* streams */
 void watcher_keepalive(struct watcher *w);
@@ -239,8 +263,6 @@ void watcher_send_away(struct watcher *w, unsigned code);
 /* Drains with the loop: sent away at a random time before the loop's own. */
 /* As feed_disconnect says; last: the event to end with, or NULL. */
 void watcher_disconnect(struct watcher *w, enum disconnect_how how, struct frame *last);
-/* It ends with `last` once what the feed has now is through, and is given nothing that comes later. NULL: it ends once it has all, however new. */
-void watcher_finish(struct watcher *w, struct frame *last);
 void watcher_disconnect_now(struct watcher *w); /* what was to come before the end has come */
 void watcher_drain(struct watcher *w);
 void watcher_put_number(const struct watcher *w, struct buf *out, uint64_t number); /* a cursor */
@@ -263,7 +285,11 @@ size_t websocket_input(struct watcher *w, const char *data, size_t len);
 unsigned websocket_frame(const struct frame *f, uint8_t header[WS_HEADER_MAX], size_t skip, struct iovec *iov, size_t *ret_len);
 
 void page_open(struct watcher *w, const struct watch_start *start);
-void page_flush(struct watcher *w); /* answers, if it can: then the watcher is no more */
+void page_close(struct watcher *w);
+enum page_is { PAGE_WAITS, PAGE_FAILED, PAGE_READY };
+enum page_is page_gather(struct watcher *w);               /* takes what has come; READY: to be answered now */
+void page_write(const struct watcher *w, struct buf *out); /* the answer, with what has been gathered */
+void page_flush(struct watcher *w);                        /* answers, if it can: then the watcher is no more */
 void page_time_up(struct watcher *w);
 void page_answer(struct watcher *w); /* with what there is */
 void page_disconnect(struct watcher *w, enum disconnect_how how, struct frame *last);

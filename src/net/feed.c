@@ -321,12 +321,16 @@ static void watcher_expect(const struct watcher *next) {
     watcher_fetch(next ? TAILQ_NEXT(next, link) : NULL);
 }
 
-/* A connection that carries nothing but its stream is flushed on the spot, while it is in the cache; what else is marked comes in its turn. */
-void feed_flush(struct feed *f) {
-    struct watcher *w, *next;
+void feed_flushed(struct feed *f) {
     f->dirty = false;
     f->flushed_seq = f->last_seq;
     TAILQ_REMOVE(&f->loop->dirty_feeds, f, dirty_link);
+}
+
+/* A connection that carries nothing but its stream is flushed on the spot, while it is in the cache; what else is marked comes in its turn. */
+void feed_flush(struct feed *f) {
+    struct watcher *w, *next;
+    feed_flushed(f);
     feed_hold(f);
     for (w = TAILQ_FIRST(&f->watchers); w; w = next) {
         struct http_conn *c = w->conn;

@@ -124,7 +124,11 @@ void http_body_resume(struct http_request *r);
  * whose cursor lies before the oldest it still has (feed_log_floor) is served through `refill` until it has caught up.
  */
 #define WATCH_RETRY_MS 2000 /* what a stream says at its beginning */
+#ifdef ENGINE_TINY
+#define FEED_LOG_BYTES 1500
+#else
 #define FEED_LOG_BYTES (256 * 1024)
+#endif
 
 /* cursor_prefix: "epoch-feed-", copied. A cursor is it + a number; on the way from the front perhaps "." and the number at which that began. */
 struct feed *feed_create(struct http_loop *loop, bool log, uint64_t log_floor, struct str cursor_prefix, void *user);

@@ -2,8 +2,6 @@
 #include "base/mem.h"
 #include "net/conn.h"
 
-#define PAGE_EVENTS 1000
-
 static void add_own(struct watcher *w, uint64_t number, struct str event, struct str data) {
     struct page *page = w->page;
     if (page->count++) {
@@ -33,18 +31,31 @@ void page_open(struct watcher *w, const struct watch_start *start) {
     }
 }
 
+void page_close(struct watcher *w) {
+    if (w->page) {
+        buf_fini(&w->page->extra);
+        buf_fini(&w->page->events);
+        mem_free(w->page);
+    }
+}
+
+void page_write(const struct watcher *w, struct buf *out) {
+    const struct page *page = w->page;
+    buf_puts(out, "{\"events\":[");
+    buf_str(out, buf_view(&page->events));
+    buf_puts(out, "],\"cursor\":\"");
+    watcher_put_cursor(w, out, page->cursor, page->cursor < page->gone_floor ? w->gone_from : 0);
+    buf_puts(out, "\"}");
+    out->failed |= page->events.failed;
+}
+
 void page_answer(struct watcher *w) {
     struct http_request *r = &w->x->r;
     struct buf headers = {0}, body = {0};
     buf_puts(&headers,
              "Content-Type: application/json\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n");
     buf_str(&headers, buf_view(&w->page->extra));
-    buf_puts(&body, "{\"events\":[");
-    buf_str(&body, buf_view(&w->page->events));
-    buf_puts(&body, "],\"cursor\":\"");
-    watcher_put_cursor(w, &body, w->page->cursor, w->page->cursor < w->page->gone_floor ? w->gone_from : 0);
-    buf_puts(&body, "\"}");
-    body.failed |= w->page->events.failed;
+    page_write(w, &body);
     struct http_handler *handler = &w->conn->loop->handler;
     if (handler->page && !body.failed) {
         handler->page(handler->arg, r, &headers, &body);
@@ -67,13 +78,6 @@ static void page_unavailable(struct watcher *w) {
     buf_fini(&extra);
 }
 
-static void page_answer_last(struct watcher *w, const struct frame *last) {
-    if (last) {
-        add_own(w, w->cursor, frame_event(last), frame_data(last));
-    }
-    page_answer(w);
-}
-
 enum pulled { PULLED_ALL, PULLED_FULL, PULLED_WAITS, PULLED_FAILED };
 
 /* Moves events from the feed to the page. */
@@ -86,7 +90,7 @@ static enum pulled page_pull(struct watcher *w) {
             if (page->count) {
                 return PULLED_FULL; /* the next page begins anew */
             }
-            watcher_restart(w);
+            source_restart(w);
             page->cursor = w->live_seq;
             add_own(w, 0, STR("reset"), STR("{}"));
             state = source_open(&s, w);
@@ -94,17 +98,19 @@ static enum pulled page_pull(struct watcher *w) {
         if (state != SOURCE_READY) {
             return state == SOURCE_WAITS ? PULLED_WAITS : PULLED_FAILED;
         }
-        for (struct frame *frame = source_peek(&s); frame && page->count < PAGE_EVENTS; frame = source_peek(&s)) {
-            if (w->cutting && frame->seq > w->cut_seq) {
-                return PULLED_ALL;
-            }
+        struct frame *frame;
+        enum source_next next;
+        while ((next = source_next(&s, &frame)) == NEXT_FRAME && page->count < PAGE_EVENTS) {
             add_frame(w, frame);
-            source_take(&s);
+            source_take(&s, next);
         }
         if (page->count >= PAGE_EVENTS) {
             return PULLED_FULL;
         }
-    } while (watcher_refill_done(w));
+        if (next != NEXT_NOTHING) {
+            return PULLED_ALL;
+        }
+    } while (source_refill_done(w));
     return PULLED_ALL;
 }
 
@@ -113,22 +119,31 @@ static bool page_is_early(const struct watcher *w) {
     return feed_upto(w->feed) < w->live_seq && w->cursor < w->live_seq;
 }
 
-void page_flush(struct watcher *w) {
+enum page_is page_gather(struct watcher *w) {
     struct page *page = w->page;
     if (page_is_early(w)) {
-        return;
+        return PAGE_WAITS;
     }
     switch (page_pull(w)) {
-    case PULLED_WAITS: return;
-    case PULLED_FAILED: page_unavailable(w); return;
-    case PULLED_FULL: page_answer(w); return;
+    case PULLED_WAITS: return PAGE_WAITS;
+    case PULLED_FAILED: return PAGE_FAILED;
+    case PULLED_FULL: return PAGE_READY;
     case PULLED_ALL: break;
     }
     if (page->cursor < page->gone_floor && page->cursor < w->gone_from) {
         page->cursor = w->gone_from; /* the way from the front is behind it, with what had gone at its end */
     }
-    if (page->count || page->due || w->cutting) {
-        page_answer_last(w, w->last);
+    if (w->last) {
+        add_own(w, w->cursor, frame_event(w->last), frame_data(w->last));
+    }
+    return page->count || page->due || w->cutting ? PAGE_READY : PAGE_WAITS;
+}
+
+void page_flush(struct watcher *w) {
+    switch (page_gather(w)) {
+    case PAGE_WAITS: break;
+    case PAGE_FAILED: page_unavailable(w); break;
+    case PAGE_READY: page_answer(w); break;
     }
 }
 
@@ -160,7 +175,7 @@ static void page_unauthenticated(struct watcher *w) {
 void page_disconnect(struct watcher *w, enum disconnect_how how, struct frame *last) {
     switch (how) {
     case DISCONNECT_FINISHED:
-        watcher_finish(w, last);
+        source_finish(w, last);
         page_flush(w);
         break;
     case DISCONNECT_AWAY: page_unavailable(w); break;

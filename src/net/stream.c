@@ -51,33 +51,30 @@ static void batch_add_live(struct batch *b, const struct watcher *w) {
     batch_add(b, b->live.data, b->live.len);
 }
 
-/* Frames behind the cursor, and `live` at its place among them. */
-static void batch_add_frames(struct batch *b, struct watcher *w, struct source *s) {
-    bool live_due = !w->live_sent;
+/* What comes behind the cursor, as much as goes in one send. */
+static void batch_add_all(struct batch *b, const struct watcher *w, struct source *s) {
     while (b->pieces < BATCH_FRAMES && b->total < BATCH_BYTES) {
-        struct frame *frame = source_peek(s);
-        if (live_due && (frame ? frame->seq > w->live_seq : source_covers(s, w->live_seq))) {
+        struct frame *frame;
+        enum source_next next = source_next(s, &frame);
+        if (next == NEXT_NOTHING || next == NEXT_END) {
+            b->drained = next == NEXT_END;
+            return;
+        }
+        if (next == NEXT_LIVE) {
             batch_add_live(b, w);
-            live_due = false;
+        } else {
+            b->piece[b->pieces].frame = frame;
+            b->piece[b->pieces].len = batch_add_frame(b, w, frame, b->header[b->pieces], 0);
+            b->pieces++;
         }
-        if (w->cutting && (frame ? frame->seq > w->cut_seq : !w->refill)) {
-            b->drained = true;
-            return;
-        }
-        if (!frame || b->pieces >= BATCH_FRAMES) {
-            return;
-        }
-        b->piece[b->pieces].frame = frame;
-        b->piece[b->pieces].len = batch_add_frame(b, w, frame, b->header[b->pieces], 0);
-        b->pieces++;
-        source_take(s);
+        source_take(s, next);
     }
 }
 
 /* The feed has forgotten what lies behind the cursor: the watcher is told, and begins anew. */
 static void start_over(struct watcher *w) {
     watcher_put_event(w, &w->control, 0, STR("reset"), STR("{}"));
-    watcher_restart(w);
+    source_restart(w);
 }
 
 /* True when the sources have to be looked at again. */
@@ -89,8 +86,8 @@ static bool batch_gather_frames(struct batch *b, struct watcher *w) {
     case SOURCE_BEHIND: start_over(w); return true;
     case SOURCE_READY: break;
     }
-    batch_add_frames(b, w, &s);
-    return !b->pieces && !b->drained && watcher_refill_done(w);
+    batch_add_all(b, w, &s);
+    return !b->pieces && !b->drained && source_refill_done(w);
 }
 
 static void batch_gather(struct batch *b, struct watcher *w) {
@@ -108,20 +105,8 @@ static void batch_gather(struct batch *b, struct watcher *w) {
     } while (again);
 }
 
-/* A frame of the source has begun to go: the cursor moves past it. */
-static void frame_gone_out(struct watcher *w, struct frame *frame) {
-    w->cursor = frame->seq;
-    if (w->refill) {
-        while (w->refill->frames[w->refill->at] != frame) { /* those passed over */
-            frame_unref(w->refill->frames[w->refill->at++]);
-        }
-        frame_unref(w->refill->frames[w->refill->at++]);
-    }
-}
-
 static void live_gone_out(struct watcher *w, const struct buf *live, size_t sent) {
-    w->live_sent = true;
-    w->cursor = w->cursor > w->live_seq ? w->cursor : w->live_seq;
+    source_passed_live(w);
     buf_str(&w->control, str_from(buf_view(live), sent));
 }
 
@@ -153,7 +138,7 @@ static void batch_sent(struct watcher *w, const struct batch *b, size_t n) {
             w->partial = frame_ref(frame);
             w->partial_sent = take;
         }
-        frame_gone_out(w, frame);
+        source_passed(w, frame);
     }
 }
 

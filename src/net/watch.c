@@ -9,122 +9,9 @@
 
 static void watcher_on_timer(struct timer *t, int64_t now_ms, void *arg);
 
-/* ---- where frames come from ---- */
-
-/* It passes over those gone before it came, so it may not be shown what they were: the feed has to have got as far as they had. */
-static bool source_is_early(const struct watcher *w) {
-    return !w->feed->log && w->cursor < w->gone_from && feed_upto(w->feed) < w->gone_from;
-}
-
-enum source_state source_open(struct source *s, struct watcher *w) {
-    struct feed *f = w->feed;
-    s->w = w;
-    for (;;) {
-        if (w->refilling || w->refill_failed) {
-            return w->refilling ? SOURCE_WAITS : SOURCE_FAILED;
-        }
-        if (w->refill) {
-            s->at = w->refill->at;
-            return SOURCE_READY;
-        }
-        if (w->cursor < f->gone_floor && w->gone_from < f->gone_floor) {
-            return SOURCE_BEHIND;
-        }
-        if (source_is_early(w)) {
-            return SOURCE_WAITS;
-        }
-        if (!f->log || w->cursor >= f->log_floor) {
-            s->at = feed_after(f, w->cursor);
-            return SOURCE_READY;
-        }
-        w->refilling = true;
-        f->loop->handler.refill(f->loop->handler.arg, f, w, w->cursor, w->gone_from, w->user);
-    }
-}
-
-static struct frame *source_at(const struct source *s) {
-    const struct refill *refill = s->w->refill;
-    return refill ? refill->frames[s->at] : s->w->feed->entries[s->at].frame;
-}
-
-/* What was gone when it opened is not news to it: not that it is gone, if it knew of nothing, nor what it was before. */
-static bool source_passes_over(const struct source *s, const struct frame *frame) {
-    const struct watcher *w = s->w;
-    bool over = !w->refill && w->feed->entries[s->at].over;
-    return (over && frame->seq <= w->live_seq) || (frame->kind == FRAME_GONE && frame->seq <= w->gone_from);
-}
-
-struct frame *source_peek(struct source *s) {
-    const struct watcher *w = s->w;
-    size_t count = w->refill ? w->refill->count : w->feed->count;
-    for (; s->at < count; s->at++) {
-        struct frame *frame = source_at(s);
-        if (frame && !source_passes_over(s, frame)) {
-            return frame;
-        }
-    }
-    return NULL;
-}
-
-void source_take(struct source *s) {
-    s->at++;
-}
-
-bool source_covers(const struct source *s, uint64_t seq) {
-    const struct watcher *w = s->w;
-    return w->cursor >= seq || (w->refill ? w->refill->upto : feed_upto(w->feed)) >= seq;
-}
-
-static void refill_free(struct watcher *w) {
-    if (w->refill) {
-        for (size_t i = w->refill->at; i < w->refill->count; i++) {
-            frame_unref(w->refill->frames[i]);
-        }
-        mem_free(w->refill);
-        w->refill = NULL;
-    }
-}
-
-bool watcher_refill_done(struct watcher *w) {
-    if (!w->refill) {
-        return false;
-    }
-    w->cursor = w->refill->upto > w->cursor ? w->refill->upto : w->cursor;
-    w->refill_failed = w->cursor == w->refill->from; /* it has led nowhere, and asking again would bring the same */
-    refill_free(w);
-    return true;
-}
-
 void watcher_refill(struct watcher *w, struct frame **frames, size_t count, uint64_t upto, bool failed) {
-    w->refilling = false;
-    w->refill_failed = failed;
-    if (!failed && upto == REFILL_LOST) {
-        w->feed->log_floor = 0;
-        conn_mark(w->conn);
-        return;
-    }
-    w->refill = mem_alloc(sizeof(*w->refill) + count * sizeof(struct frame *));
-    w->refill->count = count;
-    w->refill->from = w->cursor;
-    w->refill->upto = upto;
-    for (size_t i = 0; i < count; i++) {
-        w->refill->frames[i] = frames[i];
-    }
-    if (failed) {
-        refill_free(w);
-    }
+    source_refilled(w, frames, count, upto, failed);
     conn_mark(w->conn);
-}
-
-void watcher_restart(struct watcher *w) {
-    refill_free(w);
-    w->cursor = 0;
-    w->live_sent = false;
-    w->live_seq = feed_upto(w->feed);
-    w->gone_from = w->live_seq;
-    if (w->page) {
-        w->page->gone_floor = w->feed->gone_floor;
-    }
 }
 
 /* ---- our own words ---- */
@@ -198,17 +85,7 @@ static void set_end(struct watcher *w, int64_t until_ms) {
 static struct watcher *watcher_create(struct http_conn *c, struct feed *f, const struct watch_start *start) {
     struct watcher *w = mem_alloc(sizeof(*w));
     w->conn = c;
-    w->feed = f;
-    w->user = start->user;
-    w->way = (uint8_t) start->way;
-    bool fresh = start->from.fresh || start->from.reset;
-    w->cursor = fresh ? 0 : start->from.cursor;
-    w->live_seq = start->from.live_seq;
-    w->gone_from = fresh ? start->from.live_seq : start->from.gone_from;
-    w->tag[0] = start->from.tag[0];
-    w->tag[1] = start->from.tag[1];
-    TAILQ_INSERT_TAIL(&f->watchers, w, link);
-    f->watcher_count++;
+    source_join(w, f, start);
     c->loop->counts.watchers++;
     c->loop->counts.requests++;
     return w;
@@ -246,10 +123,7 @@ void watcher_leave(struct watcher *w) {
     struct feed *f = w->feed;
     if (f) {
         struct http_loop *l = f->loop;
-        TAILQ_REMOVE(&f->watchers, w, link);
-        f->watcher_count--;
-        w->feed = NULL;
-        refill_free(w);
+        source_leave(w);
         l->counts.watchers--;
         l->handler.unwatched(l->handler.arg, f, w->user);
     }
@@ -263,11 +137,7 @@ void watcher_destroy(struct watcher *w) {
     } else {
         w->conn->watch = NULL;
     }
-    if (w->page) {
-        buf_fini(&w->page->extra);
-        buf_fini(&w->page->events);
-        mem_free(w->page);
-    }
+    page_close(w);
     frame_unref(w->partial);
     frame_unref(w->last);
     buf_fini(&w->control);
@@ -323,23 +193,13 @@ void watcher_disconnect_now(struct watcher *w) {
     cut_now(w, w->last);
 }
 
-void watcher_finish(struct watcher *w, struct frame *last) {
-    if (w->cutting && (w->last || !last)) {
-        return;
-    }
-    uint64_t upto = feed_upto(w->feed);
-    w->cutting = true;
-    w->cut_seq = !last ? UINT64_MAX : upto > w->live_seq ? upto : w->live_seq;
-    w->last = last ? frame_ref(last) : NULL;
-}
-
 void watcher_disconnect(struct watcher *w, enum disconnect_how how, struct frame *last) {
     if (w->x) {
         page_disconnect(w, how, last);
         return;
     }
     switch (how) {
-    case DISCONNECT_FINISHED: watcher_finish(w, last); break;
+    case DISCONNECT_FINISHED: source_finish(w, last); break;
     case DISCONNECT_AT_ONCE:
         cut_now(w, last);
         cut_timer(w);

@@ -265,6 +265,21 @@ void engine_round(unsigned letters, unsigned store_steps) {
     }
 }
 
+struct id *gone_until(struct id session, uint64_t seq, size_t *ret_count) {
+    struct session_entry *s = session_resident(sim.engine, session);
+    struct id *ids = mem_alloc((s ? s->gone_count + 1 : 1) * sizeof(*ids));
+    struct gone_entry *g;
+    size_t n = 0;
+    for (g = s ? TAILQ_FIRST(&s->gone) : NULL; g && g->seq <= seq; g = TAILQ_NEXT(g, link)) {
+        const struct task_entry *t = task_resident(sim.engine, g->task);
+        if (!t || t->s != s) {
+            ids[n++] = g->task;
+        }
+    }
+    *ret_count = n;
+    return ids;
+}
+
 bool all_is_quiet(void) {
     for (unsigned l = 0; l < LOOPS; l++) {
         if (!TAILQ_EMPTY(&sim.inbox[l]) || !TAILQ_EMPTY(&sim.mail[l])) {
@@ -405,6 +420,7 @@ static void begin(uint64_t seed) {
         TAILQ_INIT(&sim.inbox[l]);
         TAILQ_INIT(&sim.mail[l]);
     }
+    loops_begin();
     options_draw();
     keys_draw();
     sim.calm = (unsigned) PICK(1, 2, 10);
@@ -433,6 +449,7 @@ static void end(void) {
     for (unsigned i = 0; i < CLIENTS; i++) {
         client_forget(&sim.clients[i]);
     }
+    loops_end();
     model_forget_all();
     options_fini(&sim.options);
 }

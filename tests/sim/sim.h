@@ -4,13 +4,14 @@
  *
  *   sim.c         seeds, steps, time, the nasty store, crashes and stops, the trace
  *   sim_cmd.c     random commands: a recipe (plain values) and the command made of it
- *   sim_loop.c    mail and feeds, as api/ and net/ keep them; workers
+ *   sim_loop.c    mail and channels, as api/ keeps them; workers
  *   sim_client.c  readers of feeds: cursors that come back, over crashes too
  *   sim_model.c   what was shown of each session, task and number; what must never be shown
  *   sim_answer.c  what an answer may say
  *   sim_audit.c   everything stands still: what is listed against what is known and what watchers have seen
  *
- * The engine is compiled with ENGINE_TINY, so that reservations, pages and pumps end soon.
+ * The engine is compiled with ENGINE_TINY, so that reservations, pages and pumps end soon; so are feeds, and what a reader is given of them (net/), which are run as
+ * they are: only sockets are played.
  */
 #ifndef BOWLINE_TESTS_SIM_H
 #define BOWLINE_TESTS_SIM_H
@@ -19,6 +20,7 @@
 #include "base/json.h"
 #include "domain/token.h"
 #include "engine/engine.h"
+#include "net/conn.h"
 #include "tests/store/memory.h"
 
 #include <sys/queue.h>
@@ -173,13 +175,14 @@ struct idem {
 
 /* ---- feeds and their readers ---- */
 
-struct feed {
-    uint64_t channel;
+struct channel_here { /* of one loop */
+    uint64_t number;
     unsigned loop, readers;
-    bool open, log, dropped;
-    uint64_t log_floor, last_seq, synced, flushed_seq;
-    struct frame **frames;
-    size_t count, cap, log_bytes;
+    bool dropped;
+    struct feed *feed; /* made by the first answer that names it; what comes before is kept */
+    struct frame **early;
+    size_t early_count;
+    uint64_t early_synced;
     UT_hash_handle hh;
 };
 
@@ -208,21 +211,12 @@ struct client {
     enum { CLIENT_AWAY, CLIENT_ASKING, CLIENT_READING } state;
     struct call *call, *refill_call;
     unsigned loop, slow;
-    struct feed *feed;
-    char prefix[64];
-    uint32_t tag[2];
-    uint64_t at, live_seq, cut_seq, gone_from, gone_floor;
-    bool fresh, live_sent, refill_failed, cutting;
-    uint64_t failures;   /* of the store, when it came */
-    bool lost;           /* some output was no longer to be had: the task is no more */
-    size_t page_most;    /* events of one page */
-    struct frame **held; /* of a page that is not answered yet */
-    size_t held_count;
-    struct frame **refill;
-    size_t refill_count, refill_at;
-    uint64_t refill_from, refill_upto;
-    const char *last_event;
-    char *last_data;
+    struct channel_here *channel;
+    struct watcher *watcher; /* without a connection */
+    uint64_t failures;       /* of the store, when it came */
+    struct id *gone;         /* before it came, if it came fresh */
+    size_t gone_count;
+    bool lost; /* some output was no longer to be had: the task is no more */
 };
 
 enum letter_type { LETTER_SUBMIT, LETTER_ABANDON, LETTER_UNWATCH };
@@ -256,7 +250,8 @@ struct sim {
     struct call_list calls;
     struct letter_list inbox[LOOPS];
     struct post_list mail[LOOPS];
-    struct feed *feeds[LOOPS];
+    struct http_loop *loops[LOOPS]; /* nothing runs on them: they hold what feeds want of a loop */
+    struct channel_here *channels[LOOPS];
     uint64_t dropped_before;
     struct client clients[CLIENTS];
     struct worker workers[WORKERS];
@@ -285,6 +280,8 @@ void broken(const char *fmt, ...) __attribute__((format(printf, 1, 2), noreturn)
 const char *name_of(struct id id); /* short, for the trace; a few can be used at once */
 void engine_round(unsigned letters, unsigned store_steps);
 bool all_is_quiet(void);
+/* The tasks that had left a session when its numbers stood there and are not back, as far as the engine knows; on the heap. */
+struct id *gone_until(struct id session, uint64_t seq, size_t *ret_count);
 void settle(void); /* until nothing moves any more at this time */
 
 /* ---- sim_cmd.c ---- */
@@ -304,10 +301,10 @@ void call_abandon(struct call *c);
 void call_free(struct call *c);
 void answer_unref(struct answer *a); /* lets go of its frames */
 void letter_send(unsigned loop, struct letter letter);
-bool feed_is_over(const struct feed *f, size_t at); /* the frame there is the last state of what is gone since */
-uint64_t feed_upto(const struct feed *f);           /* how far it has got */
-struct feed *feed_opened(const struct call *c);     /* the feed that an answer names; made by the first */
-void loops_reset(void);                             /* after a crash */
+struct channel_here *channel_opened(const struct call *c); /* that an answer names; the first makes its feed */
+void loops_begin(void);
+void loops_reset(void); /* after a crash */
+void loops_end(void);
 
 /* ---- sim_client.c ---- */
 
@@ -318,7 +315,8 @@ void clients_close(bool say); /* all connections; say: the engine hears of it */
 void client_forget(struct client *c);
 void client_answered(struct call *call);
 void client_refilled(struct call *call);
-void feed_cut_readers(struct feed *f, const struct disconnect *cut);
+void client_ask_refill(void *arg, struct feed *f, struct watcher *w, uint64_t cursor, uint64_t gone_from, void *user);
+void channel_cut_readers(struct channel_here *ch, const struct disconnect *cut);
 
 /* ---- sim_model.c ---- */
 

@@ -204,7 +204,8 @@ static void check_seen(const struct client *c, unsigned number, const struct kno
 static void check_may_read(const struct client *c, unsigned number) {
     struct known_session *s = c->cred == CRED_SESSION ? session_known(c->cred_id) : c->target == WATCH_TASK ? NULL : session_known(c->id);
     struct known_task *t = c->target == WATCH_TASK ? task_known(c->id) : NULL;
-    bool dead = (s && s->ended) || (c->cred == CRED_SESSION && c->tag[1] < s->gen) || (c->cred == CRED_WATCH && c->tag[1] < t->watch_gen);
+    uint32_t gen = c->watcher->tag[1];
+    bool dead = (s && s->ended) || (c->cred == CRED_SESSION && gen < s->gen) || (c->cred == CRED_WATCH && gen < t->watch_gen);
     bool left = t && c->cred == CRED_SESSION && !id_eq(t->session, c->cred_id);
     if (dead || left) {
         broken("client %u still reads although its credential has died or its task has left", number);
@@ -212,7 +213,7 @@ static void check_may_read(const struct client *c, unsigned number) {
     if (t && (t->state >= TASK_SUCCEEDED || !is_listed(t->listed))) {
         broken("client %u still reads the feed of task %s, which has ended", number, name_of(t->id));
     }
-    if (!c->live_sent) {
+    if (!c->watcher->live_sent) {
         broken("client %u was never told that it is live", number);
     }
 }

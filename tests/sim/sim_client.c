@@ -1,7 +1,7 @@
 /*
- * Readers of feeds: a client is a cursor that moves when its connection takes bytes, asks for a refill when what it needs lies further back than its loop
- * remembers, is cut, leaves, and comes back with the last cursor it saw, over restarts and crashes. On the way it checks that numbers rise, that each task's
- * version rises, that nothing is shown to it that is not its own, and that output has neither hole nor repetition.
+ * Readers of feeds: a client has a watcher, whose connection takes an event now and then, is cut, leaves, and comes back with the last cursor it saw, over restarts
+ * and crashes. On the way it checks that numbers rise, that each task's version rises, that nothing is shown to it that is not its own, that output has neither hole
+ * nor repetition, and that it is not sent away without a reason.
  */
 #include "sim.h"
 
@@ -43,12 +43,24 @@ static unsigned client_number(const struct client *c) {
     return (unsigned) (c - sim.clients);
 }
 
+static bool gone_before(const struct client *c, struct id id) {
+    for (size_t i = 0; i < c->gone_count; i++) {
+        if (id_eq(c->gone[i], id)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void see_task(struct client *c, const struct json *j) {
     struct id id = id_of(text_of(j, "id"), ID_TASK), session = id_of(text_of(j, "session"), ID_SESSION);
     uint64_t version = number_of(j, "version");
     bool mine = c->target == WATCH_TASK ? id_eq(id, c->id) && (c->cred != CRED_SESSION || id_eq(session, c->cred_id)) : id_eq(session, c->id);
     if (!mine) {
         broken("client %u was shown task %s, which is not its own", client_number(c), name_of(id));
+    }
+    if (version <= c->watcher->live_seq && gone_before(c, id)) {
+        broken("client %u came fresh and was shown task %s, which had gone before", client_number(c), name_of(id));
     }
     struct seen_task *t = view_get(c, id);
     if (t->state && version <= t->version) {
@@ -102,58 +114,63 @@ static void see_event(struct client *c, struct str event, const struct json *j) 
     }
 }
 
-static void client_event(struct client *c, const struct frame *f) {
-    struct arena arena = {0};
-    sim.counts.events++;
-    if (f->seq <= c->last_seq) {
-        broken("client %u: number %llu after %llu", client_number(c), (unsigned long long) f->seq, (unsigned long long) c->last_seq);
-    }
-    trace("client %u reads %.*s %.*s", client_number(c), STR_FMT(frame_id(f)), STR_FMT(frame_data(f)));
-    c->last_seq = f->seq;
-    snprintf(c->cursor, sizeof(c->cursor), "%.*s", STR_FMT(frame_id(f)));
-    see_event(c, frame_event(f), parse(&arena, frame_data(f)));
-    arena_fini(&arena);
+/* Fresh, or told to forget: everything begins anew. */
+static void client_anew(struct client *c) {
+    view_clear(c);
+    c->last_seq = 0;
+}
+
+static void cursor_keep(struct client *c, struct str text) {
+    snprintf(c->cursor, sizeof(c->cursor), "%.*s", STR_FMT(text));
 }
 
 static void cursor_set(struct client *c, uint64_t number) {
-    size_t at = strlen(c->prefix);
-    memcpy(c->cursor, c->prefix, at);
-    snprintf(c->cursor + at, sizeof(c->cursor) - at, "%llu", (unsigned long long) number);
+    struct buf text = {0};
+    watcher_put_number(c->watcher, &text, number);
+    cursor_keep(c, buf_view(&text));
+    buf_fini(&text);
+}
+
+static void client_event(struct client *c, struct str id, struct str event, const struct json *data) {
+    sim.counts.events++;
+    trace("client %u reads %.*s %.*s", client_number(c), STR_FMT(id), STR_FMT(data->raw));
+    if (str_eqz(event, "reset")) {
+        client_anew(c);
+    } else {
+        uint64_t seq = number_of(data, "seq");
+        if (seq <= c->last_seq) {
+            broken("client %u: number %llu after %llu", client_number(c), (unsigned long long) seq, (unsigned long long) c->last_seq);
+        }
+        c->last_seq = seq;
+        see_event(c, event, data);
+    }
+    cursor_keep(c, id);
 }
 
 /* ---- leaving ---- */
 
-static void refill_free(struct client *c) {
-    for (size_t i = c->refill_at; i < c->refill_count; i++) {
-        frame_unref(c->refill[i]);
-    }
-    mem_free(c->refill);
-    c->refill = NULL;
-    c->refill_count = c->refill_at = 0;
-}
-
 static void client_leave(struct client *c, bool say) {
     if (c->state == CLIENT_READING) {
-        trace("client %u leaves channel %llu at %s", client_number(c), (unsigned long long) c->feed->channel, c->cursor);
-        c->feed->readers--;
+        trace("client %u leaves channel %llu at %s", client_number(c), (unsigned long long) c->channel->number, c->cursor);
+        c->channel->readers--;
         if (say) {
-            letter_send(c->loop, (struct letter){.type = LETTER_UNWATCH, .channel = c->feed->channel, .tag = c->tag[0]});
+            letter_send(c->loop, (struct letter){.type = LETTER_UNWATCH, .channel = c->channel->number, .tag = c->watcher->tag[0]});
         }
-        refill_free(c);
-        while (c->held_count) {
-            frame_unref(c->held[--c->held_count]);
-        }
-        mem_free(c->held);
-        c->held = NULL;
+        source_leave(c->watcher);
+        page_close(c->watcher);
+        frame_unref(c->watcher->last);
+        mem_free(c->watcher);
+        mem_free(c->gone);
+        c->gone = NULL;
+        c->gone_count = 0;
         if (c->refill_call) {
             c->refill_call->client = NULL;
             c->refill_call = NULL;
         }
-        mem_free(c->last_data);
-        c->last_data = NULL;
     }
     c->state = CLIENT_AWAY;
-    c->feed = NULL;
+    c->channel = NULL;
+    c->watcher = NULL;
 }
 
 void client_forget(struct client *c) {
@@ -172,31 +189,6 @@ void clients_close(bool say) {
             sim.clients[i].call = sim.clients[i].refill_call = NULL;
         }
     }
-}
-
-/* Fresh, or told to forget: everything begins anew. */
-static void client_anew(struct client *c, uint64_t cursor) {
-    view_clear(c);
-    c->last_seq = 0;
-    cursor_set(c, cursor);
-}
-
-static void page_answer(struct client *c) {
-    if (c->fresh) {
-        client_anew(c, c->live_seq);
-    }
-    for (size_t i = 0; i < c->held_count; i++) {
-        client_event(c, c->held[i]);
-    }
-    bool on_the_way = c->last_seq && c->last_seq < c->gone_floor && c->last_seq < c->gone_from;
-    if (on_the_way && c->held_count < c->page_most) {
-        cursor_set(c, c->gone_from);
-    } else if (on_the_way) {
-        size_t at = strlen(c->cursor);
-        snprintf(c->cursor + at, sizeof(c->cursor) - at, ".%llu", (unsigned long long) c->gone_from);
-        sim.counts.part_pages++;
-    }
-    client_leave(c, true);
 }
 
 /* ---- cuts ---- */
@@ -231,60 +223,52 @@ static void client_finished(struct client *c) {
     }
 }
 
-static void client_last_words(struct client *c) {
-    struct arena arena = {0};
-    if (c->page) {
-        page_answer(c);
-        return;
-    }
-    if (c->last_data) {
-        const struct json *j = parse(&arena, str_of(c->last_data));
-        bool session = strcmp(c->last_event, "session") == 0;
-        trace("client %u is told at the end: %s", client_number(c), c->last_data);
-        if (!session) {
-            see_event(c, str_of(c->last_event), j);
-        } else if (str_eqz(text_of(j, "state"), "ended") && c->target != WATCH_TASK) {
-            struct known_session *s = session_known(c->id);
-            s->ended = s->ended || !sim.dead;
-        }
-        arena_fini(&arena);
-    } else {
+/* Its feed has ended for it, with an event or without. */
+static void client_last_words(struct client *c, struct str event, const struct json *data) {
+    bool session = str_eqz(event, "session");
+    if (!data) {
         client_finished(c);
+    } else if (!session) {
+        see_event(c, event, data);
+    } else if (str_eqz(text_of(data, "state"), "ended") && c->target != WATCH_TASK) {
+        struct known_session *s = session_known(c->id);
+        s->ended = s->ended || !sim.dead;
     }
+    if (data) {
+        trace("client %u is told at the end: %.*s", client_number(c), STR_FMT(data->raw));
+    }
+}
+
+static void client_ends(struct client *c, const struct frame *last) {
+    struct arena arena = {0};
+    client_last_words(c, last ? frame_event(last) : STR_NONE, last ? parse(&arena, frame_data(last)) : NULL);
     client_leave(c, true);
+    arena_fini(&arena);
 }
 
 static void client_cut(struct client *c, const struct disconnect *cut) {
-    if (cut->how == DISCONNECT_DEAD) {
-        client_let_go(c);
-        return;
-    }
-    if (cut->how == DISCONNECT_AWAY) {
-        client_sent_away(c, "its channel cut");
-        return;
-    }
-    if (!c->cutting || (!c->last_data && cut->event) || cut->how == DISCONNECT_AT_ONCE) {
-        mem_free(c->last_data);
-        c->last_event = cut->event;
-        c->last_data = mem_strdup(cut->data);
-        c->cut_seq = !cut->event ? UINT64_MAX : feed_upto(c->feed) > c->live_seq ? feed_upto(c->feed) : c->live_seq;
-    }
-    c->cutting = true;
-    if (cut->how == DISCONNECT_AT_ONCE) {
+    struct frame *last = cut->event ? frame_create(FRAME_LOG, 0, NULL, STR(""), str_of(cut->event), cut->data) : NULL;
+    switch (cut->how) {
+    case DISCONNECT_DEAD: client_let_go(c); break;
+    case DISCONNECT_AWAY: client_sent_away(c, "its channel cut"); break;
+    case DISCONNECT_FINISHED: source_finish(c->watcher, last); break;
+    case DISCONNECT_AT_ONCE:
         if (c->page) {
             client_leave(c, true); /* 401 */
         } else {
-            client_last_words(c);
+            client_ends(c, last);
         }
+        break;
     }
+    frame_unref(last);
 }
 
-void feed_cut_readers(struct feed *f, const struct disconnect *cut) {
-    trace("channel %llu is cut: mask %u below %u how %d %s", (unsigned long long) f->channel, cut->mask, cut->below, (int) cut->how,
+void channel_cut_readers(struct channel_here *ch, const struct disconnect *cut) {
+    trace("channel %llu is cut: mask %u below %u how %d %s", (unsigned long long) ch->number, cut->mask, cut->below, (int) cut->how,
           cut->event ? cut->event : "");
     for (unsigned i = 0; i < CLIENTS; i++) {
         struct client *c = &sim.clients[i];
-        if (c->state == CLIENT_READING && c->feed == f && (c->tag[0] & cut->mask) && c->tag[1] < cut->below) {
+        if (c->state == CLIENT_READING && c->channel == ch && (c->watcher->tag[0] & cut->mask) && c->watcher->tag[1] < cut->below) {
             client_cut(c, cut);
         }
     }
@@ -292,79 +276,25 @@ void feed_cut_readers(struct feed *f, const struct disconnect *cut) {
 
 /* ---- reading ---- */
 
-static void ask_refill(struct client *c) {
+void client_ask_refill(void *arg, struct feed *f, struct watcher *w, uint64_t cursor, uint64_t gone_from, void *user) {
+    struct client *c = user;
     struct call *call = mem_alloc(sizeof(*call));
+    (void) arg, (void) f, (void) w;
     recipe_key(&call->r, CMD_WATCH_REFILL);
     call->number = ++sim.calls_made;
     call->cmd = cmd_create(CMD_WATCH_REFILL, c->loop);
     call->cmd->owner = call;
-    call->cmd->channel = c->feed->channel;
-    call->cmd->cursor = c->at;
-    call->cmd->gone_from = c->gone_from;
+    call->cmd->channel = c->channel->number;
+    call->cmd->cursor = cursor;
+    call->cmd->gone_from = gone_from;
     call->cmd->method = call->cmd->path = call->cmd->body = STR("");
     call->client = c;
     call->failures = sim.failures;
     c->refill_call = call;
     sim.counts.refills++;
-    trace("client %u asks for a refill behind %llu, call %llu", client_number(c), (unsigned long long) c->at, (unsigned long long) call->number);
+    trace("client %u asks for a refill behind %llu, call %llu", client_number(c), (unsigned long long) cursor, (unsigned long long) call->number);
     TAILQ_INSERT_TAIL(&sim.calls, call, link);
     letter_send(c->loop, (struct letter){.type = LETTER_SUBMIT, .call = call});
-}
-
-/* The next frame behind the cursor; NULL with *ret_waits set where a refill is under way, or the feed is not as far yet as what had gone when it came. */
-static struct frame *client_peek(struct client *c, bool *ret_waits) {
-    struct frame **list = c->feed->frames;
-    size_t count = c->feed->count, at = 0;
-    *ret_waits = c->refill_call || (!c->feed->log && c->at < c->gone_from && feed_upto(c->feed) < c->gone_from);
-    if (*ret_waits) {
-        return NULL;
-    }
-    if (c->refill) {
-        list = c->refill;
-        count = c->refill_count;
-        at = c->refill_at;
-    } else if (c->feed->log && c->at < c->feed->log_floor) {
-        ask_refill(c);
-        *ret_waits = true;
-        return NULL;
-    }
-    for (; at < count; at++) {
-        bool over = !c->refill && feed_is_over(c->feed, at);
-        bool old = (over && list[at]->seq <= c->live_seq) || (list[at]->kind == FRAME_GONE && list[at]->seq <= c->gone_from);
-        if (list[at]->seq > (c->refill ? 0 : c->at) && !old) {
-            return list[at];
-        }
-    }
-    return NULL;
-}
-
-static void client_take(struct client *c, struct frame *f) {
-    if (c->page) {
-        c->held = mem_resize(c->held, (c->held_count + 1) * sizeof(c->held[0]));
-        c->held[c->held_count++] = frame_ref(f);
-    } else {
-        client_event(c, f);
-    }
-    c->at = f->seq;
-    while (c->refill) {
-        struct frame *one = c->refill[c->refill_at++];
-        bool that = one == f;
-        frame_unref(one);
-        if (that) {
-            break;
-        }
-    }
-}
-
-/* The refill is used up. False: there was none. */
-static bool refill_done(struct client *c) {
-    if (!c->refill) {
-        return false;
-    }
-    c->at = c->refill_upto > c->at ? c->refill_upto : c->at;
-    c->refill_failed = c->at == c->refill_from;
-    refill_free(c);
-    return true;
 }
 
 void client_refilled(struct call *call) {
@@ -376,72 +306,80 @@ void client_refilled(struct call *call) {
     }
     c->refill_call = NULL;
     call->client = NULL;
-    if (a->type != ANSWER_REFILL || a->failed) {
-        answer_unref(a);
-        c->refill_failed = true;
-        return;
-    }
-    if (a->lost) {
-        c->lost = true;
-        c->feed->log_floor = 0;
-        return;
-    }
+    c->lost |= a->lost;
     trace("client %u is given %zu frames up to %llu", client_number(c), a->frame_count, (unsigned long long) a->upto);
-    c->refill = mem_alloc((a->frame_count + 1) * sizeof(c->refill[0]));
-    memcpy(c->refill, a->frames, a->frame_count * sizeof(c->refill[0]));
-    c->refill_count = a->frame_count;
-    c->refill_at = 0;
-    c->refill_from = c->at;
-    c->refill_upto = a->upto;
+    source_refilled(c->watcher, a->frames, a->frame_count, a->lost ? REFILL_LOST : a->upto, a->type != ANSWER_REFILL || a->failed);
     a->frame_count = 0;
 }
 
-static void live_event(struct client *c) {
-    c->live_sent = true;
-    c->at = c->at > c->live_seq ? c->at : c->live_seq;
-    cursor_set(c, c->at);
-    trace("client %u is live at %llu", client_number(c), (unsigned long long) c->live_seq);
+static void client_is_live(struct client *c) {
+    trace("client %u is live at %llu", client_number(c), (unsigned long long) c->watcher->live_seq);
+    source_passed_live(c->watcher);
+    cursor_set(c, c->watcher->live_seq);
+}
+
+static void client_frame(struct client *c, struct frame *f) {
+    struct arena arena = {0};
+    client_event(c, frame_id(f), frame_event(f), parse(&arena, frame_data(f)));
+    source_passed(c->watcher, f);
+    arena_fini(&arena);
+}
+
+/* The loop's feed has forgotten what lies behind its cursor. */
+static void client_starts_over(struct client *c) {
+    trace("client %u begins anew", client_number(c));
+    sim.counts.resets++;
+    source_restart(c->watcher);
+    client_anew(c);
+    cursor_set(c, 0);
 }
 
 /* One event, or the end. False: nothing more now. */
 static bool read_one(struct client *c) {
-    bool waits;
-    if (c->refill_failed) {
-        client_sent_away(c, "a refill of no use");
-        return false;
+    struct source s;
+    struct frame *f;
+    switch (source_open(&s, c->watcher)) {
+    case SOURCE_WAITS: return false;
+    case SOURCE_FAILED: client_sent_away(c, "a refill of no use"); return false;
+    case SOURCE_BEHIND: client_starts_over(c); return true;
+    case SOURCE_READY: break;
     }
-    struct frame *f = client_peek(c, &waits);
-    bool covered = c->at >= c->live_seq || (c->refill ? c->refill_upto : feed_upto(c->feed)) >= c->live_seq;
-    if (waits) {
-        return false;
+    switch (source_next(&s, &f)) {
+    case NEXT_NOTHING: return source_refill_done(c->watcher);
+    case NEXT_FRAME: client_frame(c, f); return true;
+    case NEXT_LIVE: client_is_live(c); return true;
+    case NEXT_END: client_ends(c, c->watcher->last); return false;
     }
-    if (!c->page && !c->live_sent && (f ? f->seq > c->live_seq : covered)) {
-        live_event(c);
-        return true;
+    return false;
+}
+
+static void page_answered(struct client *c) {
+    struct arena arena = {0};
+    struct buf body = {0};
+    bool ends = c->watcher->cutting;
+    page_write(c->watcher, &body);
+    const struct json *root = parse(&arena, buf_view(&body)), *j = member_of(root, "events")->child;
+    for (; j; j = j->next) {
+        struct str event = text_of(j, "event");
+        if (ends && c->watcher->last && !j->next) {
+            client_last_words(c, event, member_of(j, "data"));
+        } else {
+            client_event(c, text_of(j, "id"), event, member_of(j, "data"));
+        }
     }
-    if (c->cutting && (f ? f->seq > c->cut_seq : !c->refill)) {
-        client_last_words(c);
-        return false;
-    }
-    if (!f) {
-        return refill_done(c);
-    }
-    client_take(c, f);
-    return true;
+    cursor_keep(c, text_of(root, "cursor"));
+    sim.counts.part_pages += strchr(c->cursor, '.') != NULL;
+    client_leave(c, true);
+    buf_fini(&body);
+    arena_fini(&arena);
 }
 
 static void page_read(struct client *c) {
-    if (feed_upto(c->feed) < c->live_seq && c->at < c->live_seq) {
-        return;
-    }
-    while (c->state == CLIENT_READING && c->held_count < c->page_most && read_one(c)) {
-    }
-    if (c->state == CLIENT_READING && c->held_count == c->page_most) {
-        page_answer(c);
-        return;
-    }
-    if (c->state == CLIENT_READING && !c->refill && !c->refill_call && (c->held_count || chance(4))) { /* or time is up */
-        page_answer(c);
+    c->watcher->page->due |= chance(4); /* its time is up */
+    switch (page_gather(c->watcher)) {
+    case PAGE_WAITS: break;
+    case PAGE_FAILED: client_sent_away(c, "a refill of no use"); break;
+    case PAGE_READY: page_answered(c); break;
     }
 }
 
@@ -468,7 +406,8 @@ void clients_read_all(void) {
 bool clients_moving(void) {
     for (unsigned i = 0; i < CLIENTS; i++) {
         const struct client *c = &sim.clients[i];
-        if (c->state == CLIENT_ASKING || c->refill_call || (c->state == CLIENT_READING && (c->refill || c->cutting))) {
+        const struct watcher *w = c->watcher;
+        if (c->state == CLIENT_ASKING || (w && (w->refilling || w->refill || w->cutting))) {
             return true;
         }
     }
@@ -477,8 +416,15 @@ bool clients_moving(void) {
 
 /* ---- coming ---- */
 
+/* Often the one that another reads: those who come while its feed catches up see more of what can go wrong. */
+static struct known_session *session_to_read(void) {
+    const struct client *other = &sim.clients[dice(CLIENTS)];
+    bool same = chance(2) && other->used && other->target != WATCH_TASK;
+    return same ? session_known(other->id) : session_random();
+}
+
 static void client_new(struct client *c) {
-    struct known_session *s = session_random();
+    struct known_session *s = session_to_read();
     struct known_task *t = task_random();
     if (!s || !t) {
         return;
@@ -544,26 +490,25 @@ static void client_attach(struct client *c, struct call *call) {
         (a->start.reset && !c->cursor[0])) {
         broken("client %u came with cursor \"%s\" and was given fresh %d, reset %d", client_number(c), c->cursor, a->start.fresh, a->start.reset);
     }
-    snprintf(c->prefix, sizeof(c->prefix), "%.*s", STR_FMT(a->cursor_prefix));
-    if (a->start.fresh && !c->page) {
-        client_anew(c, 0);
-    }
+    struct watch_start start = {.way = c->page ? WATCH_PAGE : WATCH_SSE, .from = a->start, .user = c};
     sim.counts.resets += a->start.reset;
-    c->feed = feed_opened(call);
-    c->feed->readers++;
-    c->failures = call->failures;
+    c->channel = channel_opened(call);
+    c->channel->readers++;
     c->state = CLIENT_READING;
-    c->tag[0] = a->start.tag[0];
-    c->tag[1] = a->start.tag[1];
-    c->at = a->start.fresh ? 0 : a->start.cursor;
-    c->live_seq = a->start.live_seq;
-    c->fresh = a->start.fresh;
-    c->gone_from = a->start.fresh ? a->start.live_seq : a->start.gone_from;
-    c->gone_floor = a->start.gone_floor;
-    c->page_most = chance(3) ? 1 + dice(4) : SIZE_MAX;
-    c->live_sent = c->cutting = c->refill_failed = false;
-    trace("client %u watches channel %llu from %llu, live is %llu", client_number(c), (unsigned long long) a->channel, (unsigned long long) c->at,
-          (unsigned long long) c->live_seq);
+    c->failures = call->failures;
+    c->watcher = mem_alloc(sizeof(*c->watcher));
+    source_join(c->watcher, c->channel->feed, &start);
+    if (a->start.fresh && c->target != WATCH_TASK) {
+        c->gone = gone_until(c->id, a->start.live_seq, &c->gone_count);
+    }
+    if (c->page) {
+        page_open(c->watcher, &start);
+    } else if (a->start.fresh) {
+        client_anew(c);
+        cursor_set(c, 0);
+    }
+    trace("client %u watches channel %llu from %llu, live is %llu", client_number(c), (unsigned long long) a->channel,
+          (unsigned long long) c->watcher->cursor, (unsigned long long) a->start.live_seq);
 }
 
 /* There is nothing more to come on this feed. */
@@ -581,7 +526,7 @@ void client_answered(struct call *call) {
     const struct answer *a = &call->cmd->answer;
     if (!c) {
         if (a->type == ANSWER_WATCH) {
-            feed_opened(call);
+            channel_opened(call);
             letter_send(loop_of(call), (struct letter){.type = LETTER_UNWATCH, .channel = a->channel, .tag = a->start.tag[0]});
         }
         return;

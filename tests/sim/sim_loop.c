@@ -1,6 +1,6 @@
 /*
- * What api/ and net/ do, without sockets: letters go to the engine, mail is taken in order, and a feed keeps the newest frame of each task and, for a while, the
- * output. Workers live here as well: they are made by the answers to claims.
+ * What api/ does, without requests: letters go to the engine, mail is taken in order, and what it says of a channel goes to its feed. Workers live here as well: they
+ * are made by the answers to claims.
  */
 #include "sim.h"
 
@@ -8,8 +8,6 @@
 
 #include <stdio.h>
 #include <stdlib.h>
-
-#define FEED_LOG_BYTES 1500 /* of output that a feed keeps */
 
 /* ---- letters and calls ---- */
 
@@ -88,135 +86,94 @@ void on_mail(void *arg, unsigned loop, struct mail m) {
     }
 }
 
-/* ---- feeds ---- */
+/* ---- channels and their feeds ---- */
 
-static struct feed *feed_get(unsigned loop, uint64_t channel) {
-    struct feed *f;
-    HASH_FIND(hh, sim.feeds[loop], &channel, sizeof(channel), f);
-    if (!f) {
-        f = mem_alloc(sizeof(*f));
-        f->channel = channel;
-        f->loop = loop;
-        HASH_ADD(hh, sim.feeds[loop], channel, sizeof(f->channel), f);
+static struct channel_here *channel_get(unsigned loop, uint64_t number) {
+    struct channel_here *ch;
+    HASH_FIND(hh, sim.channels[loop], &number, sizeof(number), ch);
+    if (!ch) {
+        ch = mem_alloc(sizeof(*ch));
+        ch->number = number;
+        ch->loop = loop;
+        HASH_ADD(hh, sim.channels[loop], number, sizeof(ch->number), ch);
     }
-    if (f->dropped) {
-        broken("mail for channel %llu, which was dropped: a loop would keep it for ever", (unsigned long long) channel);
+    if (ch->dropped) {
+        broken("mail for channel %llu, which was dropped: a loop would keep it for ever", (unsigned long long) number);
     }
-    return f;
+    return ch;
 }
 
-static void feed_empty(struct feed *f) {
-    for (size_t i = 0; i < f->count; i++) {
-        frame_unref(f->frames[i]);
+static void channel_publish(struct channel_here *ch, struct frame *frame) {
+    if (!ch->feed) {
+        ch->early = mem_resize(ch->early, (ch->early_count + 1) * sizeof(ch->early[0]));
+        ch->early[ch->early_count++] = frame;
+        return;
     }
-    mem_free(f->frames);
-    f->frames = NULL;
-    f->count = f->cap = 0;
-}
-
-static void feed_remove(struct feed *f, size_t at) {
-    frame_unref(f->frames[at]);
-    memmove(f->frames + at, f->frames + at + 1, (--f->count - at) * sizeof(f->frames[0]));
-}
-
-static bool same_key(const struct frame *a, const struct frame *b) {
-    return a->kind != FRAME_LOG && b->kind != FRAME_LOG && memcmp(a->key, b->key, 16) == 0;
-}
-
-uint64_t feed_upto(const struct feed *f) {
-    return f->last_seq > f->synced ? f->last_seq : f->synced;
-}
-
-bool feed_is_over(const struct feed *f, size_t at) {
-    for (size_t i = at + 1; i < f->count; i++) {
-        if (same_key(f->frames[i], f->frames[at])) {
-            return true;
-        }
+    if (frame->seq <= ch->feed->last_seq) {
+        broken("channel %llu: number %llu after %llu", (unsigned long long) ch->number, (unsigned long long) frame->seq,
+               (unsigned long long) ch->feed->last_seq);
     }
-    return false;
+    feed_publish(ch->feed, frame);
 }
 
-/* What is over since the last turn has been read by those who keep up. */
-static void feed_drop_over(struct feed *f) {
-    for (size_t i = f->count; i-- > 0;) {
-        if (f->frames[i]->seq <= f->flushed_seq && feed_is_over(f, i)) {
-            feed_remove(f, i);
-        }
+static void channel_synced(struct channel_here *ch, uint64_t pos) {
+    if (ch->feed) {
+        feed_synced(ch->feed, pos);
+    } else {
+        ch->early_synced = pos;
     }
 }
 
-static void feed_replace(struct feed *f, const struct frame *frame) {
-    for (size_t i = f->count; i-- > 0;) {
-        if (same_key(f->frames[i], frame)) {
-            bool stays = frame->kind == FRAME_GONE && f->frames[i]->kind == FRAME_STATE && f->frames[i]->seq > f->flushed_seq;
-            if (!stays) {
-                feed_remove(f, i);
-            }
-            return;
-        }
-    }
-}
-
-static void feed_trim(struct feed *f) {
-    for (size_t i = 0; i < f->count && f->log_bytes > FEED_LOG_BYTES;) {
-        if (f->frames[i]->kind == FRAME_LOG) {
-            f->log_floor = f->frames[i]->seq;
-            f->log_bytes -= frame_sse(f->frames[i]).len;
-            feed_remove(f, i);
-        } else {
-            i++;
-        }
-    }
-}
-
-static void feed_publish_frame(struct feed *f, struct frame *frame) {
-    if (frame->seq <= f->last_seq) {
-        broken("channel %llu: number %llu after %llu", (unsigned long long) f->channel, (unsigned long long) frame->seq,
-               (unsigned long long) f->last_seq);
-    }
-    feed_drop_over(f);
-    f->last_seq = frame->seq;
-    if (frame->kind != FRAME_LOG) {
-        feed_replace(f, frame);
-    }
-    if (f->count == f->cap) {
-        f->cap = f->cap ? f->cap * 2 : 8;
-        f->frames = mem_resize(f->frames, f->cap * sizeof(f->frames[0]));
-    }
-    f->frames[f->count++] = frame;
-    if (frame->kind == FRAME_LOG) {
-        f->log_bytes += frame_sse(frame).len;
-        feed_trim(f);
-    }
-}
-
-struct feed *feed_opened(const struct call *c) {
+struct channel_here *channel_opened(const struct call *c) {
     const struct answer *a = &c->cmd->answer;
-    struct feed *f = feed_get(loop_of(c), a->channel);
-    if (!f->open) {
-        f->open = true;
-        f->log = a->log;
-        f->log_floor = a->log_floor > f->log_floor ? a->log_floor : f->log_floor;
+    struct channel_here *ch = channel_get(loop_of(c), a->channel);
+    if (!ch->feed) {
+        ch->feed = feed_create(sim.loops[ch->loop], a->log, a->log_floor, a->cursor_prefix, ch);
+        for (size_t i = 0; i < ch->early_count; i++) {
+            channel_publish(ch, ch->early[i]);
+        }
+        ch->early_count = 0;
+        channel_synced(ch, ch->early_synced);
     }
-    return f;
+    return ch;
 }
 
-static void feed_dropped(struct feed *f) {
-    if (f->readers) {
-        broken("channel %llu was dropped under its readers", (unsigned long long) f->channel);
+static void channel_empty(struct channel_here *ch) {
+    if (ch->readers) {
+        broken("channel %llu was dropped under its readers", (unsigned long long) ch->number);
     }
-    feed_empty(f);
-    f->dropped = true;
+    while (ch->early_count) {
+        frame_unref(ch->early[--ch->early_count]);
+    }
+    mem_free(ch->early);
+    feed_destroy(ch->feed);
+    ch->early = NULL;
+    ch->feed = NULL;
+    ch->dropped = true;
+}
+
+void loops_begin(void) {
+    for (unsigned l = 0; l < LOOPS; l++) {
+        sim.loops[l] = mem_alloc(sizeof(*sim.loops[l]));
+        TAILQ_INIT(&sim.loops[l]->dirty_feeds);
+        sim.loops[l]->handler.refill = client_ask_refill;
+    }
 }
 
 void loops_reset(void) {
     for (unsigned l = 0; l < LOOPS; l++) {
-        struct feed *f, *f2;
-        HASH_ITER (hh, sim.feeds[l], f, f2) {
-            feed_empty(f);
-            HASH_DEL(sim.feeds[l], f);
-            mem_free(f);
+        struct channel_here *ch, *next;
+        HASH_ITER (hh, sim.channels[l], ch, next) {
+            channel_empty(ch);
+            HASH_DEL(sim.channels[l], ch);
+            mem_free(ch);
         }
+    }
+}
+
+void loops_end(void) {
+    for (unsigned l = 0; l < LOOPS; l++) {
+        mem_free(sim.loops[l]);
     }
 }
 
@@ -335,22 +292,18 @@ static void deliver(unsigned loop, struct mail *m) {
     switch (m->type) {
     case MAIL_ANSWER: deliver_answer(m->cmd->owner); break;
     case MAIL_ABANDONED: deliver_abandoned(m->cmd->owner); break;
-    case MAIL_FRAME: feed_publish_frame(feed_get(loop, m->channel), m->frame); break;
-    case MAIL_SYNCED: {
-        struct feed *f = feed_get(loop, m->channel);
-        f->synced = m->pos > f->synced ? m->pos : f->synced;
-        break;
-    }
+    case MAIL_FRAME: channel_publish(channel_get(loop, m->channel), m->frame); break;
+    case MAIL_SYNCED: channel_synced(channel_get(loop, m->channel), m->pos); break;
     case MAIL_DISCONNECT: {
-        struct feed *f;
-        HASH_FIND(hh, sim.feeds[loop], &m->channel, sizeof(m->channel), f);
-        if (f && !f->dropped) {
-            feed_cut_readers(f, m->disconnect);
+        struct channel_here *ch;
+        HASH_FIND(hh, sim.channels[loop], &m->channel, sizeof(m->channel), ch);
+        if (ch && !ch->dropped) {
+            channel_cut_readers(ch, m->disconnect);
         }
         mem_free(m->disconnect);
         break;
     }
-    case MAIL_DROP: feed_dropped(feed_get(loop, m->channel)); break;
+    case MAIL_DROP: channel_empty(channel_get(loop, m->channel)); break;
     }
 }
 
@@ -361,7 +314,7 @@ void loop_deliver(unsigned loop, unsigned most) {
         deliver(loop, &p->mail);
         mem_free(p);
     }
-    for (struct feed *f = sim.feeds[loop]; f; f = f->hh.next) {
-        f->flushed_seq = f->last_seq;
+    while (!TAILQ_EMPTY(&sim.loops[loop]->dirty_feeds)) {
+        feed_flushed(TAILQ_FIRST(&sim.loops[loop]->dirty_feeds));
     }
 }
