@@ -90,7 +90,7 @@ void event_write_sse(struct buf *out, struct str id, struct str event, struct st
         buf_str(out, id);
         buf_char(out, '\n');
     }
-    buf_puts(out, SSE_EVENT + 1);
+    buf_puts(out, &SSE_EVENT[1]);
     buf_str(out, event);
     buf_puts(out, SSE_DATA);
     buf_str(out, data);
