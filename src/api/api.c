@@ -227,7 +227,7 @@ static void read_watch(struct call *call, struct cmd *c) {
 /* ---- the request ---- */
 
 static void refuse_early(struct call *call, struct cmd *c) {
-    call_refuse(call, &c->early, NULL);
+    call_refuse(call, &c->early);
     cmd_free(c);
 }
 
@@ -261,7 +261,7 @@ static void call_submit(struct call *call, struct cmd *c) {
 /* Nothing but the refusal is left: at once, or when the credential has been found alive. */
 static void call_refuse_early(struct call *call) {
     if (!call_needs_engine(call)) {
-        call_refuse(call, &call->early, NULL);
+        call_refuse(call, &call->early);
         return;
     }
     struct cmd *c = call_command(call, CMD_AUTH);
@@ -278,7 +278,7 @@ static void call_run_local(struct call *call) {
         p.err = ERR_NOT_ACCEPTABLE;
     }
     if (p.err != ERR_NONE) {
-        call_refuse(call, &p, NULL);
+        call_refuse(call, &p);
     } else {
         call->route->local(call);
     }
@@ -327,10 +327,8 @@ static void call_run_stream(struct call *call) {
 static void refuse_method(struct call *call) {
     struct buf allow = {0};
     struct problem p = {.err = ERR_METHOD_NOT_ALLOWED};
-    buf_puts(&allow, "Allow: ");
     methods_write(call->match.methods, &allow);
-    buf_puts(&allow, "\r\n");
-    call_refuse(call, &p, buf_z(&allow));
+    call_refuse_with(call, &p, STR("Allow"), arena_str(&call->r->arena, buf_view(&allow)));
     buf_fini(&allow);
 }
 
@@ -338,18 +336,24 @@ static bool is_preflight(const struct call *call) {
     return call->r->method == HTTP_OPTIONS && call->origin.p && http_header(call->r, "access-control-request-method").p;
 }
 
+static void headers_preflight(struct call *call) {
+    struct buf methods = {0};
+    methods_write(call->match.methods, &methods);
+    http_add_copy(call->r, STR("Access-Control-Allow-Methods"), buf_view(&methods));
+    http_add(call->r, STR("Access-Control-Allow-Headers"), STR("Authorization, Content-Type, Idempotency-Key, Last-Event-ID, If-None-Match, Prefer"));
+    http_add(call->r, STR("Access-Control-Max-Age"), STR("600"));
+    buf_fini(&methods);
+}
+
 static void answer_options(struct call *call) {
-    struct buf headers = {0}, body = {0};
-    headers_common(call, &headers);
+    struct buf body = {0};
+    headers_common(call);
     if (call->match.methods) {
-        buf_puts(&headers, "Access-Control-Allow-Methods: ");
-        methods_write(call->match.methods, &headers);
-        buf_puts(&headers, "\r\nAccess-Control-Allow-Headers: Authorization, Content-Type, Idempotency-Key, Last-Event-ID, If-None-Match, Prefer\r\n"
-                           "Access-Control-Max-Age: 600\r\n");
+        headers_preflight(call);
     } else {
-        buf_puts(&headers, "Allow: GET, HEAD, POST, DELETE, OPTIONS\r\n");
+        http_add(call->r, STR("Allow"), STR("GET, HEAD, POST, DELETE, OPTIONS"));
     }
-    http_respond(call->r, 204, &headers, &body, false);
+    http_respond(call->r, 204, &body, false);
 }
 
 /* Nearly all requests name the same one. */
@@ -404,7 +408,7 @@ static bool head_credential(struct call *call) {
     bool query_good = query_parse(&call->r->arena, call->r->query, &call->query, &query_problem);
     bool good = (route->flags & ROUTE_OPEN_SESSIONS) ? auth_read_cookie(call, &p) : anyone || auth_read(call, &p);
     if (!good) {
-        call_refuse(call, &p, NULL);
+        call_refuse(call, &p);
         return false;
     }
     if (!anyone && !auth_role(call)) {
@@ -432,8 +436,8 @@ static enum http_body on_head(void *arg, struct http_request *r) {
     struct api *a = arg;
     struct call *call = arena_alloc(&r->arena, sizeof *call);
     if (!call) {
-        struct buf headers = {0}, body = {0};
-        http_respond(r, 503, &headers, &body, true);
+        struct buf body = {0};
+        http_respond(r, 503, &body, true);
         return HTTP_BODY_WHOLE;
     }
     r->user = call;
@@ -501,16 +505,9 @@ static void on_gone(void *arg, struct http_request *r) {
     stream_gone(call);
 }
 
-static void on_problem(void *arg, const struct problem *p, struct buf *headers, struct buf *body) {
+static void on_problem(void *arg, struct http_request *r, const struct problem *p, struct buf *body) {
     (void) arg;
-    headers_common(NULL, headers);
-    headers_problem(p, headers);
-    problem_render(p, body);
-}
-
-static void on_page(void *arg, const struct http_request *r, struct buf *headers, struct buf *body) {
-    (void) arg;
-    encode_gzip(r, headers, body);
+    encode_problem(r, r->user, p, body);
 }
 
 static void on_turn(void *arg) {
@@ -582,7 +579,7 @@ struct api *api_create(const struct api_shared *shared, unsigned loop_index, con
 struct http_handler api_handler(struct api *a) {
     return (struct http_handler){
         .head = on_head,
-        .page = on_page,
+        .page = watch_page,
         .body = on_body,
         .request = on_request,
         .oversized = on_oversized,

@@ -11,7 +11,7 @@ void info_ready(struct call *call) {
     bool draining = s->draining && atomic_load(s->draining);
     if (draining || !s->ready || !atomic_load(s->ready)) {
         struct problem p = {.err = ERR_UNAVAILABLE, .detail = draining ? STR("The server is stopping") : STR("The server is starting")};
-        call_refuse(call, &p, NULL);
+        call_refuse(call, &p);
         return;
     }
     struct buf body = {0};
@@ -30,7 +30,8 @@ void info_metrics(struct call *call) {
     }
     /* OpenMetrics reads as the older format too: what it adds are comments there */
     bool older = accept_of(call->r, "text", "plain").q > accept_of(call->r, "application", "openmetrics-text").q;
-    call_text(call, 200, older ? "text/plain; version=0.0.4; charset=utf-8" : "application/openmetrics-text; version=1.0.0; charset=utf-8", &body);
+    call_text(call, 200, older ? STR("text/plain; version=0.0.4; charset=utf-8") : STR("application/openmetrics-text; version=1.0.0; charset=utf-8"),
+              &body);
 }
 
 void info_about(struct call *call) {

@@ -93,19 +93,22 @@ bool auth_origin(const struct call *call);
 /* ---- encode.c ---- */
 
 /* Headers that every answer has. */
-void headers_common(const struct call *call, struct buf *out);
+void headers_common(const struct call *call);
 /* The same for what is sent as it comes: nothing on the way may compress it (RFC 9111 section 5.2.2.6) or gather it. */
-void headers_stream(const struct call *call, struct buf *out);
-void headers_problem(const struct problem *p, struct buf *out);
+void headers_stream(const struct call *call);
+/* All headers of a problem, and its body. call: NULL where it has not come so far. */
+void encode_problem(struct http_request *r, const struct call *call, const struct problem *p, struct buf *body);
 /* Each of these answers the request, which must not be touched afterwards. */
-void call_refuse(struct call *call, const struct problem *p, const char *more_headers);
+void call_refuse(struct call *call, const struct problem *p);
+void call_refuse_with(struct call *call, const struct problem *p, struct str name,
+                      struct str value); /* one header more; it must live as long as the request */
 void call_refuse_err(struct call *call, enum err err);
 void call_answer(struct call *call, struct answer *a);
 /* Compresses a JSON body over 1 KiB for who accepts it. */
-void encode_gzip(const struct http_request *r, struct buf *headers, struct buf *body);
+void encode_gzip(struct http_request *r, struct buf *body);
 void call_json(struct call *call, int status, struct buf *body);
 /* A body of ours that is no JSON. */
-void call_text(struct call *call, int status, const char *content_type, struct buf *body);
+void call_text(struct call *call, int status, struct str content_type, struct buf *body);
 
 /* ---- stream_reports.c ---- */
 
@@ -129,6 +132,8 @@ void watch_mail(struct api *a, struct mail *m);
 void watch_refilled(struct cmd *c);
 void watch_refill(void *arg, struct feed *f, struct watcher *w, uint64_t cursor, uint64_t gone_from, void *user);
 void watch_unwatched(void *arg, struct feed *f, void *user);
+/* Decides the headers of a page that is about to leave, and compresses it for who accepts that. */
+void watch_page(void *arg, struct http_request *r, struct buf *body);
 void watch_destroy(struct api *a);
 
 /* ---- info.c, openapi.c, static.c ---- */

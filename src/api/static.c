@@ -59,18 +59,20 @@ static bool file_read(const char *folder, struct str name, struct buf *out) {
 }
 
 static void redirect(struct call *call) {
-    struct buf headers = {0}, body = {0};
-    headers_common(call, &headers);
-    buf_puts(&headers, "Location: /demo/\r\n");
-    http_respond(call->r, 302, &headers, &body, false);
+    struct buf body = {0};
+    headers_common(call);
+    http_add(call->r, STR("Location"), STR("/demo/"));
+    http_respond(call->r, 302, &body, false);
 }
 
 static void serve(struct call *call, const char *type, struct buf *body) {
-    struct buf headers = {0};
-    buf_puts(&headers, "Cache-Control: no-cache\r\nReferrer-Policy: no-referrer\r\nX-Content-Type-Options: nosniff\r\n"
-                       "Content-Security-Policy: default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'\r\n");
-    buf_printf(&headers, "Content-Type: %s\r\n", type);
-    http_respond(call->r, 200, &headers, body, false);
+    struct http_request *r = call->r;
+    http_add(r, STR("Cache-Control"), STR("no-cache"));
+    http_add(r, STR("Referrer-Policy"), STR("no-referrer"));
+    http_add(r, STR("X-Content-Type-Options"), STR("nosniff"));
+    http_add(r, STR("Content-Security-Policy"), STR("default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"));
+    http_add(r, STR("Content-Type"), str_of(type));
+    http_respond(r, 200, body, false);
 }
 
 bool static_serve(struct call *call) {
@@ -81,7 +83,7 @@ bool static_serve(struct call *call) {
     }
     if (call->r->method != HTTP_GET && call->r->method != HTTP_HEAD) {
         struct problem p = {.err = ERR_METHOD_NOT_ALLOWED};
-        call_refuse(call, &p, "Allow: GET, HEAD\r\n");
+        call_refuse_with(call, &p, STR("Allow"), STR("GET, HEAD"));
         return true;
     }
     if (root) {

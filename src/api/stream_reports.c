@@ -371,14 +371,13 @@ void stream_opened(struct call *call, struct answer *a) {
     struct report_stream *s = call->stream;
     if (a->type == ANSWER_PROBLEM) {
         stream_gone(call);
-        call_refuse(call, &a->problem, NULL);
+        call_refuse(call, &a->problem);
         return;
     }
-    struct buf headers = {0};
-    headers_stream(call, &headers);
+    headers_stream(call);
     bool named_else = accept_of(call->r, "application", "x-ndjson").q <= 0 && accept_of(call->r, "application", "ndjson").q > 0;
-    buf_puts(&headers, named_else ? "Content-Type: application/ndjson\r\n" : "Content-Type: application/x-ndjson\r\n");
-    http_start(call->r, 200, &headers);
+    http_add(call->r, STR("Content-Type"), named_else ? STR("application/ndjson") : STR("application/x-ndjson"));
+    http_start(call->r, 200);
     s->opened = true;
     stream_pump(s);
 }

@@ -153,20 +153,25 @@ static int64_t until_of(const struct call *call, const struct cmd *c) {
     return until_ms;
 }
 
-static void watcher_headers(const struct call *call, struct buf *out) {
-    struct buf all = {0};
-    headers_common(call, &all);
-    /* the stream's own head says the rest */
-    struct str rest = buf_view(&all);
-    while (rest.len) {
-        const char *end = memchr(rest.p, '\n', rest.len);
-        struct str line = str_n(rest.p, (size_t) (end - rest.p) + 1);
-        if (!str_starts(line, "Cache-Control:") && !str_starts(line, "X-Content-Type-Options:") && !str_starts(line, "Referrer-Policy:")) {
-            buf_str(out, line);
-        }
-        rest = str_from(rest, line.len);
+static void headers_events(const struct call *call) {
+    headers_stream(call);
+    http_add(call->r, STR("Content-Type"), STR("text/event-stream"));
+}
+
+/* Those of a page are decided when it leaves. */
+static void headers_watcher(const struct call *call, enum watch_way way) {
+    if (way == WATCH_SSE) {
+        headers_events(call);
+    } else if (way == WATCH_WEBSOCKET) {
+        headers_common(call);
     }
-    buf_fini(&all);
+}
+
+void watch_page(void *arg, struct http_request *r, struct buf *body) {
+    (void) arg;
+    headers_common(r->user);
+    http_add(r, STR("Content-Type"), STR("application/json"));
+    encode_gzip(r, body);
 }
 
 void watch_attach(struct api *a, struct call *call, struct cmd *c) {
@@ -180,30 +185,25 @@ void watch_attach(struct api *a, struct call *call, struct cmd *c) {
         return;
     }
     struct watching *w = mem_alloc(sizeof *w);
-    struct buf headers = {0};
     *w = (struct watching){.api = a, .channel = answer->channel, .tag = answer->start.tag[0]};
-    watcher_headers(call, &headers);
     struct watch_start start = {
         .way = c->watch.websocket ? WATCH_WEBSOCKET
                : c->watch.page    ? WATCH_PAGE
                                   : WATCH_SSE,
         .from = answer->start,
         .user = w,
-        .headers = buf_view(&headers),
     };
     start.from.until_ms = until_of(call, c);
+    headers_watcher(call, start.way);
     if (!http_watch(call->r, ch->feed, &start)) {
         mem_free(w);
         unwatch(a, answer->channel, answer->start.tag[0]);
     }
-    buf_fini(&headers);
 }
 
 void watch_head(struct call *call) {
-    struct buf headers = {0};
-    headers_stream(call, &headers);
-    buf_puts(&headers, "Content-Type: text/event-stream\r\n");
-    http_respond_head(call->r, 200, &headers, true);
+    headers_events(call);
+    http_respond_head(call->r, 200, true);
 }
 
 /* ---- streams that are at their end at once, so that EventSource, which gives up at any refusal, comes back ---- */
@@ -228,15 +228,14 @@ static struct str cursor_to_give(const struct cmd *c, struct buf *scratch) {
 }
 
 static void short_stream(struct call *call, const struct cmd *c, unsigned retry_ms, const char *event, struct str data) {
-    struct buf headers = {0}, body = {0}, scratch = {0};
+    struct buf body = {0}, scratch = {0};
     struct str cursor = cursor_to_give(c, &scratch);
     event_write_open(&body, retry_ms, cursor);
     event_write_sse(&body, cursor, str_of(event), data);
     body.failed |= scratch.failed;
     buf_fini(&scratch);
-    headers_stream(call, &headers);
-    buf_puts(&headers, "Content-Type: text/event-stream\r\n");
-    http_respond(call->r, 200, &headers, &body, true);
+    headers_events(call);
+    http_respond(call->r, 200, &body, true);
 }
 
 void watch_rotated(struct call *call, const struct cmd *c) {

@@ -20,9 +20,10 @@
 #include <uv.h>
 
 #define READ_BYTES (64 * 1024)
-#define LINGER_MS 1000          /* how long what a peer still sends is read and thrown away after the last answer */
-#define CUT_MS 100              /* how long a watcher that is cut at once may take to be flushed */
-#define SMALL_REST (64 * 1024)  /* of a body nobody wants any more: read to keep the connection */
+#define LINGER_MS 1000         /* how long what a peer still sends is read and thrown away after the last answer */
+#define CUT_MS 100             /* how long a watcher that is cut at once may take to be flushed */
+#define SMALL_REST (64 * 1024) /* of a body nobody wants any more: read to keep the connection */
+#define FIELDS_FIRST 16
 #define HEAD_ROOM 512           /* that the head of a stream needs at most, nearly always: it does not grow in steps */
 #define CONTROL_MAX (16 * 1024) /* answers to a WebSocket peer that wait to be sent before it is no longer read */
 
@@ -45,7 +46,8 @@ struct exchange {
     char pre[228];
     struct buf headers, body;
     size_t sent;
-    struct buf kept; /* empty: memory for header lines, from an exchange before (http_headers) */
+    struct buf kept;                         /* empty: memory for header lines, from an exchange before */
+    struct http_header fields[FIELDS_FIRST]; /* of the answer, while they are enough; not zeroed */
 };
 TAILQ_HEAD(exchange_list, exchange);
 
@@ -58,8 +60,10 @@ size_t exchange_pending(const struct exchange *x);
 unsigned exchange_gather(const struct exchange *x, struct iovec *iov);
 /* "100 Continue", if nothing of the answer stands there yet. */
 void exchange_interim(struct exchange *x);
-/* Answers with a problem made by the handler; extra: more header lines. */
-void exchange_problem(struct exchange *x, enum err err, const char *detail, struct str extra, bool close);
+/* Answers with a problem made by the handler; extra: one header more, or NULL. */
+void exchange_problem(struct exchange *x, enum err err, const char *detail, const struct http_header *extra, bool close);
+/* The head of a stream, with its headers: until_close or 101. */
+void exchange_write_head(struct exchange *x, int status, struct buf *out);
 
 /* ---- connections ---- */
 
@@ -186,7 +190,7 @@ struct refill {
 };
 
 struct page {
-    struct buf extra, events; /* header lines from above; events so far, separated by commas */
+    struct buf events; /* so far, separated by commas */
     unsigned count;
     uint64_t cursor;     /* what the answer's cursor will be */
     uint64_t gone_floor; /* a cursor before it would be of no use by itself */
@@ -274,11 +278,11 @@ void watcher_put_event(const struct watcher *w, struct buf *out, uint64_t number
 /* {"id":...,"event":...,"data":...} */
 void watcher_put_json(const struct watcher *w, struct buf *out, uint64_t number, struct str event, struct str data);
 
-void sse_open(struct watcher *w, const struct watch_start *start);
+void sse_open(struct watcher *w, struct exchange *x, const struct watch_start *start);
 
 /* False: refused, answered already. */
-bool websocket_check(struct http_request *r, const struct watch_start *start);
-void websocket_open(struct watcher *w, const struct http_request *r, const struct watch_start *start);
+bool websocket_check(struct http_request *r);
+void websocket_open(struct watcher *w, struct exchange *x, const struct watch_start *start);
 /* How much of it was used: all, unless the connection has ended or must first send. */
 size_t websocket_input(struct watcher *w, const char *data, size_t len);
 /* The pieces of a frame as a WebSocket message, without the first skip bytes. header must live as long as the pieces. */

@@ -42,7 +42,7 @@ void conn_refuse(struct http_conn *c, enum err err, const char *detail) {
         x = exchange_create(c);
         x->r.method = HTTP_OTHER;
     }
-    exchange_problem(x, err, detail, STR_NONE, true);
+    exchange_problem(x, err, detail, NULL, true);
     if (c->state == CONN_HTTP) {
         conn_move(c, CONN_LAST);
     }

@@ -15,7 +15,7 @@ struct exchange *exchange_create(struct http_conn *c) {
         struct buf kept = x->kept;
         TAILQ_REMOVE(&l->spare, x, link);
         l->spare_count--;
-        memset(x, 0, sizeof(*x));
+        memset(x, 0, offsetof(struct exchange, fields));
         x->r.arena = arena;
         x->kept = kept;
     } else {
@@ -24,6 +24,7 @@ struct exchange *exchange_create(struct http_conn *c) {
     l->turn_requests++;
     x->r.conn = c;
     x->r.peer = &c->peer;
+    x->r.answer = (struct http_fields){.list = x->fields, .cap = FIELDS_FIRST};
     TAILQ_INSERT_TAIL(&c->exchanges, x, link);
     c->exchange_count++;
     return x;
@@ -121,13 +122,15 @@ void exchange_interim(struct exchange *x) {
     }
 }
 
-void exchange_problem(struct exchange *x, enum err err, const char *detail, struct str extra, bool close) {
+void exchange_problem(struct exchange *x, enum err err, const char *detail, const struct http_header *extra, bool close) {
     struct http_loop *l = x->r.conn->loop;
     struct problem p = {.err = err, .detail = str_of(detail)};
-    struct buf headers = {0}, body = {0};
-    l->handler.problem(l->handler.arg, &p, &headers, &body);
-    buf_str(&headers, extra);
-    http_respond(&x->r, err_status(err), &headers, &body, close);
-    buf_fini(&headers);
+    struct buf body = {0};
+    http_clear_headers(&x->r);
+    l->handler.problem(l->handler.arg, &x->r, &p, &body);
+    if (extra) {
+        http_add(&x->r, extra->name, extra->value);
+    }
+    http_respond(&x->r, err_status(err), &body, close);
     buf_fini(&body);
 }

@@ -33,6 +33,13 @@ struct http_header {
     struct str name, value; /* as received; value without the white space around it */
 };
 
+/* Headers of an answer, in the order in which they were added. */
+struct http_fields {
+    struct http_header *list;
+    unsigned count, cap;
+    bool failed; /* there was no memory for one */
+};
+
 struct http_request {
     enum http_method method;
     struct str method_text;
@@ -48,7 +55,8 @@ struct http_request {
     void *user;                  /* the handler's affair; NULL at first */
     bool
         needs_peer; /* set by the handler: of no use to a peer that has ended its side, so that counts as gone (what waits for long, or hands something out) */
-    struct http_conn *conn; /* opaque */
+    struct http_conn *conn;    /* opaque */
+    struct http_fields answer; /* headers of the answer so far: http_add */
 };
 
 /* First header of that name (case-insensitive), STR_NONE if absent. */
@@ -83,10 +91,10 @@ struct http_handler {
     void (*unwatched)(void *arg, struct feed *f, void *user);
     /* A watcher of a log feed needs what lies behind its cursor and before the feed's log_floor, of those gone only what lies behind gone_from: answer with watcher_refill. Never again before it was answered. */
     void (*refill)(void *arg, struct feed *f, struct watcher *w, uint64_t cursor, uint64_t gone_from, void *user);
-    /* Errors that the connection finds by itself (bad syntax, too large, too slow): the answer's headers and body are made here. */
-    void (*problem)(void *arg, const struct problem *p, struct buf *headers, struct buf *body);
-    /* A page of events is about to leave: its headers and body can still be changed (compression). May be NULL. */
-    void (*page)(void *arg, const struct http_request *r, struct buf *headers, struct buf *body);
+    /* Errors that the connection finds by itself (bad syntax, too large, too slow): the answer's headers (http_add) and body are made here. r->user is NULL before `head`. */
+    void (*problem)(void *arg, struct http_request *r, const struct problem *p, struct buf *body);
+    /* A page of events is about to leave: its headers are added here, and its body can still be changed (compression). */
+    void (*page)(void *arg, struct http_request *r, struct buf *body);
     /* Called once per turn of the loop, after all sockets were read and before anything is flushed: send what was gathered. */
     void (*turn)(void *arg);
     void *arg;
@@ -95,18 +103,23 @@ struct http_handler {
 /* ---- answers ---- */
 
 /*
- * status, header lines ("Name: value\r\n" each, without Content-Length, Date, Connection), body. Both are copied or moved: *headers and *body are emptied.
- * For HEAD the body is left out and its length kept; for 204 and 304 there is none. `close` closes the connection after it.
+ * Headers are added one by one before the answer is given: all but those of the framing (Content-Length, Transfer-Encoding, Connection, Date), which are the protocol's.
+ * Names and values of http_add are not copied: literals, or what lives as long as the request.
  */
-void http_respond(struct http_request *r, int status, struct buf *headers, struct buf *body, bool close);
+void http_add(struct http_request *r, struct str name, struct str value);
+void http_add_copy(struct http_request *r, struct str name, struct str value); /* copies the value */
+void http_addf(struct http_request *r, struct str name, const char *fmt, ...) __attribute__((format(printf, 3, 4)));
+void http_clear_headers(struct http_request *r);
+/*
+ * Answers. The body is moved: *body is emptied. For HEAD it is left out and its length kept; for 204 and 304 there is none. `close` closes the connection after it.
+ */
+void http_respond(struct http_request *r, int status, struct buf *body, bool close);
 /* The same with a body that stays the caller's and is copied: for small ones. */
-void http_respond_copied(struct http_request *r, int status, struct buf *headers, struct str body, bool close);
+void http_respond_copied(struct http_request *r, int status, struct str body, bool close);
 /* The answer to HEAD where the length that the body would have is not known. */
-void http_respond_head(struct http_request *r, int status, struct buf *headers, bool close);
-/* An empty buffer for the header lines of the answer, with memory from an earlier one where there is some. Once for each request. */
-struct buf http_headers(struct http_request *r) MUST_CHECK;
+void http_respond_head(struct http_request *r, int status, bool close);
 /* Streamed: chunked on HTTP/1.1, until close on HTTP/1.0. */
-void http_start(struct http_request *r, int status, struct buf *headers);
+void http_start(struct http_request *r, int status);
 void http_write(struct http_request *r, struct str data); /* copied */
 void http_finish(struct http_request *r);
 /* Bytes of the streamed answer that the socket has not taken yet. */
@@ -151,12 +164,11 @@ struct watch_start {
         from; /* its until_ms for WATCH_PAGE: answer by then if there is nothing (0: at once, but not before the feed is synced up to live_seq); for
                              * others: close with retry at that time (the credential's end) */
     void *user;
-    struct str headers; /* more header lines for the answer (CORS and the like) */
 };
 
 /*
- * Turns the request into a watcher: sends the head (SSE: 200, text/event-stream and the priming retry and id; WebSocket: 101 after checking version (426 with
- * Sec-WebSocket-Version otherwise) and subprotocol bowline.v1). false: the request was answered with a refusal instead, nothing is attached, `unwatched` is not called.
+ * Turns the request into a watcher: sends the head (SSE: 200, the headers added so far, and the priming retry and id; WebSocket: 101 and those headers, after checking
+ * version (426 with Sec-WebSocket-Version otherwise) and subprotocol bowline.v1). A page's headers are asked for when it leaves. false: the request was answered with a refusal instead, nothing is attached, `unwatched` is not called.
  */
 bool http_watch(struct http_request *r, struct feed *f, const struct watch_start *start);
 

@@ -23,7 +23,6 @@ static void add_frame(struct watcher *w, const struct frame *frame) {
 
 void page_open(struct watcher *w, const struct watch_start *start) {
     w->page = mem_alloc(sizeof(*w->page));
-    buf_str(&w->page->extra, start->headers);
     w->page->cursor = start->from.fresh || start->from.reset ? start->from.live_seq : start->from.cursor;
     w->page->gone_floor = start->from.gone_floor;
     if (start->from.reset) {
@@ -33,7 +32,6 @@ void page_open(struct watcher *w, const struct watch_start *start) {
 
 void page_close(struct watcher *w) {
     if (w->page) {
-        buf_fini(&w->page->extra);
         buf_fini(&w->page->events);
         mem_free(w->page);
     }
@@ -51,31 +49,23 @@ void page_write(const struct watcher *w, struct buf *out) {
 
 void page_answer(struct watcher *w) {
     struct http_request *r = &w->x->r;
-    struct buf headers = {0}, body = {0};
-    buf_puts(&headers,
-             "Content-Type: application/json\r\nCache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n");
-    buf_str(&headers, buf_view(&w->page->extra));
-    page_write(w, &body);
     struct http_handler *handler = &w->conn->loop->handler;
-    if (handler->page && !body.failed) {
-        handler->page(handler->arg, r, &headers, &body);
-    }
+    struct buf body = {0};
+    page_write(w, &body);
+    handler->page(handler->arg, r, &body);
     watcher_destroy(w);
     if (r->method == HTTP_HEAD) {
         buf_fini(&body);
-        http_respond_head(r, 200, &headers, false);
+        http_respond_head(r, 200, false);
     } else {
-        http_respond(r, 200, &headers, &body, false);
+        http_respond(r, 200, &body, false);
     }
 }
 
-static void page_unavailable(struct watcher *w) {
+static void page_refuse(struct watcher *w, enum err err) {
     struct exchange *x = w->x;
-    struct buf extra = w->page->extra;
-    w->page->extra = (struct buf){0};
     watcher_destroy(w);
-    exchange_problem(x, ERR_UNAVAILABLE, NULL, buf_view(&extra), false);
-    buf_fini(&extra);
+    exchange_problem(x, err, NULL, NULL, false);
 }
 
 enum pulled { PULLED_ALL, PULLED_FULL, PULLED_WAITS, PULLED_FAILED };
@@ -142,7 +132,7 @@ enum page_is page_gather(struct watcher *w) {
 void page_flush(struct watcher *w) {
     switch (page_gather(w)) {
     case PAGE_WAITS: break;
-    case PAGE_FAILED: page_unavailable(w); break;
+    case PAGE_FAILED: page_refuse(w, ERR_UNAVAILABLE); break;
     case PAGE_READY: page_answer(w); break;
     }
 }
@@ -150,26 +140,12 @@ void page_flush(struct watcher *w) {
 void page_time_up(struct watcher *w) {
     w->page->due = true;
     if (w->draining && (w->refilling || page_is_early(w))) {
-        page_unavailable(w); /* what it asked for is not here yet */
+        page_refuse(w, ERR_UNAVAILABLE); /* what it asked for is not here yet */
     } else if (w->draining) {
         page_answer(w);
     } else {
         conn_mark(w->conn);
     }
-}
-
-static void page_unauthenticated(struct watcher *w) {
-    struct buf headers = {0}, body = {0};
-    struct problem p = {.err = ERR_UNAUTHENTICATED};
-    struct http_handler *handler = &w->conn->loop->handler;
-    struct http_request *r = &w->x->r;
-    handler->problem(handler->arg, &p, &headers, &body);
-    if (!memmem(headers.data ? headers.data : "", headers.len, "WWW-Authenticate:", 17)) {
-        buf_puts(&headers, "WWW-Authenticate: Bearer\r\n");
-    }
-    buf_str(&headers, buf_view(&w->page->extra));
-    watcher_destroy(w);
-    http_respond(r, 401, &headers, &body, false);
 }
 
 void page_disconnect(struct watcher *w, enum disconnect_how how, struct frame *last) {
@@ -178,7 +154,7 @@ void page_disconnect(struct watcher *w, enum disconnect_how how, struct frame *l
         source_finish(w, last);
         page_flush(w);
         break;
-    case DISCONNECT_AWAY: page_unavailable(w); break;
-    default: page_unauthenticated(w); break;
+    case DISCONNECT_AWAY: page_refuse(w, ERR_UNAVAILABLE); break;
+    default: page_refuse(w, ERR_UNAUTHENTICATED); break;
     }
 }

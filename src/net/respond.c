@@ -2,6 +2,7 @@
 #include "net/conn.h"
 
 #include <assert.h>
+#include <stdarg.h>
 #include <stdio.h>
 
 struct str http_header(const struct http_request *r, const char *name) {
@@ -21,6 +22,70 @@ unsigned http_header_count(const struct http_request *r, const char *name) {
     return n;
 }
 
+/* ---- the headers of an answer ---- */
+
+static bool fields_grow(struct http_request *r) {
+    struct http_fields *f = &r->answer;
+    struct http_header *list = arena_take(&r->arena, 2 * f->cap * sizeof(*list));
+    if (list) {
+        memcpy(list, f->list, f->count * sizeof(*list));
+        f->list = list;
+        f->cap *= 2;
+    }
+    return list;
+}
+
+void http_add(struct http_request *r, struct str name, struct str value) {
+    struct http_fields *f = &r->answer;
+    if (!value.p || (f->count == f->cap && !fields_grow(r))) {
+        f->failed = true;
+        return;
+    }
+    f->list[f->count++] = (struct http_header){name, value};
+}
+
+void http_add_copy(struct http_request *r, struct str name, struct str value) {
+    http_add(r, name, arena_str(&r->arena, value));
+}
+
+void http_addf(struct http_request *r, struct str name, const char *fmt, ...) {
+    char text[128], *at = text;
+    va_list args, again;
+    va_start(args, fmt);
+    va_copy(again, args);
+    int n = vsnprintf(text, sizeof(text), fmt, args);
+    if (n >= (int) sizeof(text)) {
+        at = arena_take(&r->arena, (size_t) n + 1);
+        n = at ? vsnprintf(at, (size_t) n + 1, fmt, again) : -1;
+    }
+    va_end(again);
+    va_end(args);
+    http_add_copy(r, name, n < 0 ? STR_NONE : str_n(at, (size_t) n));
+}
+
+void http_clear_headers(struct http_request *r) {
+    r->answer.count = 0;
+    r->answer.failed = false;
+}
+
+static void write_fields(const struct http_fields *f, struct buf *out) {
+    size_t bytes = 2;
+    for (unsigned i = 0; i < f->count; i++) {
+        bytes += f->list[i].name.len + f->list[i].value.len + 4;
+    }
+    if (f->failed || !buf_reserve(out, bytes)) {
+        out->failed = true;
+        return;
+    }
+    for (unsigned i = 0; i < f->count; i++) {
+        buf_str(out, f->list[i].name);
+        buf_put(out, ": ", 2);
+        buf_str(out, f->list[i].value);
+        buf_put(out, "\r\n", 2);
+    }
+    buf_put(out, "\r\n", 2);
+}
+
 static struct exchange *exchange_of(const struct http_request *r) {
     return (struct exchange *) (uintptr_t) r;
 }
@@ -30,6 +95,7 @@ static const char *reason_of(int status) {
         int status;
         const char *text;
     } reasons[] = {
+        {101, "Switching Protocols"},
         {200, "OK"},
         {201, "Created"},
         {202, "Accepted"},
@@ -127,6 +193,9 @@ static void write_pre(struct exchange *x, size_t from, int status, bool has_leng
         at = append_number(at, length);
         at = APPEND(at, "\r\n");
     }
+    if (status == 101 || status == 426) { /* the only other protocol known (RFC 9110 section 7.8) */
+        at = APPEND(at, "Upgrade: websocket\r\nConnection: Upgrade\r\n");
+    }
     assert(at + 2 <= x->pre + sizeof(x->pre));
     x->pre_len = (uint8_t) (at - x->pre);
 }
@@ -176,19 +245,27 @@ static struct buf take(struct buf *b) {
     return taken;
 }
 
-struct buf http_headers(struct http_request *r) {
-    return take(&exchange_of(r)->kept);
-}
-
 static bool is_bodiless(int status) {
     return status == 204 || status == 304;
 }
 
-static void respond(struct exchange *x, int status, struct buf *headers, size_t body_len, bool close) {
+static void write_headers(struct exchange *x) {
+    x->headers = take(&x->kept);
+    write_fields(&x->r.answer, &x->headers);
+}
+
+static void respond(struct exchange *x, int status, size_t body_len, bool close) {
     begin(x, close);
-    x->headers = take(headers);
     write_pre(x, final_at(x), status, !is_bodiless(status), body_len);
-    buf_put(&x->headers, "\r\n", 2);
+    write_headers(x);
+}
+
+void exchange_write_head(struct exchange *x, int status, struct buf *out) {
+    (void) buf_reserve(out, HEAD_ROOM);
+    x->close = status != 101;
+    write_pre(x, 0, status, false, 0);
+    buf_put(out, x->pre, x->pre_len);
+    write_fields(&x->r.answer, out);
 }
 
 static void responded(struct exchange *x) {
@@ -199,46 +276,44 @@ static void responded(struct exchange *x) {
     done(x);
 }
 
-void http_respond(struct http_request *r, int status, struct buf *headers, struct buf *body, bool close) {
+void http_respond(struct http_request *r, int status, struct buf *body, bool close) {
     struct exchange *x = exchange_of(r);
     x->body = take(body);
-    respond(x, status, headers, x->body.len, close);
+    respond(x, status, x->body.len, close);
     if (!x->body.failed && (is_bodiless(status) || r->method == HTTP_HEAD)) {
         buf_fini(&x->body);
     }
     responded(x);
 }
 
-void http_respond_copied(struct http_request *r, int status, struct buf *headers, struct str body, bool close) {
+void http_respond_copied(struct http_request *r, int status, struct str body, bool close) {
     struct exchange *x = exchange_of(r);
-    respond(x, status, headers, body.len, close);
+    respond(x, status, body.len, close);
     if (!is_bodiless(status) && r->method != HTTP_HEAD) {
         buf_str(&x->headers, body);
     }
     responded(x);
 }
 
-void http_respond_head(struct http_request *r, int status, struct buf *headers, bool close) {
+void http_respond_head(struct http_request *r, int status, bool close) {
     struct exchange *x = exchange_of(r);
     assert(r->method == HTTP_HEAD);
     begin(x, close);
-    x->headers = take(headers);
     write_pre(x, final_at(x), status, false, 0);
-    buf_put(&x->headers, "\r\n", 2);
+    write_headers(x);
     responded(x);
 }
 
-void http_start(struct http_request *r, int status, struct buf *headers) {
+void http_start(struct http_request *r, int status) {
     struct exchange *x = exchange_of(r);
     struct http_conn *c = r->conn;
     x->close |= x->http10 || is_last(x);
     x->chunked = !x->http10;
-    x->headers = take(headers);
     if (x->expects_continue && !x->invited) {
         exchange_interim(x); /* the body is still wanted */
     }
     write_pre(x, x->pre_len, status, false, 0);
-    buf_put(&x->headers, "\r\n", 2);
+    write_headers(x);
     x->reply = REPLY_STREAMING;
     c->loop->counts.requests++;
     conn_mark(c);

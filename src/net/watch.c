@@ -94,7 +94,7 @@ static struct watcher *watcher_create(struct http_conn *c, struct feed *f, const
 bool http_watch(struct http_request *r, struct feed *f, const struct watch_start *start) {
     struct exchange *x = (struct exchange *) r;
     struct http_conn *c = r->conn;
-    if (start->way == WATCH_WEBSOCKET && !websocket_check(r, start)) {
+    if (start->way == WATCH_WEBSOCKET && !websocket_check(r)) {
         return false;
     }
     struct watcher *w = watcher_create(c, f, start);
@@ -105,9 +105,9 @@ bool http_watch(struct http_request *r, struct feed *f, const struct watch_start
         wheel_set(&c->loop->wheel, &w->timer, start->from.until_ms, watcher_on_timer);
     } else {
         if (start->way == WATCH_SSE) {
-            sse_open(w, start);
+            sse_open(w, x, start);
         } else {
-            websocket_open(w, r, start);
+            websocket_open(w, x, start);
         }
         take_connection(w, x);
         set_end(w, start->from.until_ms);

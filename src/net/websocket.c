@@ -6,20 +6,17 @@
 #define GUID "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 #define SUBPROTOCOL "bowline.v1"
 
-bool websocket_check(struct http_request *r, const struct watch_start *start) {
+bool websocket_check(struct http_request *r) {
+    static const struct http_header version = {STR("Sec-WebSocket-Version"), STR("13")};
     struct exchange *x = (struct exchange *) r;
     if (!r->upgrade_websocket) {
-        exchange_problem(x, ERR_INVALID_REQUEST, "This is not a WebSocket handshake", start->headers, false);
+        exchange_problem(x, ERR_INVALID_REQUEST, "This is not a WebSocket handshake", NULL, false);
         return false;
     }
     if (http_header_count(r, "sec-websocket-version") == 1 && str_eqz(http_header(r, "sec-websocket-version"), "13")) {
         return true;
     }
-    struct buf extra = {0};
-    buf_puts(&extra, "Sec-WebSocket-Version: 13\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n");
-    buf_str(&extra, start->headers);
-    exchange_problem(x, ERR_UPGRADE_REQUIRED, "The version of the WebSocket protocol spoken here is 13", buf_view(&extra), false);
-    buf_fini(&extra);
+    exchange_problem(x, ERR_UPGRADE_REQUIRED, "The version of the WebSocket protocol spoken here is 13", &version, false);
     return false;
 }
 
@@ -42,28 +39,23 @@ static bool offers_subprotocol(const struct http_request *r) {
     return false;
 }
 
-static void put_accept(struct buf *out, struct str key) {
+static void add_accept(struct http_request *r) {
     uint8_t digest[SHA1_BYTES];
-    crypto_sha1_two(key, STR(GUID), digest);
-    buf_base64(out, digest, sizeof(digest));
+    struct buf accept = {0};
+    crypto_sha1_two(http_header(r, "sec-websocket-key"), STR(GUID), digest);
+    buf_base64(&accept, digest, sizeof(digest));
+    http_add_copy(r, STR("Sec-WebSocket-Accept"), accept.failed ? STR_NONE : buf_view(&accept));
+    buf_fini(&accept);
 }
 
-void websocket_open(struct watcher *w, const struct http_request *r, const struct watch_start *start) {
-    struct buf *out = &w->control;
-    (void) buf_reserve(out, HEAD_ROOM);
-    buf_puts(out, "HTTP/1.1 101 Switching Protocols\r\n");
-    buf_puts(out, loop_date(w->conn->loop));
-    buf_puts(out, "Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ");
-    put_accept(out, http_header(r, "sec-websocket-key"));
-    buf_puts(out, "\r\n");
-    if (offers_subprotocol(r)) {
-        buf_puts(out, "Sec-WebSocket-Protocol: " SUBPROTOCOL "\r\n");
+void websocket_open(struct watcher *w, struct exchange *x, const struct watch_start *start) {
+    add_accept(&x->r);
+    if (offers_subprotocol(&x->r)) {
+        http_add(&x->r, STR("Sec-WebSocket-Protocol"), STR(SUBPROTOCOL));
     }
-    buf_puts(out, "Referrer-Policy: no-referrer\r\n");
-    buf_str(out, start->headers);
-    buf_puts(out, "\r\n");
+    exchange_write_head(x, 101, &w->control);
     if (start->from.reset) {
-        watcher_put_event(w, out, 0, STR("reset"), STR("{}"));
+        watcher_put_event(w, &w->control, 0, STR("reset"), STR("{}"));
     }
 }
 

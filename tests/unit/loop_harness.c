@@ -23,10 +23,10 @@ static void *pending_arg;
 /* ---- the handler ---- */
 
 static void answer(struct http_request *r, int status, struct str text) {
-    struct buf headers = {0}, body = {0};
-    buf_puts(&headers, "Content-Type: text/plain\r\n");
+    struct buf body = {0};
+    http_add(r, STR("Content-Type"), STR("text/plain"));
     buf_str(&body, text);
-    http_respond(r, status, &headers, &body, false);
+    http_respond(r, status, &body, false);
 }
 
 static enum http_body on_head(void *arg, struct http_request *r) {
@@ -34,8 +34,7 @@ static enum http_body on_head(void *arg, struct http_request *r) {
     if (str_eqz(r->path, "/now")) {
         answer(r, 200, STR("now"));
     } else if (str_eqz(r->path, "/stream")) {
-        struct buf headers = {0};
-        http_start(r, 200, &headers);
+        http_start(r, 200);
         return HTTP_BODY_STREAM;
     }
     return HTTP_BODY_WHOLE;
@@ -63,6 +62,12 @@ static void on_request(void *arg, struct http_request *r) {
         if (str_eqz(r->path, ways[i].path)) {
             struct watch_start start = server.start;
             start.way = ways[i].way;
+            if (start.way == WATCH_SSE) {
+                http_add(r, STR("Content-Type"), STR("text/event-stream"));
+            }
+            if (start.way != WATCH_PAGE && server.more_header.p) {
+                http_add(r, STR("X-More"), server.more_header);
+            }
             http_watch(r, server.feed, &start);
             return;
         }
@@ -110,9 +115,19 @@ static void on_refill(void *arg, struct feed *f, struct watcher *w, uint64_t cur
     __atomic_add_fetch(&server.refills, 1, __ATOMIC_SEQ_CST);
 }
 
-static void on_problem(void *arg, const struct problem *p, struct buf *headers, struct buf *body) {
+static void on_page(void *arg, struct http_request *r, struct buf *body) {
     (void) arg;
-    buf_puts(headers, "Content-Type: application/problem+json\r\n");
+    (void) body;
+    http_add(r, STR("Content-Type"), STR("application/json"));
+    http_add(r, STR("Cache-Control"), STR("no-store"));
+}
+
+static void on_problem(void *arg, struct http_request *r, const struct problem *p, struct buf *body) {
+    (void) arg;
+    http_add(r, STR("Content-Type"), STR("application/problem+json"));
+    if (p->err == ERR_UNAUTHENTICATED) {
+        http_add(r, STR("WWW-Authenticate"), STR("Bearer"));
+    }
     problem_render(p, body);
 }
 
@@ -156,6 +171,7 @@ void server_start(const struct http_limits *limits) {
                                          .unwatched = on_unwatched,
                                          .refill = on_refill,
                                          .problem = on_problem,
+                                         .page = on_page,
                                          .turn = on_turn};
     int fd;
     server = (struct server){0};

@@ -12,6 +12,7 @@ struct server {
     int port;
     struct feed *feed; /* what /events, /ws and /page watch, as `start` says */
     struct watch_start start;
+    struct str more_header;              /* X-More of a stream's head */
     struct http_request *late[LATE_MAX]; /* requests for /late, /late0, ... in the order of arrival */
     unsigned late_count;
     struct watcher *refilling;
