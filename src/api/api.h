@@ -34,8 +34,13 @@ struct api_shared {
 
 /* Parses api_keys, allowed_hosts, allowed_origins, public_url, session_kinds out of the options. 0, or -1 with a sentence naming the option. */
 int api_shared_init(struct api_shared *s, const struct options *o, const struct keyring *keys, struct buf *err) MUST_CHECK;
-/* Adds one key, such as that of DIR/api.key. */
-void api_shared_add_key(struct api_shared *s, const char *name, unsigned roles, struct str key);
+/* "blk_" and 32 to 250 letters, digits, - or _. */
+#define API_KEY_PREFIX "blk_"
+#define API_KEY_LEAST 36
+#define API_KEY_MOST 254
+bool api_key_valid(struct str key);
+/* Adds one key, such as that of DIR/api.key. -1 with a sentence if there is one of that name already: the name is the scope of its Idempotency-Keys. */
+int api_shared_add_key(struct api_shared *s, struct str name, unsigned roles, struct str key, struct buf *err) MUST_CHECK;
 void api_shared_fini(struct api_shared *s);
 
 struct api_engine {

@@ -10,12 +10,35 @@ static const struct {
     enum role role;
 } roles[] = {{"backend", ROLE_BACKEND}, {"worker", ROLE_WORKER}, {"operator", ROLE_OPERATOR}};
 
-void api_shared_add_key(struct api_shared *s, const char *name, unsigned key_roles, struct str key) {
+bool api_key_valid(struct str key) {
+    if (!str_starts(key, API_KEY_PREFIX) || key.len < API_KEY_LEAST || key.len > API_KEY_MOST) {
+        return false;
+    }
+    for (size_t i = strlen(API_KEY_PREFIX); i < key.len; i++) {
+        char c = key.p[i];
+        bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
+        if (!letter) {
+            return false;
+        }
+    }
+    return true;
+}
+
+int api_shared_add_key(struct api_shared *s, struct str name, unsigned key_roles, struct str key, struct buf *err) {
+    for (unsigned i = 0; i < s->api_key_count; i++) {
+        if (str_eqz(name, s->api_keys[i].name)) {
+            buf_printf(err, "api_keys: two keys have the name %.*s\n  ", STR_FMT(name));
+            buf_puts(err, str_eqz(name, "default") ? "that is the name of the key in the data folder's api.key: give the other one another name"
+                                                   : "the name says in the log who it was, and what it has repeated: give each key its own");
+            return -1;
+        }
+    }
     s->api_keys = mem_resize(s->api_keys, (s->api_key_count + 1) * sizeof *s->api_keys);
     struct api_key *k = &s->api_keys[s->api_key_count++];
-    k->name = mem_strdup(str_of(name));
+    k->name = mem_strdup(name);
     k->roles = key_roles;
     crypto_sha256(key, k->hash);
+    return 0;
 }
 
 /* "ROLE+ROLE" as bits, 0 if one is unknown. */
@@ -35,28 +58,28 @@ static unsigned roles_read(struct str text) {
     return bits;
 }
 
-static bool key_read(struct api_shared *s, struct str item) {
+/* n: its number in the list. It is never shown: it is a secret. */
+static bool key_read(struct api_shared *s, struct str item, unsigned n, struct buf *err) {
     const char *first = memchr(item.p, ':', item.len), *end = item.p + item.len;
     const char *second = first ? memchr(first + 1, ':', (size_t) (end - first - 1)) : NULL;
-    if (!second || first == item.p) {
+    unsigned bits = second && first > item.p ? roles_read(str_n(first + 1, (size_t) (second - first - 1))) : 0;
+    if (!bits) {
+        buf_printf(err, "api_keys: the %u. one must be NAME:ROLE+ROLE:blk_..., where a ROLE is backend, worker or operator", n);
         return false;
     }
-    unsigned bits = roles_read(str_n(first + 1, (size_t) (second - first - 1)));
     struct str key = str_n(second + 1, (size_t) (end - second - 1));
-    if (!bits || key.len < 5 || !str_starts(key, "blk_")) {
+    if (!api_key_valid(key)) {
+        buf_printf(err, "api_keys: the key of the %u. one must be blk_ and 32 to 250 letters, digits, - or _\n  ", n);
+        buf_puts(err, "make a good one: echo \"blk_$(head -c 32 /dev/urandom | base64 | tr '+/' '-_' | tr -d '=')\"");
         return false;
     }
-    char *name = mem_strdup(str_n(item.p, (size_t) (first - item.p)));
-    api_shared_add_key(s, name, bits, key);
-    mem_free(name);
-    return true;
+    return api_shared_add_key(s, str_n(item.p, (size_t) (first - item.p)), bits, key, err) == 0;
 }
 
 static bool keys_read(struct api_shared *s, const char *list, struct buf *err) {
     struct str rest = str_of(list), item;
     for (unsigned n = 1; list_next(&rest, &item); n++) {
-        if (!key_read(s, item)) { /* never shown: it is a secret */
-            buf_printf(err, "api_keys: the %u. one must be NAME:ROLE+ROLE:blk_..., where a ROLE is backend, worker or operator", n);
+        if (!key_read(s, item, n, err)) {
             return false;
         }
     }

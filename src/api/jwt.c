@@ -4,6 +4,7 @@
 #include "api/http_text.h"
 #include "base/crypto.h"
 #include "base/json.h"
+#include "base/secret.h"
 
 #include <math.h>
 
@@ -15,7 +16,7 @@ static void key_add(struct jwt_keys *keys, enum jwt_alg alg, struct str kid, str
         if (keys->count) {
             memcpy(more, keys->at, keys->count * sizeof *more);
         }
-        more[keys->count++] = (struct jwt_key){alg, arena_str(&keys->arena, kid), arena_str(&keys->arena, key)};
+        more[keys->count++] = (struct jwt_key){alg, arena_str(&keys->arena, kid), str_n(secret_strdup(key), key.len)};
         keys->at = more;
     }
 }
@@ -33,6 +34,12 @@ int jwt_keys_read(struct jwt_keys *keys, const char *secrets, const char *public
         kid_split(item, &kid, &key);
         if (!key.len || (kid.p && !kid.len)) {
             buf_puts(err, "jwt_secrets: each must be SECRET or KID:SECRET, and neither may be empty");
+            jwt_keys_fini(keys);
+            return -1;
+        }
+        if (key.len < JWT_SECRET_LEAST) { /* RFC 7518, section 3.2 */
+            buf_printf(err, "jwt_secrets: the %u. one has %zu bytes; HS256 wants at least %d\n  ", keys->count + 1, key.len, JWT_SECRET_LEAST);
+            buf_puts(err, "make a good one: head -c 32 /dev/urandom | base64");
             jwt_keys_fini(keys);
             return -1;
         }
@@ -57,6 +64,9 @@ int jwt_keys_read(struct jwt_keys *keys, const char *secrets, const char *public
 }
 
 void jwt_keys_fini(struct jwt_keys *keys) {
+    for (unsigned i = 0; i < keys->count; i++) {
+        secret_free((char *) (uintptr_t) keys->at[i].key.p);
+    }
     arena_fini(&keys->arena);
     *keys = (struct jwt_keys){0};
 }

@@ -9,13 +9,14 @@
 #define JWT_TEXT_MAX 8192
 #define JWT_SKEW_S 60
 #define JWT_LIFE_S 86400
+#define JWT_SECRET_LEAST 32 /* bytes of a secret for HS256 */
 
 enum jwt_alg { JWT_HS256, JWT_EDDSA };
 
 struct jwt_key {
     enum jwt_alg alg;
     struct str kid; /* none: serves tokens with any kid or none; otherwise only those that name it */
-    struct str key; /* HS256: the secret's bytes; EdDSA: 32 bytes */
+    struct str key; /* in memory for secrets (base/secret.h). HS256: the secret's bytes; EdDSA: 32 bytes */
 };
 struct jwt_keys {
     struct jwt_key *at;

@@ -2,11 +2,13 @@
 
 #include "base/mem.h"
 #include "base/options_rows.h"
+#include "base/secret.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/stat.h>
 
 #define OPTIONS_FILE_MAX (1024 * 1024)
 
@@ -84,15 +86,23 @@ static const char *nearest_row(struct str name) {
     return nearest_name(name, names, option_count);
 }
 
+static void set_text(struct loading *l, const struct option_row *row, struct str value) {
+    char **text = (char **) (void *) ((char *) l->o + row->offset);
+    if (row->secret) {
+        secret_free(*text);
+        *text = secret_strdup(value);
+    } else {
+        mem_free(*text);
+        *text = mem_strdup(value);
+    }
+}
+
 static int set_value(struct loading *l, unsigned i, struct str value, const struct place *at) {
     const struct option_row *row = &option_rows[i];
-    void *member = (char *) l->o + row->offset;
     bool taken = at->source > (enum option_source) l->from->from[i] || at->source == OPT_FROM_FLAG;
     if (row->type == OPT_TEXT) {
         if (taken) {
-            char **text = member;
-            mem_free(*text);
-            *text = mem_strdup(value);
+            set_text(l, row, value);
         }
     } else {
         struct buf what = {0};
@@ -103,7 +113,7 @@ static int set_value(struct loading *l, unsigned i, struct str value, const stru
             return rc;
         }
         if (taken) {
-            *(int64_t *) member = number;
+            *(int64_t *) (void *) ((char *) l->o + row->offset) = number;
         }
     }
     if (taken) {
@@ -260,7 +270,12 @@ static int read_file(const char *path, struct buf *text) {
     if (!f) {
         return -1;
     }
+    struct stat st;
     size_t n = 1;
+    setvbuf(f, NULL, _IONBF, 0); /* there are secrets in it: one copy, which is wiped */
+    if (fstat(fileno(f), &st) == 0 && st.st_size > 0 && st.st_size <= OPTIONS_FILE_MAX) {
+        buf_reserve(text, (size_t) st.st_size + 4096);
+    }
     while (n && text->len <= OPTIONS_FILE_MAX && buf_reserve(text, 4096)) {
         n = fread(text->data + text->len, 1, 4096, f);
         text->len += n;
@@ -294,7 +309,7 @@ static int load_file(struct loading *l) {
         rc = load_line(l, str_n(rest.p, len), &at);
         rest = str_from(rest, end ? len + 1 : len);
     }
-    buf_fini(&text);
+    secret_wipe(&text);
     return rc;
 }
 
@@ -303,11 +318,26 @@ static int load_file(struct loading *l) {
 static void load_defaults(struct options *o, struct options_sources *from) {
     memset(o, 0, sizeof(*o));
     memset(from, OPT_FROM_DEFAULT, sizeof(*from));
-#define T(name, def, text) o->name = mem_strdup(str_of(def));
+#define T(name, def, text) o->name = option_rows[OPTION_ROW_##name].secret ? secret_strdup(str_of(def)) : mem_strdup(str_of(def));
 #define N(name, type, def, least, most, text) o->name = (def);
     OPTION_TABLE(T, N)
 #undef T
 #undef N
+}
+
+void options_wipe_environment(char **envp) {
+    for (; envp && *envp; envp++) {
+        for (unsigned i = 0; i < option_count; i++) {
+            struct buf name = {0};
+            const struct place at = {.source = OPT_FROM_ENV};
+            write_place(&name, &at, option_rows[i].name);
+            buf_char(&name, '=');
+            if (option_rows[i].secret && str_starts(str_of(*envp), buf_z(&name))) {
+                explicit_bzero(*envp + name.len, strlen(*envp + name.len));
+            }
+            buf_fini(&name);
+        }
+    }
 }
 
 int options_load(struct options *o, struct options_sources *from, int argc, char **argv, char **envp, struct buf *err) {
@@ -322,7 +352,7 @@ int options_load(struct options *o, struct options_sources *from, int argc, char
 }
 
 void options_fini(struct options *o) {
-#define T(name, def, text) mem_free(o->name);
+#define T(name, def, text) option_rows[OPTION_ROW_##name].secret ? secret_free(o->name) : mem_free(o->name);
 #define N(name, type, def, least, most, text)
     OPTION_TABLE(T, N)
 #undef T

@@ -116,6 +116,8 @@ struct options_sources {
  */
 int options_load(struct options *o, struct options_sources *from, int argc, char **argv, char **envp, struct buf *err) MUST_CHECK;
 void options_fini(struct options *o);
+/* Takes the values of secret options out of the environment, once they have been loaded: whoever may look at the process sees them there. */
+void options_wipe_environment(char **envp);
 /* One option's value as one would write it. */
 void options_write_value(const struct options *o, unsigned row, struct buf *out);
 /* All of them with where they came from: what `bowline config` prints. */

@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/options.h"
+#include "base/secret.h"
 #include "cli/exit.h"
 #include "cli/help.h"
 #include "server/server.h"
@@ -17,6 +18,7 @@
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -29,7 +31,7 @@ struct serve {
     struct options options;
     struct options_sources sources;
     struct address address;
-    struct keyring keys;
+    struct keyring *keys; /* in memory for secrets */
     struct api_shared shared;
     struct server *server;
     unsigned loops;
@@ -81,6 +83,7 @@ static int options_take(struct serve *v, int argc, char **argv, struct buf *err)
     if (options_load(&v->options, &v->sources, argc, argv, environ, err)) {
         return -1;
     }
+    options_wipe_environment(environ);
     for (int i = 0; i < 4; i++) {
         if (strcmp(v->options.log_level, levels[i]) == 0) {
             log_set_level((enum log_level) i);
@@ -101,12 +104,16 @@ static int data_take(struct serve *v, struct store **ret_store, struct buf *err)
     if (!store) {
         return -1;
     }
-    if (start_secret(dir, &v->keys, err) || start_api_key(dir, key, err)) {
+    if (start_secret(dir, v->keys, err) || start_api_key(dir, key, err)) {
         store_destroy(store);
         return -1;
     }
-    api_shared_add_key(&v->shared, "default", ROLES_ALL, str_of(key));
+    int failed = api_shared_add_key(&v->shared, STR("default"), ROLES_ALL, str_of(key), err);
     explicit_bzero(key, sizeof key);
+    if (failed) {
+        store_destroy(store);
+        return -1;
+    }
     *ret_store = store;
     return 0;
 }
@@ -122,7 +129,7 @@ static int server_begin(struct serve *v, struct buf *err) {
     }
     v->shared.version = STR(BOWLINE_VERSION);
     v->shared.port = v->address.port;
-    struct server_config config = {&v->options, &v->keys, &v->shared, v->listen_fds, store};
+    struct server_config config = {&v->options, v->keys, &v->shared, v->listen_fds, store};
     return server_start(v->server, &config, err);
 }
 
@@ -199,10 +206,14 @@ int serve_main(int argc, char **argv) {
     if (help_wanted(argc, argv)) {
         return help_command("serve");
     }
+    (void) prctl(PR_SET_DUMPABLE, 0); /* a dump of its memory would hold keys, and what people sent */
     struct serve *v = calloc(1, sizeof *v);
     struct buf err = {0};
     int code = BOWLINE_EXIT_USAGE;
-    if (!v || options_take(v, argc, argv, &err) || api_shared_init(&v->shared, &v->options, &v->keys, &err)) {
+    if (v) {
+        v->keys = secret_alloc(sizeof *v->keys);
+    }
+    if (!v || options_take(v, argc, argv, &err) || api_shared_init(&v->shared, &v->options, v->keys, &err)) {
         serve_say(&err, code);
     } else {
         code = serve_run(v, &err);
@@ -210,6 +221,7 @@ int serve_main(int argc, char **argv) {
     }
     if (v) {
         options_fini(&v->options);
+        secret_free(v->keys);
     }
     buf_fini(&err);
     free(v);

@@ -1,9 +1,11 @@
 #include "server/start.h"
 
+#include "api/api.h"
 #include "base/log.h"
 #include "base/private_file.h"
-#include "server/server.h"
+#include "base/secret.h"
 #include "net/http.h"
+#include "server/server.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -170,6 +172,20 @@ static int folder_say_why(const char *dir, int error, struct buf *err) {
     }
 }
 
+/* Whoever owns it, or may write to it, could have put a secret and keys of their own there, or could do so later. */
+static int not_others(const char *what, const char *path, const struct stat *st, struct buf *err) {
+    if (st->st_uid != geteuid() && st->st_uid != 0) {
+        buf_printf(err, "%s %s belongs to user %u, not to this one (%u) or root", what, path, (unsigned) st->st_uid, (unsigned) geteuid());
+        return say(err, "whoever made it may have put a secret and API keys of their own there: choose another folder with --data DIR, or check what "
+                        "is in it and chown it");
+    }
+    if (st->st_mode & 022) {
+        buf_printf(err, "%s %s may be written to by others: its mode is %04o", what, path, (unsigned) st->st_mode & 07777);
+        return say(err, "check that nobody else has put anything there, then take that right away (chmod go-w)");
+    }
+    return 0;
+}
+
 int start_folder(const char *dir, struct buf *err) {
     if (!dir[0]) {
         buf_puts(err, "data: the name of the data folder is empty");
@@ -185,16 +201,25 @@ int start_folder(const char *dir, struct buf *err) {
     if (!S_ISDIR(st.st_mode)) {
         return folder_say_why(dir, ENOTDIR, err);
     }
-    return access(dir, R_OK | W_OK | X_OK) ? folder_say_why(dir, errno, err) : 0;
+    return not_others("data folder", dir, &st, err) || (access(dir, R_OK | W_OK | X_OK) ? folder_say_why(dir, errno, err) : 0) ? -1 : 0;
 }
 
 /* ---- files in it ---- */
 
-static void file_warn_open(const char *path, const char *name) {
+/* Refuses a file that others may have written; warns of one that they may read. */
+static int file_check(const char *path, const char *name, struct buf *err) {
     struct stat st;
-    if (stat(path, &st) == 0 && (st.st_mode & 077)) {
+    if (stat(path, &st)) {
+        buf_printf(err, "%s cannot be looked at: %s", path, strerror(errno));
+        return say(err, "make it a file that this user may read and nobody else (chmod 600)");
+    }
+    if (not_others("the file", path, &st, err)) {
+        return -1;
+    }
+    if (st.st_mode & 077) {
         log_warn("file-readable-by-others", "file=%s mode=%04o wanted=0600", name, (unsigned) st.st_mode & 07777);
     }
+    return 0;
 }
 
 /* Reads DIR/name into out, made from `fresh` if it is not there. */
@@ -209,7 +234,7 @@ static int file_read_or_make(const char *dir, const char *name, struct str fresh
         }
     }
     if (!result) {
-        file_warn_open(buf_z(&path), name);
+        result = file_check(buf_z(&path), name, err);
     } else if (result == -ENOSPC || result == -EDQUOT || result == -EROFS) {
         (void) folder_say_why(dir, -result, err);
     } else {
@@ -230,13 +255,6 @@ static void secret_make(struct buf *out) {
     explicit_bzero(bytes, sizeof bytes);
 }
 
-static void buf_wipe(struct buf *b) {
-    if (b->data) {
-        explicit_bzero(b->data, b->cap);
-    }
-    buf_fini(b);
-}
-
 int start_secret(const char *dir, struct keyring *ret_keys, struct buf *err) {
     struct buf fresh = {0}, text = {0};
     secret_make(&fresh);
@@ -246,8 +264,8 @@ int start_secret(const char *dir, struct keyring *ret_keys, struct buf *err) {
         buf_printf(err, "%s/secret is not a secret file: %s", dir, why);
         result = say(err, "put the file back from a backup; without it every token and session key given out so far is void");
     }
-    buf_wipe(&fresh);
-    buf_wipe(&text);
+    secret_wipe(&fresh);
+    secret_wipe(&text);
     return result;
 }
 
@@ -256,21 +274,6 @@ static struct str line_trim(struct str s) {
         s.len--;
     }
     return s;
-}
-
-static bool api_key_valid(struct str key) {
-    size_t at = strlen(KEY_PREFIX);
-    if (!str_starts(key, KEY_PREFIX) || key.len < at + 32 || key.len >= API_KEY_MAX) {
-        return false;
-    }
-    for (; at < key.len; at++) {
-        char c = key.p[at];
-        bool letter = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' || c == '_';
-        if (!letter) {
-            return false;
-        }
-    }
-    return true;
 }
 
 int start_api_key(const char *dir, char ret_key[API_KEY_MAX], struct buf *err) {
@@ -289,8 +292,8 @@ int start_api_key(const char *dir, char ret_key[API_KEY_MAX], struct buf *err) {
     if (!result) {
         snprintf(ret_key, API_KEY_MAX, "%.*s", STR_FMT(key));
     }
-    buf_wipe(&fresh);
-    buf_wipe(&text);
+    secret_wipe(&fresh);
+    secret_wipe(&text);
     return result;
 }
 

@@ -201,7 +201,8 @@ static void make_token(enum token_kind kind, char *out) {
 static int setup(void **state) {
     (void) state;
     struct buf err = {0};
-    static const char *const flags[] = {"--api-keys=b:backend:blk_b,w:worker:blk_w,o:operator:blk_o",
+    static const char *const flags[] = {"--api-keys=b:backend:blk_b0123456789abcdef0123456789abcdef,w:worker:blk_w0123456789abcdef0123456789abcdef,o:"
+                                        "operator:blk_o0123456789abcdef0123456789abcdef",
                                         "--open-sessions",
                                         "--open-sessions-per-minute=3",
                                         "--allowed-origins=https://other.example",
@@ -329,9 +330,9 @@ static const char *with(const char *a, const char *b) {
 }
 
 #define TASK_PATH "/v1/tasks/tsk_00000000000000000000000001"
-#define B bearer("blk_b")
-#define W bearer("blk_w")
-#define O bearer("blk_o")
+#define B bearer("blk_b0123456789abcdef0123456789abcdef")
+#define W bearer("blk_w0123456789abcdef0123456789abcdef")
+#define O bearer("blk_o0123456789abcdef0123456789abcdef")
 #define S bearer(session_token)
 
 static void routes_hosts_and_methods(void **state) {
@@ -364,7 +365,7 @@ static void credentials_and_roles(void **state) {
     expect("GET " TASK_PATH, bearer("ses_x"), NULL, 401, NULL);
     expect("GET " TASK_PATH, "Authorization: Basic YTpi\r\n", NULL, 401, NULL);
     expect("GET " TASK_PATH, B, NULL, 200, "\"cred\":1");
-    expect("GET " TASK_PATH, "authorization: bearer blk_b\r\n", NULL, 200, NULL);
+    expect("GET " TASK_PATH, "authorization: bearer blk_b0123456789abcdef0123456789abcdef\r\n", NULL, 200, NULL);
     expect("GET " TASK_PATH, O, NULL, 200, NULL);
     expect("GET " TASK_PATH, S, NULL, 200, "\"cred\":2");
     expect("GET " TASK_PATH, bearer(watch_token), NULL, 200, "\"cred\":3");
@@ -396,7 +397,7 @@ static void cookies_and_origins(void **state) {
     expect("GET /v1/session", cookie, NULL, 200, NULL);
     expect("GET /v1/session", two, NULL, 400, NULL);
     expect("GET /v1/session", with(two, S), NULL, 200, NULL);
-    expect("GET /v1/session", "Cookie: bowline=blk_b\r\n", NULL, 401, NULL);
+    expect("GET /v1/session", "Cookie: bowline=blk_b0123456789abcdef0123456789abcdef\r\n", NULL, 401, NULL);
     expect("GET /v1/session", "Cookie: __Host-bowline=x\r\n", NULL, 401, NULL);
     expect("GET /v1/session", with(cookie, bearer("blk_x")), NULL, 401, NULL);
     expect("DELETE /v1/session", cookie, NULL, 403, NULL);
@@ -581,7 +582,7 @@ static void watching(void **state) {
     char line[200];
     snprintf(line, sizeof line, "GET /v1/session/events?access_token=%s", session_token);
     expect("GET /v1/session/events", B, NULL, 403, NULL);
-    expect("GET /v1/session/events?access_token=blk_b", "", NULL, 401, NULL);
+    expect("GET /v1/session/events?access_token=blk_b0123456789abcdef0123456789abcdef", "", NULL, 401, NULL);
     expect("GET /v1/session/events", with(S, "Accept: text/html\r\n"), NULL, 406, NULL);
     expect(line, "Accept: application/json\r\n", NULL, 200,
            "{\"events\":[{\"id\":\"e-f-3\",\"event\":\"task\",\"data\":{\"seq\":3}}],\"cursor\":\"e-f-3\"}");
