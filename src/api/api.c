@@ -559,6 +559,7 @@ void api_mail(struct api *a, struct mail m) {
     switch (m.type) {
     case MAIL_ANSWER: mail_answer(a, m.cmd); break;
     case MAIL_ABANDONED: cmd_free(m.cmd); break;
+    case MAIL_CLOCK: http_loop_clock_stepped(a->loop); break;
     case MAIL_FRAME:
     case MAIL_SYNCED:
     case MAIL_DISCONNECT:

@@ -139,18 +139,9 @@ static void unwatch(struct api *a, uint64_t channel, uint32_t tag) {
     api_kick(a);
 }
 
-/* When the watcher is to be let go: a page when its waiting is over, others when the credential ends. 0: never, or for a page at once. */
+/* When a page's waiting is over; 0: at once. */
 static int64_t until_of(const struct call *call, const struct cmd *c) {
-    int64_t now_ms = http_loop_now(call->api->loop), until_ms = c->answer.start.until_ms;
-    if (call->page) {
-        until_ms = c->wait_ms > 0 && !c->head ? now_ms + c->wait_ms : 0;
-    }
-    if (c->cred.kind == CRED_JWT && (until_ms || !call->page)) {
-        int64_t left_ms = c->cred.exp_ms - clock_wall_ms();
-        int64_t exp_ms = now_ms + (left_ms > 0 ? left_ms : 1);
-        until_ms = !until_ms || exp_ms < until_ms ? exp_ms : until_ms;
-    }
-    return until_ms;
+    return call->page && c->wait_ms > 0 && !c->head ? http_loop_now(call->api->loop) + c->wait_ms : 0;
 }
 
 static void headers_events(const struct call *call) {

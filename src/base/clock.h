@@ -11,7 +11,7 @@
 
 /* Both clocks at one instant: read once per pass and handed down. */
 struct moment {
-    int64_t ms;      /* of the steady clock: for durations */
+    int64_t ms;      /* steady: for durations */
     int64_t wall_ms; /* Unix time: for what people are shown, and for what others have dated */
 };
 

@@ -28,7 +28,8 @@ struct feed_start {
     uint64_t gone_from;  /* resumed in the snapshot phase: where that began. 0: not so */
     uint64_t gone_floor; /* pages: what has gone up to there is forgotten, so that a cursor before it says where the snapshot phase began */
     uint64_t live_seq;   /* what was there when it came: after everything up to it the event `live` is sent (streams) */
-    int64_t until_ms;    /* when it ends by itself; 0: never */
+    int64_t until_ms;    /* of a page: when it has waited for long enough; 0: at once */
+    int64_t exp_ms;      /* Unix time at which its credential ends; 0: it does not */
     uint32_t tag[2];     /* who it is, as struct disconnect asks */
 };
 

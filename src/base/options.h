@@ -45,7 +45,7 @@ enum option_when { WHEN_UNFINISHED, WHEN_ALWAYS, WHEN_NEVER, WHEN_COUNT };
     N(max_age, OPT_DURATION, 86400 * SEC, 0, 3650 * DAY, "Default age at which a session ends; 0 is never")                                    \
     N(watching_keeps_alive, OPT_WHEN, WHEN_UNFINISHED, 0, WHEN_COUNT - 1,                                                                      \
       "When a watcher stops its session's idle clock: unfinished (while something in it is), always (true) or never (false)")                  \
-    N(ended_session_ttl, OPT_DURATION, 7 * DAY, 1 * SEC, 3650 * DAY, "How long an ended session, and the keys that led to it, are remembered") \
+    N(ended_session_ttl, OPT_DURATION, 7 * DAY, 1 * SEC, 3650 * DAY, "How long an ended session is remembered; its key for at least two days") \
     N(rotation_grace, OPT_DURATION, 60 * SEC, 0, 3600 * SEC,                                                                                   \
       "How long an event stream of the generation before is told of the rotation instead of refused")                                          \
     N(handover_wait, OPT_DURATION, 30 * DAY, 0, 3650 * DAY, "How long a task waits for its user's next session")                               \

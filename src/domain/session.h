@@ -18,9 +18,11 @@ struct session {
     char *metadata; /* JSON text */
     bool has_key;
     uint8_t key_hash[32];
-    int64_t created_at, ended_at, rotated_at;
-    int64_t jwt_from_s;                  /* JWTs for its key issued before this second are old; 0: none are */
-    int64_t active_at;                   /* start of the idle clock */
+    int64_t created_at, ended_at;        /* Unix time */
+    int64_t created_apart, ended_apart;  /* Unix less steady time at these */
+    int64_t rotated_at;                  /* steady */
+    int64_t jwt_from_s;                  /* Unix time: JWTs for its key issued before this second are old; 0: none are */
+    int64_t active_at;                   /* steady: start of the idle clock */
     int64_t idle_timeout_ms, max_age_ms; /* 0: never */
     struct id merged_into;
 };
@@ -31,9 +33,15 @@ const char *end_reason_name(enum end_reason r);
 const char *gone_reason_name(enum gone_reason r);
 
 void session_fini(struct session *s);
-/* When it ends by itself and why; 0 if never. */
+/* When it ends by itself, in steady time, and why; 0 if never. */
 int64_t session_expires_at(const struct session *s, enum end_reason *ret_reason);
-/* The session as people see it. token: text or none (then there is no such member). */
-void session_write(const struct session *s, struct str token, uint32_t unfinished, uint32_t ended, struct buf *out);
+/* When it ended, in steady time. */
+int64_t session_ended_ms(const struct session *s);
+/* No duration began in the future: what was stored under a clock that was ahead begins now at the latest. */
+void session_bound(struct session *s, int64_t now_ms);
+/* What lies in the future of a wall clock that has been put back to wall_ms counts as now. True if anything differs. */
+bool session_put_back(struct session *s, int64_t wall_ms);
+/* The session as people see it. apart_ms: Unix less steady time now. token: text or none (then there is no such member). */
+void session_write(const struct session *s, int64_t apart_ms, struct str token, uint32_t unfinished, uint32_t ended, struct buf *out);
 
 #endif

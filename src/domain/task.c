@@ -76,7 +76,7 @@ static void close_question(struct task *t) {
 }
 
 /* Every change of state passes here. */
-static void task_move(struct task *t, enum task_event ev, int64_t now_ms) {
+static void task_move(struct task *t, enum task_event ev, struct moment now) {
     int next = next_state[t->state][ev];
     assert(next != NO);
     t->state = (enum task_state) next;
@@ -87,15 +87,15 @@ static void task_move(struct task *t, enum task_event ev, int64_t now_ms) {
         t->stalled = false;
     }
     if (task_is_ended(t)) {
-        t->ended_at = now_ms;
-        t->expires_at = now_ms + t->ttl_ms;
+        t->ended_at = now.wall_ms;
+        t->expires_at = now.ms + t->ttl_ms;
         t->deadline_at = 0;
         t->eta_s = -1;
     }
     task_check(t);
 }
 
-void task_init(struct task *t, struct id id, struct id session, const struct task_new *n, int64_t now_ms) {
+void task_init(struct task *t, struct id id, struct id session, const struct task_new *n, struct moment now) {
     *t = (struct task){.id = id,
                        .session = session,
                        .state = TASK_QUEUED,
@@ -110,10 +110,12 @@ void task_init(struct task *t, struct id id, struct id session, const struct tas
                        .backoff_ms = n->backoff_ms,
                        .ttl_ms = n->ttl_ms,
                        .cancel_unwatched_ms = n->cancel_unwatched_ms,
-                       .created_at = now_ms,
-                       .updated_at = now_ms,
-                       .deadline_at = now_ms + n->deadline_ms,
-                       .ready_at = n->not_before_ms > now_ms ? n->not_before_ms : now_ms,
+                       .created_at = now.wall_ms,
+                       .created_apart = now.wall_ms - now.ms,
+                       .updated_at = now.wall_ms,
+                       .deadline_at = now.wall_ms + n->deadline_ms,
+                       .not_before_at = n->not_before_ms > now.wall_ms ? n->not_before_ms : 0,
+                       .ready_at = now.ms,
                        .eta_s = -1,
                        .input_bytes = n->input.p ? n->input.len : 0};
 }
@@ -141,25 +143,28 @@ static void clear_progress(struct task *t) {
     clear(&t->progress.data);
 }
 
-void task_start(struct task *t, int64_t lease_ms, int64_t now_ms) {
+void task_start(struct task *t, int64_t lease_ms, struct moment now) {
     t->attempt++;
     t->heard = false;
     t->attempt_lost = false;
     t->attempt_lease_ms = lease_ms < 0 ? t->lease_ms : lease_ms;
-    t->heard_at = now_ms;
-    t->timeout_at = t->timeout_ms ? now_ms + t->timeout_ms : 0;
-    t->started_at = t->started_at ? t->started_at : now_ms;
+    t->heard_at = now.ms;
+    t->timeout_at = t->timeout_ms ? now.ms + t->timeout_ms : 0;
+    if (!t->started_at) {
+        t->started_at = now.wall_ms;
+        t->started_apart = now.wall_ms - now.ms;
+    }
     t->output_base = t->output_bytes;
     clear_progress(t);
     clear(&t->progress.phase);
     clear(&t->answer_request);
     clear(&t->answer_value);
     t->answer_version = 0;
-    estimate_reset(&t->estimate, now_ms);
-    task_move(t, TASK_EV_START, now_ms);
+    estimate_reset(&t->estimate, now.ms);
+    task_move(t, TASK_EV_START, now);
 }
 
-void task_ask(struct task *t, struct str prompt, struct str schema, int64_t now_ms) {
+void task_ask(struct task *t, struct str prompt, struct str schema, struct moment now) {
     bool first = t->state != TASK_INPUT_REQUIRED;
     char id[16];
     struct buf text = {0};
@@ -171,11 +176,11 @@ void task_ask(struct task *t, struct str prompt, struct str schema, int64_t now_
     replace(&t->question_id, str_n(id, len));
     replace(&t->question_prompt, prompt);
     replace(&t->question_schema, schema);
-    estimate_pause(&t->estimate, now_ms);
+    estimate_pause(&t->estimate, now.ms);
     if (first && t->timeout_at) {
-        t->timeout_at = t->timeout_at > now_ms ? t->timeout_at - now_ms : 1; /* stands still from here */
+        t->timeout_at = t->timeout_at > now.ms ? t->timeout_at - now.ms : 1; /* stands still from here */
     }
-    task_move(t, TASK_EV_ASK, now_ms);
+    task_move(t, TASK_EV_ASK, now);
 }
 
 /* The clocks run again. */
@@ -186,41 +191,41 @@ static void task_resume_clocks(struct task *t, int64_t now_ms) {
     }
 }
 
-void task_answer(struct task *t, struct str value, int64_t now_ms) {
+void task_answer(struct task *t, struct str value, struct moment now) {
     replace(&t->answer_request, str_of(t->question_id));
     replace(&t->answer_value, value);
-    task_resume_clocks(t, now_ms);
-    estimate_go(&t->estimate, now_ms);
-    task_move(t, TASK_EV_ANSWER, now_ms);
+    task_resume_clocks(t, now.ms);
+    estimate_go(&t->estimate, now.ms);
+    task_move(t, TASK_EV_ANSWER, now);
 }
 
-void task_succeed(struct task *t, struct str result, uint64_t inline_max, int64_t now_ms) {
+void task_succeed(struct task *t, struct str result, uint64_t inline_max, struct moment now) {
     t->result_bytes = result.len;
     if (result.len <= inline_max) {
         replace(&t->result, result);
     }
-    task_move(t, TASK_EV_SUCCEED, now_ms);
+    task_move(t, TASK_EV_SUCCEED, now);
 }
 
-void task_fail(struct task *t, struct str type, struct str message, struct str detail, int64_t now_ms) {
+void task_fail(struct task *t, struct str type, struct str message, struct str detail, struct moment now) {
     replace(&t->error_type, type);
     replace(&t->error_message, message);
     replace(&t->error_detail, detail);
-    task_move(t, TASK_EV_FAIL, now_ms);
+    task_move(t, TASK_EV_FAIL, now);
 }
 
-void task_cancel_request(struct task *t, struct str reason, int64_t now_ms) {
+void task_cancel_request(struct task *t, struct str reason, struct moment now) {
     assert(!t->cancel_requested && !task_is_ended(t));
     t->cancel_requested = true;
-    t->cancel_at = now_ms;
+    t->cancel_at = now.ms;
     replace(&t->cancel_reason, reason);
     if (t->state == TASK_QUEUED) {
-        task_move(t, TASK_EV_CANCEL, now_ms);
+        task_move(t, TASK_EV_CANCEL, now);
     }
 }
 
-void task_cancelled(struct task *t, int64_t now_ms) {
-    task_move(t, TASK_EV_CANCEL, now_ms);
+void task_cancelled(struct task *t, struct moment now) {
+    task_move(t, TASK_EV_CANCEL, now);
 }
 
 static int64_t task_backoff(const struct task *t) {
@@ -231,7 +236,7 @@ static int64_t task_backoff(const struct task *t) {
     return wait < TASK_BACKOFF_MAX_MS ? wait : TASK_BACKOFF_MAX_MS;
 }
 
-void task_attempt_over(struct task *t, enum attempt_end how, const struct str error[3], int64_t now_ms) {
+void task_attempt_over(struct task *t, enum attempt_end how, const struct str error[3], struct moment now) {
     bool unheard = !t->heard && t->given_back < TASK_GIVEN_BACK_MAX;
     bool harmless = how == ATTEMPT_RELEASED || (how != ATTEMPT_FAILED && unheard);
     t->attempt_lost = how == ATTEMPT_LOST || how == ATTEMPT_TIMED_OUT;
@@ -241,18 +246,18 @@ void task_attempt_over(struct task *t, enum attempt_end how, const struct str er
         t->given_back++;
     }
     if (t->cancel_requested) {
-        task_move(t, TASK_EV_CANCEL, now_ms);
+        task_move(t, TASK_EV_CANCEL, now);
     } else if (t->queue && (harmless || t->attempts_used < t->max_attempts)) {
         if (!harmless) {
-            t->ready_at = now_ms + task_backoff(t);
+            t->ready_at = now.ms + task_backoff(t);
         }
-        task_move(t, TASK_EV_REQUEUE, now_ms);
+        task_move(t, TASK_EV_REQUEUE, now);
     } else if (how == ATTEMPT_FAILED) {
-        task_fail(t, error[0], error[1], error[2], now_ms);
+        task_fail(t, error[0], error[1], error[2], now);
     } else if (how == ATTEMPT_TIMED_OUT) {
-        task_fail(t, STR("timeout"), STR("the attempt took longer than its timeout"), STR_NONE, now_ms);
+        task_fail(t, STR("timeout"), STR("the attempt took longer than its timeout"), STR_NONE, now);
     } else {
-        task_fail(t, STR("worker-lost"), STR("the worker was silent for longer than its lease"), STR_NONE, now_ms);
+        task_fail(t, STR("worker-lost"), STR("the worker was silent for longer than its lease"), STR_NONE, now);
     }
 }
 
@@ -392,6 +397,44 @@ const struct task_final *task_final_of(const struct task *t, uint32_t attempt) {
     return NULL;
 }
 
+static int64_t at_most(int64_t at, int64_t most) {
+    return at < most ? at : most;
+}
+
+void task_bound(struct task *t, int64_t now_ms) {
+    int64_t created_ahead = t->created_at - t->created_apart - now_ms, started_ahead = t->started_at - t->started_apart - now_ms;
+    t->created_apart += created_ahead > 0 ? created_ahead : 0;
+    t->started_apart += started_ahead > 0 ? started_ahead : 0;
+    t->ready_at = at_most(t->ready_at, now_ms + (t->attempts_used ? task_backoff(t) : 0));
+    t->cancel_at = at_most(t->cancel_at, now_ms);
+    t->expires_at = at_most(t->expires_at, now_ms + t->ttl_ms);
+    if (t->state != TASK_INPUT_REQUIRED) { /* else it is what is left */
+        t->timeout_at = at_most(t->timeout_at, now_ms + t->timeout_ms);
+    }
+}
+
+static bool put_back(int64_t *at, int64_t wall_ms) {
+    bool ahead = *at > wall_ms;
+    *at = ahead ? wall_ms : *at;
+    return ahead;
+}
+
+bool task_put_back(struct task *t, int64_t wall_ms) {
+    int64_t created_ahead = t->created_at - wall_ms, started_ahead = t->started_at - wall_ms;
+    if (created_ahead > 0) {
+        t->created_apart -= created_ahead;
+        t->deadline_at -= t->deadline_at ? created_ahead : 0; /* it is a duration from there */
+    }
+    if (started_ahead > 0) {
+        t->started_apart -= started_ahead;
+    }
+    bool differs = put_back(&t->created_at, wall_ms);
+    differs |= put_back(&t->started_at, wall_ms);
+    differs |= put_back(&t->updated_at, wall_ms);
+    differs |= put_back(&t->ended_at, wall_ms);
+    return put_back(&t->seen_at, wall_ms) || differs;
+}
+
 int64_t task_lease_until(const struct task *t) {
     return t->state == TASK_RUNNING && t->attempt_lease_ms ? t->heard_at + t->attempt_lease_ms : 0;
 }
@@ -403,13 +446,21 @@ static void sooner(enum task_clock clock, int64_t at_ms, enum task_clock *best, 
     }
 }
 
-enum task_clock task_next_clock(const struct task *t, int64_t cancel_grace_ms, int64_t *ret_at_ms) {
+/* 0 stays 0: none. */
+static int64_t steady_of(int64_t wall_at, int64_t apart_ms) {
+    if (!wall_at) {
+        return 0;
+    }
+    return wall_at > apart_ms ? wall_at - apart_ms : 1;
+}
+
+enum task_clock task_next_clock(const struct task *t, int64_t cancel_grace_ms, int64_t apart_ms, int64_t *ret_at_ms) {
     enum task_clock best = CLOCK_NONE;
     int64_t at = 0;
     if (task_is_ended(t)) {
         sooner(CLOCK_EXPIRE, t->expires_at, &best, &at);
     } else {
-        sooner(CLOCK_DEADLINE, t->deadline_at, &best, &at);
+        sooner(CLOCK_DEADLINE, steady_of(t->deadline_at, apart_ms), &best, &at);
         if (t->cancel_requested) {
             sooner(CLOCK_CANCEL_GRACE, t->cancel_at + cancel_grace_ms, &best, &at);
         }

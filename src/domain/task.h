@@ -1,11 +1,13 @@
 /*
- * task.h: a task (contract section 4) and every move it can make. Pure: no clock, no I/O, no threads; time comes in as Unix milliseconds.
+ * task.h: a task (contract section 4) and every move it can make. Pure: no clock, no I/O, no threads; time comes in, in milliseconds.
+ * Times are of two clocks, as struct moment says: what people are shown and what is set by a date is Unix time, what is a duration steady time.
  * Which state follows which event stands in one table (task.c); task_move makes every move and checks the invariant after it.
  */
 #ifndef BOWLINE_DOMAIN_TASK_H
 #define BOWLINE_DOMAIN_TASK_H
 
 #include "base/buf.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "base/id.h"
 #include "domain/estimate.h"
@@ -66,9 +68,14 @@ struct task {
     uint32_t max_attempts;
     char *kind, *title, *queue, *metadata; /* title and queue may be NULL */
     int64_t lease_ms, timeout_ms, backoff_ms, ttl_ms, cancel_unwatched_ms;
-    int64_t created_at, started_at, updated_at, ended_at, seen_at, expires_at;
-    int64_t deadline_at;    /* 0: none, once ended */
-    int64_t ready_at;       /* may be claimed from then on */
+    /* Unix time: */
+    int64_t created_at, started_at, updated_at, ended_at, seen_at;
+    int64_t created_apart, started_apart; /* Unix less steady time at these */
+    int64_t deadline_at;                  /* 0: none, once ended */
+    int64_t not_before_at;                /* 0: none */
+    /* steady, as all that follow: */
+    int64_t expires_at;
+    int64_t ready_at;       /* may be claimed from then on, but for not_before_at */
     int64_t handover_until; /* waits for its user's next session until then; 0: does not */
 
     /* the attempt */
@@ -124,17 +131,17 @@ int task_state_parse(struct str name);
 /* The state that follows, or -1 where the event cannot happen. */
 int task_next_state(enum task_state s, enum task_event ev);
 
-void task_init(struct task *t, struct id id, struct id session, const struct task_new *n, int64_t now_ms);
+void task_init(struct task *t, struct id id, struct id session, const struct task_new *n, struct moment now);
 void task_fini(struct task *t);
 
 /* Each of these is a change that people are shown: the caller numbers it. The event must be possible (task_next_state). */
-void task_start(struct task *t, int64_t lease_ms, int64_t now_ms); /* a new attempt; lease_ms < 0: the task's own */
-void task_ask(struct task *t, struct str prompt, struct str schema, int64_t now_ms);
-void task_answer(struct task *t, struct str value, int64_t now_ms);
-void task_succeed(struct task *t, struct str result, uint64_t inline_max, int64_t now_ms);
-void task_fail(struct task *t, struct str type, struct str message, struct str detail, int64_t now_ms);
-void task_cancel_request(struct task *t, struct str reason, int64_t now_ms); /* reason may be none */
-void task_cancelled(struct task *t, int64_t now_ms);
+void task_start(struct task *t, int64_t lease_ms, struct moment now); /* a new attempt; lease_ms < 0: the task's own */
+void task_ask(struct task *t, struct str prompt, struct str schema, struct moment now);
+void task_answer(struct task *t, struct str value, struct moment now);
+void task_succeed(struct task *t, struct str result, uint64_t inline_max, struct moment now);
+void task_fail(struct task *t, struct str type, struct str message, struct str detail, struct moment now);
+void task_cancel_request(struct task *t, struct str reason, struct moment now); /* reason may be none */
+void task_cancelled(struct task *t, struct moment now);
 
 /* How an attempt that did not end by its worker's word is over. */
 enum attempt_end { ATTEMPT_FAILED, ATTEMPT_LOST, ATTEMPT_TIMED_OUT, ATTEMPT_RELEASED };
@@ -142,7 +149,7 @@ enum attempt_end { ATTEMPT_FAILED, ATTEMPT_LOST, ATTEMPT_TIMED_OUT, ATTEMPT_RELE
  * Ends the attempt: queued again if something is left, else failed (worker-lost, timeout, or the error given for ATTEMPT_FAILED),
  * or cancelled where cancellation was requested. `error`: type, message, detail of ATTEMPT_FAILED.
  */
-void task_attempt_over(struct task *t, enum attempt_end how, const struct str error[3], int64_t now_ms);
+void task_attempt_over(struct task *t, enum attempt_end how, const struct str error[3], struct moment now);
 
 /* Would the report be taken? Works on the small copy only, so that an array can be tried as a whole before anything changes. */
 struct task_trial {
@@ -161,9 +168,14 @@ bool task_progress(struct task *t, const struct report *r, int64_t now_ms);
 /* The worker was heard: restarts the lease; true if that ends `stalled`, which is a change. */
 bool task_heard(struct task *t, int64_t now_ms);
 
-/* What will happen by itself to a task next, and when (0: nothing). */
+/* No duration began in the future: what was stored under a clock that was ahead begins now at the latest. */
+void task_bound(struct task *t, int64_t now_ms);
+/* What lies in the future of a wall clock that has been put back to wall_ms counts as now. True if anything shown differs. */
+bool task_put_back(struct task *t, int64_t wall_ms);
+
+/* What will happen by itself to a task next, and when, in steady time (0: nothing). apart_ms: Unix less steady time now, here and below. */
 enum task_clock { CLOCK_NONE, CLOCK_STALLED, CLOCK_LEASE, CLOCK_TIMEOUT, CLOCK_DEADLINE, CLOCK_CANCEL_GRACE, CLOCK_EXPIRE };
-enum task_clock task_next_clock(const struct task *t, int64_t cancel_grace_ms, int64_t *ret_at_ms);
+enum task_clock task_next_clock(const struct task *t, int64_t cancel_grace_ms, int64_t apart_ms, int64_t *ret_at_ms);
 
 /* Remembers how the attempt ended and what was answered; the oldest go where there is no room. */
 void task_keep_final(struct task *t, uint32_t attempt, const uint8_t hash[32], struct str answer);
@@ -175,9 +187,9 @@ int64_t task_lease_until(const struct task *t); /* 0: no lease, or none running 
 /* ---- texts ---- */
 
 /* The task as people see it (contract section 4), without the brace that closes it when `open`. */
-void task_write(const struct task *t, bool open, struct buf *out);
+void task_write(const struct task *t, int64_t apart_ms, bool open, struct buf *out);
 /* The answer to a report, without the brace that closes it when `open`. */
-void task_write_report_answer(const struct task *t, bool open, struct buf *out);
+void task_write_report_answer(const struct task *t, int64_t apart_ms, bool open, struct buf *out);
 /* What the store keeps beside the columns of its own: JSON text. */
 void task_write_body(const struct task *t, struct buf *out);
 /* Reads it back; id, session, state, version, kind and queue are the row's. 0 or -1. */

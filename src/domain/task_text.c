@@ -73,7 +73,7 @@ static void write_error(const struct task *t, struct buf *out) {
     buf_char(out, '}');
 }
 
-void task_write(const struct task *t, bool open, struct buf *out) {
+void task_write(const struct task *t, int64_t apart_ms, bool open, struct buf *out) {
     static const char *const policies[] = {[END_KEEP] = "keep", [END_CANCEL] = "cancel", [END_HANDOVER] = "handover"};
     char id[ID_TEXT_LEN + 1], session[ID_TEXT_LEN + 1];
     id_format(t->id, ID_TASK, id);
@@ -101,7 +101,7 @@ void task_write(const struct task *t, bool open, struct buf *out) {
     put_time(out, ",\"updated_at\":", t->updated_at);
     put_time(out, ",\"ended_at\":", t->ended_at);
     put_time(out, ",\"seen_at\":", t->seen_at);
-    put_time(out, ",\"expires_at\":", t->expires_at);
+    put_time(out, ",\"expires_at\":", t->expires_at ? t->expires_at + apart_ms : 0);
     buf_puts(out, ",\"output_bytes\":");
     buf_u64(out, t->output_bytes);
     write_question(t, out);
@@ -115,14 +115,15 @@ void task_write(const struct task *t, bool open, struct buf *out) {
     }
 }
 
-void task_write_report_answer(const struct task *t, bool open, struct buf *out) {
+void task_write_report_answer(const struct task *t, int64_t apart_ms, bool open, struct buf *out) {
+    int64_t lease_until = task_lease_until(t);
     put_text(out, "{\"state\":", task_state_name(t->state));
     buf_puts(out, ",\"version\":");
     buf_u64(out, t->version);
     buf_puts(out, ",\"attempt\":");
     buf_u64(out, t->attempt);
     buf_puts(out, t->cancel_requested ? ",\"cancel_requested\":true" : ",\"cancel_requested\":false");
-    put_time(out, ",\"lease_until\":", task_lease_until(t));
+    put_time(out, ",\"lease_until\":", lease_until ? lease_until + apart_ms : 0);
     buf_puts(out, ",\"output_offset\":");
     buf_u64(out, t->output_bytes - t->output_base);
     if (t->answer_request) {
@@ -144,7 +145,7 @@ void task_write_report_answer(const struct task *t, bool open, struct buf *out) 
 #define BODY_NUMBERS(X) \
     X(on_session_end) X(change_seq) X(output_seq) X(moved_seq) X(watch_base) X(attempt) X(attempts_used) X(given_back) X(max_attempts) \
     X(lease_ms) X(timeout_ms) X(backoff_ms) X(ttl_ms) X(cancel_unwatched_ms) X(created_at) X(started_at) X(updated_at) X(ended_at) \
-    X(seen_at) X(expires_at) X(deadline_at) X(ready_at) X(handover_until) X(heard) X(attempt_lost) X(stalled) X(attempt_lease_ms) \
+    X(seen_at) X(created_apart) X(started_apart) X(expires_at) X(deadline_at) X(not_before_at) X(ready_at) X(handover_until) X(heard) X(attempt_lost) X(stalled) X(attempt_lease_ms) \
     X(timeout_at) X(progress.has_current) X(progress.has_total) X(cancel_requested) X(cancel_at) X(cancel_version) X(output_bytes) \
     X(output_first) X(output_base) X(questions) X(answer_version) X(input_bytes) X(result_bytes)
 #define BODY_TEXTS(X) \
@@ -170,7 +171,7 @@ static void write_finals(const struct task *t, struct buf *out) {
 }
 
 void task_write_body(const struct task *t, struct buf *out) {
-    buf_puts(out, "{\"v\":1");
+    buf_puts(out, "{\"v\":2");
 #define X(name)                           \
     if (t->name) {                        \
         buf_puts(out, ",\"" #name "\":"); \
@@ -252,6 +253,15 @@ static void read_member(struct task *t, const struct json *m) {
     }
 }
 
+/* In an older body a task that has never been tried is ready when it may be started: at its creation, or not before. */
+static void read_ready(struct task *t, const struct json *root) {
+    const struct json *v = json_get(root, "v");
+    if (v && v->integer == 1 && !t->attempts_used && t->ready_at > t->created_at) {
+        t->not_before_at = t->ready_at;
+        t->ready_at = t->created_at;
+    }
+}
+
 int task_read_body(struct task *t, struct str body) {
     struct arena arena = {0};
     struct json *root;
@@ -263,6 +273,7 @@ int task_read_body(struct task *t, struct str body) {
     }
     if (!failed) {
         read_finals(t, root);
+        read_ready(t, root);
     }
     if (!failed && !t->metadata) {
         t->metadata = mem_strdup(STR("{}"));

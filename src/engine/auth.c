@@ -99,6 +99,12 @@ static enum found by_old_jwt(struct engine *e, struct cmd *c) {
 
 static enum found by_jwt(struct engine *e, struct cmd *c) {
     struct session_entry *s;
+    if (e->put_back > e->durable) { /* what a clock that was ahead had dated is being put right */
+        c->e.waited_durable = false;
+        if (cmd_until_durable(e, c, e->put_back) == PARKED) {
+            return PARKED;
+        }
+    }
     enum found f = find_key(e, c, c->cred.sid, &s);
     if (f == PARKED) {
         return PARKED;
@@ -127,9 +133,10 @@ enum found refuse_gone(struct engine *e, struct cmd *c, const struct tombstone_r
     buf_puts(&extra, ",\"kind\":");
     buf_json_str(&extra, row->kind);
     buf_printf(&extra, ",\"state\":\"%s\",\"ended_at\":", task_state_name((enum task_state) row->state));
-    buf_json_time(&extra, row->ended_at);
+    int64_t wall = wall_of(e, e->now);
+    buf_json_time(&extra, row->ended_at < wall ? row->ended_at : wall);
     buf_puts(&extra, ",\"gone_at\":");
-    buf_json_time(&extra, row->gone_at);
+    buf_json_time(&extra, wall_of(e, row->gone_at < e->now ? row->gone_at : e->now));
     c->answer.type = ANSWER_PROBLEM;
     c->answer.problem =
         (struct problem){.err = ERR_GONE, .detail = STR("The task is no longer kept"), .extra = arena_str(&c->arena, buf_view(&extra))};

@@ -397,6 +397,7 @@ static void write_tasks(struct engine *e, struct changed_tasks *tasks) {
 static void write_dirty(struct engine *e) {
     uint64_t number = e->open->b.number;
     size_t pended = e->open->touched_count;
+    clocks_write(e);
     kinds_write(e);
     write_tasks(e, &e->dirty_tasks);
     write_tasks(e, &e->soft_tasks[!e->soft_side]);
@@ -471,6 +472,10 @@ static void batch_failed(struct engine *e, struct batch *b, enum store_result wh
     if (e->marked >= b->b.number) {
         engine_mark(e);
     }
+    if (e->put_back >= b->b.number) {
+        clocks_put_rows_back(e);
+    }
+    e->clock_written = 0;
     throw_away(e, b);
     throw_away(e, built);
     effects_fail(e, &b->effects);

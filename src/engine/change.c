@@ -116,10 +116,11 @@ void task_changed(struct engine *e, struct task_entry *t, enum how_lasting how) 
     }
     uint64_t seq = session_number(e, s, t->t.version);
     t->t.version = t->t.change_seq = seq;
-    t->t.updated_at = e->now;
+    t->t.updated_at = wall_of(e, e->now);
     t->output_unshown = false;
     e->counts.changes++;
     t->eta_due = true;
+    t->eta_at = e->now;
     if (how == LASTING) {
         task_dirty(e, t);
     } else {
@@ -172,7 +173,7 @@ void task_output(struct engine *e, struct task_entry *t, struct str data) {
         feed_output(e, t, seq, t->t.output_bytes - piece.len, piece);
         data = str_from(data, piece.len);
     }
-    t->t.updated_at = e->now;
+    t->t.updated_at = wall_of(e, e->now);
     trim_output(e, t);
     to_the_end(e, t, true);
     cmd_wake(e, &t->waiters);
@@ -196,7 +197,7 @@ static int64_t unwatched_at(const struct task_entry *t) {
 
 void task_cancel(struct engine *e, struct task_entry *t, struct str reason) {
     if (!task_is_ended(&t->t) && !t->t.cancel_requested) {
-        task_cancel_request(&t->t, reason, e->now);
+        task_cancel_request(&t->t, reason, now_of(e));
         t->t.cancel_version = (t->s->seq > t->t.version ? t->s->seq : t->t.version) + 1;
         task_changed(e, t, LASTING);
     }
@@ -209,10 +210,10 @@ static bool clock_strikes(struct engine *e, struct task_entry *t, enum task_cloc
         t->t.stalled = true;
         task_changed(e, t, PASSING);
         return true;
-    case CLOCK_LEASE: task_attempt_over(&t->t, ATTEMPT_LOST, NULL, e->now); break;
-    case CLOCK_TIMEOUT: task_attempt_over(&t->t, ATTEMPT_TIMED_OUT, NULL, e->now); break;
-    case CLOCK_DEADLINE: task_fail(&t->t, STR("deadline"), STR("the task was not finished by its deadline"), STR_NONE, e->now); break;
-    case CLOCK_CANCEL_GRACE: task_cancelled(&t->t, e->now); break;
+    case CLOCK_LEASE: task_attempt_over(&t->t, ATTEMPT_LOST, NULL, now_of(e)); break;
+    case CLOCK_TIMEOUT: task_attempt_over(&t->t, ATTEMPT_TIMED_OUT, NULL, now_of(e)); break;
+    case CLOCK_DEADLINE: task_fail(&t->t, STR("deadline"), STR("the task was not finished by its deadline"), STR_NONE, now_of(e)); break;
+    case CLOCK_CANCEL_GRACE: task_cancelled(&t->t, now_of(e)); break;
     case CLOCK_EXPIRE: task_remove(e, t, GONE_EXPIRED); return false;
     case CLOCK_NONE: return true;
     }
@@ -228,7 +229,7 @@ static void task_timer(struct timer *timer, int64_t now_ms, void *arg) {
         return;
     }
     for (int i = 0; i < 8; i++) {
-        enum task_clock clock = task_next_clock(&t->t, e->o->cancel_grace, &at);
+        enum task_clock clock = task_next_clock(&t->t, e->o->cancel_grace, e->apart, &at);
         if (clock == CLOCK_NONE || at > now_ms) {
             break;
         }
@@ -262,7 +263,7 @@ static void sooner(int64_t at, int64_t *best) {
 
 void task_rearm(struct engine *e, struct task_entry *t) {
     int64_t at;
-    task_next_clock(&t->t, e->o->cancel_grace, &at);
+    task_next_clock(&t->t, e->o->cancel_grace, e->apart, &at);
     sooner(unwatched_at(t), &at);
     if (t->output_unshown) {
         sooner(t->output_shown_at + ENGINE_OUTPUT_SHOW_MS, &at);

@@ -33,6 +33,19 @@ static unsigned check_task(const struct engine *e, const struct session_entry *s
     return watchers;
 }
 
+/* No date lies ahead, and no duration began in the future. */
+static void check_times(const struct engine *e, const struct session_entry *s) {
+    int64_t wall = wall_of(e, e->now);
+    const struct task_entry *t;
+    assert(s->s.created_at <= wall && s->s.ended_at <= wall && s->s.jwt_from_s <= wall / 1000 + 2);
+    assert(s->s.active_at <= e->now && s->s.rotated_at <= e->now && s->s.created_at - s->s.created_apart <= e->now);
+    TAILQ_FOREACH (t, &s->by_version, by_version) {
+        assert(t->t.created_at <= wall && t->t.started_at <= wall && t->t.updated_at <= wall && t->t.ended_at <= wall && t->t.seen_at <= wall);
+        assert(t->t.created_at - t->t.created_apart <= e->now && t->t.started_at - t->t.started_apart <= e->now && t->t.heard_at <= e->now);
+        assert(t->t.ready_at <= e->now + TASK_BACKOFF_MAX_MS && t->t.expires_at <= e->now + t->t.ttl_ms);
+    }
+}
+
 static void check_session(const struct engine *e, const struct session_entry *s) {
     struct task_entry *t;
     struct gone_entry *g;
@@ -94,13 +107,13 @@ static void check_changed(const struct changed_tasks *tasks) {
 void engine_check(const struct engine *e) {
     for (const struct session_entry *s = e->sessions; s; s = s->hh.next) {
         check_session(e, s);
+        check_times(e, s);
     }
     for (const struct queue *q = e->queues; q; q = q->hh.next) {
         /* a claim does not sleep while there is something to be had */
         assert(TAILQ_EMPTY(&q->waiters) || q->count == 0 || q->timer.at_ms || !TAILQ_EMPTY(&e->ready) || e->dead);
         for (size_t i = 1; i < q->count; i++) {
-            const struct task *up = &q->heap[(i - 1) / 2]->t, *down = &q->heap[i]->t;
-            assert(up->ready_at < down->ready_at || (up->ready_at == down->ready_at && id_cmp(up->id, down->id) < 0));
+            assert(queue_before(q->heap[(i - 1) / 2], q->heap[i]));
         }
     }
     check_changed(&e->dirty_tasks);

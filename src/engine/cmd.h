@@ -276,6 +276,7 @@ enum mail_type {
     MAIL_FRAME,      /* channel, frame (the reference is the receiver's) */
     MAIL_SYNCED,     /* channel, pos */
     MAIL_DISCONNECT, /* channel, disconnect: who is to leave, and how */
+    MAIL_CLOCK,      /* the wall clock has stepped: what ends at a date is to be armed anew */
     MAIL_DROP,       /* channel: nobody watches it any more; free the feed */
 };
 

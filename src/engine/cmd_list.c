@@ -47,18 +47,21 @@ static bool session_shows(const struct cmd *c, const struct session *s) {
     return (c->list.state < 0 || (int) s->state == c->list.state) && (!c->list.user.p || (s->user && str_eqz(c->list.user, s->user)));
 }
 
-static void write_session_row(const struct session_row *row, const uint32_t counts[2], struct buf *out) {
+static void write_session_row(const struct engine *e, const struct session_row *row, const uint32_t counts[2], struct buf *out) {
     struct session s = {.id = row->id,
                         .state = (enum session_state) row->state,
                         .reason = (enum end_reason) row->reason,
                         .user = mem_strdup(row->user),
                         .metadata = mem_strdup(row->metadata),
                         .created_at = row->created_at,
+                        .created_apart = row->created_apart,
                         .ended_at = row->ended_at,
                         .active_at = row->active_at,
                         .idle_timeout_ms = row->idle_timeout,
                         .max_age_ms = row->max_age};
-    session_write(&s, STR_NONE, counts[0], counts[1], out);
+    session_bound(&s, e->now);
+    session_put_back(&s, wall_of(e, e->now));
+    session_write(&s, e->apart, STR_NONE, counts[0], counts[1], out);
     session_fini(&s);
 }
 
@@ -83,10 +86,10 @@ void cmd_session_list(struct engine *e, struct cmd *c) {
         buf_puts(out, first ? "" : ",");
         first = false;
         if (s) {
-            session_write(&s->s, STR_NONE, s->unfinished, s->ended, out);
+            session_write(&s->s, e->apart, STR_NONE, s->unfinished, s->ended, out);
             needs = s->pending > needs ? s->pending : needs;
         } else {
-            write_session_row(row, q->task_counts[i], out);
+            write_session_row(e, row, q->task_counts[i], out);
         }
     }
     finish(e, c, needs, q->session_count, last, ID_SESSION);
@@ -99,10 +102,12 @@ static bool task_shows(const struct cmd *c, const struct task_entry *t) {
            (!l->user.p || (t->s->s.user && str_eqz(l->user, t->s->s.user)));
 }
 
-static void write_task_row(const struct task_row *row, struct buf *out) {
+static void write_task_row(const struct engine *e, const struct task_row *row, struct buf *out) {
     struct task t;
     if (task_of_row(row, &t) == 0) {
-        task_write(&t, false, out);
+        task_bound(&t, e->now);
+        task_put_back(&t, wall_of(e, e->now));
+        task_write(&t, e->apart, false, out);
     } else {
         buf_puts(out, "null");
     }
@@ -153,7 +158,7 @@ void cmd_task_list(struct engine *e, struct cmd *c) {
         if (t) {
             task_entry_write(e, t, false, out);
         } else {
-            write_task_row(row, out);
+            write_task_row(e, row, out);
         }
     }
     finish(e, c, needs, q->task_count, last, ID_TASK);

@@ -9,7 +9,7 @@ static void claim_take(struct engine *e, struct cmd *c, struct queue *q) {
     c->e.claimed_attempts = arena_alloc(&c->arena, c->max * sizeof(uint32_t));
     struct task_entry *t;
     while (c->e.claimed && c->e.claimed_attempts && c->e.claimed_count < c->max && (t = queue_take(e, q))) {
-        task_start(&t->t, c->lease_ms, e->now);
+        task_start(&t->t, c->lease_ms, now_of(e));
         task_changed(e, t, LASTING);
         c->e.claimed_attempts[c->e.claimed_count] = t->t.attempt;
         c->e.claimed[c->e.claimed_count++] = t->t.id;
@@ -26,7 +26,7 @@ void claims_give_back(struct engine *e, struct cmd *c) {
     for (size_t i = 0; i < c->e.claimed_count && !e->dead; i++) {
         struct task_entry *t = claimed_task(e, c, i);
         if (t && !t->t.heard) {
-            task_attempt_over(&t->t, ATTEMPT_RELEASED, NULL, e->now);
+            task_attempt_over(&t->t, ATTEMPT_RELEASED, NULL, now_of(e));
             task_changed(e, t, LASTING);
         }
     }
@@ -140,7 +140,7 @@ void cmd_queue_release(struct engine *e, struct cmd *c) {
         cmd_refuse(e, c, t->s->pending, ERR_TASK_ENDED, NULL);
         return;
     }
-    task_attempt_over(&t->t, ATTEMPT_RELEASED, NULL, e->now);
+    task_attempt_over(&t->t, ATTEMPT_RELEASED, NULL, now_of(e));
     task_changed(e, t, LASTING);
     c->answer.type = ANSWER_NONE;
     c->answer.status = 204;
@@ -154,9 +154,11 @@ static int by_name(const void *a, const void *b) {
 }
 
 static void write_queue(struct engine *e, const struct queue *q, struct buf *out) {
-    int64_t oldest = 0;
+    int64_t oldest = e->now;
     for (size_t i = 0; i < q->count; i++) {
-        oldest = !oldest || q->heap[i]->t.created_at < oldest ? q->heap[i]->t.created_at : oldest;
+        const struct task *t = &q->heap[i]->t;
+        int64_t created = t->created_at - t->created_apart;
+        oldest = created < oldest ? created : oldest;
     }
     buf_puts(out, "{\"name\":");
     buf_json_str(out, str_of(q->name));

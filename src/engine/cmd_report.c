@@ -103,14 +103,14 @@ static void apply_final(struct engine *e, struct task_entry *t, const struct rep
             op->id = t->t.id;
             op->data = batch_text(e, r->result);
         }
-        task_succeed(&t->t, r->result, (uint64_t) e->o->max_inline_result, e->now);
+        task_succeed(&t->t, r->result, (uint64_t) e->o->max_inline_result, now_of(e));
     } else if (r->type == REPORT_CANCELLED) {
-        task_cancelled(&t->t, e->now);
+        task_cancelled(&t->t, now_of(e));
     } else if (r->retry) {
         struct str error[3] = {r->error_type, r->error_message, r->error_detail};
-        task_attempt_over(&t->t, ATTEMPT_FAILED, error, e->now);
+        task_attempt_over(&t->t, ATTEMPT_FAILED, error, now_of(e));
     } else {
-        task_fail(&t->t, r->error_type, r->error_message, r->error_detail, e->now);
+        task_fail(&t->t, r->error_type, r->error_message, r->error_detail, now_of(e));
     }
 }
 
@@ -125,7 +125,7 @@ static void apply_progress(struct engine *e, struct task_entry *t, const struct 
 static void apply(struct engine *e, struct task_entry *t, const struct report *r, struct applying *a) {
     e->counts.reports++;
     if (t->t.state == TASK_QUEUED) {
-        task_start(&t->t, -1, e->now);
+        task_start(&t->t, -1, now_of(e));
         a->lasting = true;
     }
     if (!t->t.heard) { /* once in an attempt: kept also where it changes nothing that is shown */
@@ -142,7 +142,7 @@ static void apply(struct engine *e, struct task_entry *t, const struct report *r
         break;
     case REPORT_INPUT_REQUEST:
         if (!same_question(&t->t, r)) {
-            task_ask(&t->t, r->prompt, r->schema, e->now);
+            task_ask(&t->t, r->prompt, r->schema, now_of(e));
             a->lasting = true;
         }
         break;
@@ -151,10 +151,10 @@ static void apply(struct engine *e, struct task_entry *t, const struct report *r
 }
 
 /* How the task stands, and what of the reports was cut. */
-static void write_answer(struct cmd *c, const struct task *t) {
+static void write_answer(const struct engine *e, struct cmd *c, const struct task *t) {
     struct buf *out = cmd_json(c, 200);
     bool any = false;
-    task_write_report_answer(t, true, out);
+    task_write_report_answer(t, e->apart, true, out);
     for (size_t i = 0; i < c->report_count; i++) {
         if (!c->reports[i].message_cut) {
             continue;
@@ -177,7 +177,7 @@ static void apply_all(struct engine *e, struct cmd *c, struct task_entry *t) {
     const struct report *last = &c->reports[c->report_count - 1];
     flush_change(e, t, &a);
     task_rearm(e, t);
-    write_answer(c, &t->t);
+    write_answer(e, c, &t->t);
     if (report_is_final(last)) {
         uint8_t hash[32];
         final_hash(last, hash);
@@ -220,7 +220,7 @@ void cmd_task_report(struct engine *e, struct cmd *c) {
     } else if (c->report_count) {
         apply_all(e, c, t);
     } else {
-        task_write_report_answer(&t->t, false, cmd_json(c, 200));
+        task_write_report_answer(&t->t, e->apart, false, cmd_json(c, 200));
         cmd_answer(e, c, t->s->pending);
     }
 }
@@ -395,6 +395,6 @@ void cmd_task_control(struct engine *e, struct cmd *c) {
     if (!news && cmd_wait(e, c, &t->waiters) == PARKED) {
         return;
     }
-    task_write_report_answer(&t->t, false, cmd_json(c, 200));
+    task_write_report_answer(&t->t, e->apart, false, cmd_json(c, 200));
     cmd_answer(e, c, t->s->pending);
 }

@@ -7,7 +7,7 @@ void session_answer(struct engine *e, struct cmd *c, struct session_entry *s, in
     if (with_token) {
         token_write(e->config.keys, (struct token){TOKEN_SESSION, s->s.id, s->s.gen}, &token);
     }
-    session_write(&s->s, with_token ? buf_view(&token) : STR_NONE, s->unfinished, s->ended, cmd_json(c, status));
+    session_write(&s->s, e->apart, with_token ? buf_view(&token) : STR_NONE, s->unfinished, s->ended, cmd_json(c, status));
     buf_fini(&token);
     cmd_answer(e, c, s->pending);
 }

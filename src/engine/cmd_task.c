@@ -74,7 +74,7 @@ static bool quota_allows(struct engine *e, struct cmd *c, struct session_entry *
 static struct task_entry *create_in(struct engine *e, struct cmd *c, struct session_entry *s) {
     struct task t;
     const struct task_new *n = &c->task_new;
-    task_init(&t, id_make(&e->ids, e->now), s->s.id, n, e->now);
+    task_init(&t, id_make(&e->ids, e->now), s->s.id, n, now_of(e));
     t.watch_base = 1 - s->s.gen;
     if (n->input.p) {
         struct store_op *op = batch_op(e, STORE_PUT_INPUT);
@@ -307,7 +307,7 @@ void cmd_task_answer(struct engine *e, struct cmd *c) {
     }
     const char *open = t->t.question_id, *done = t->t.answer_request;
     if (open && str_eqz(c->request, open)) {
-        task_answer(&t->t, c->answer_value, e->now);
+        task_answer(&t->t, c->answer_value, now_of(e));
         t->t.answer_version = (t->s->seq > t->t.version ? t->s->seq : t->t.version) + 1;
         task_changed(e, t, LASTING);
     } else if (!(done && str_eqz(c->request, done) && str_eqz(c->answer_value, t->t.answer_value))) {
@@ -327,7 +327,7 @@ void cmd_task_seen(struct engine *e, struct cmd *c) {
         return;
     }
     if (!t->t.seen_at) {
-        t->t.seen_at = e->now;
+        t->t.seen_at = wall_of(e, e->now);
         task_changed(e, t, LASTING);
     }
     task_answer_to(e, c, t, 200);

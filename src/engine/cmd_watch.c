@@ -27,7 +27,7 @@ static bool is_passing(const struct cmd *c) {
 
 static uint32_t tag_of(const struct cmd *c) {
     uint32_t who = c->cred.kind == CRED_KEY ? WATCHER_KEY : c->cred.kind == CRED_WATCH ? WATCHER_WATCH : WATCHER_SESSION;
-    return who | (is_passing(c) ? WATCHER_PASSING : 0);
+    return who | (is_passing(c) || c->head ? WATCHER_PASSING : 0);
 }
 
 static uint32_t gen_of(const struct cmd *c) {
@@ -67,7 +67,7 @@ static void attach(struct engine *e, struct cmd *c, enum channel_kind kind, stru
     a->log_floor = live; /* counts when this answer makes the feed */
     a->start.tag[0] = tag_of(c);
     a->start.tag[1] = gen_of(c);
-    a->start.until_ms = c->cred.kind == CRED_JWT ? c->cred.exp_ms : 0;
+    a->start.exp_ms = c->cred.kind == CRED_JWT && !is_passing(c) && !c->head ? c->cred.exp_ms : 0;
     watch_cursor_prefix(e, c, s->s.id);
     uint64_t number = ch->number, needs = s->pending;
     bool behind = ch->behind;

@@ -125,7 +125,7 @@ static void waits_end(struct engine *e, struct cmd_list *list) {
 }
 
 void engine_end_waits(struct engine *e, int64_t at_ms) {
-    e->waits_end = at_ms;
+    e->waits_end = at_ms + e->shift;
     for (struct task_entry *t = e->tasks; t; t = t->hh.next) {
         waits_end(e, &t->waiters);
     }
@@ -319,8 +319,7 @@ static void run_behind(struct engine *e) {
 }
 
 void engine_at(struct engine *e, struct moment now) {
-    e->now = now.ms > e->now ? now.ms : e->now;
-    e->wall = now.wall_ms;
+    clocks_at(e, now);
 }
 
 void engine_run(struct engine *e, struct moment now) {
@@ -336,7 +335,9 @@ void engine_run(struct engine *e, struct moment now) {
 }
 
 int64_t engine_next(const struct engine *e) {
-    return TAILQ_EMPTY(&e->behind) && TAILQ_EMPTY(&e->ready) && TAILQ_EMPTY(&e->pieces) ? wheel_next(&e->wheel) : e->now;
+    bool rests = TAILQ_EMPTY(&e->behind) && TAILQ_EMPTY(&e->ready) && TAILQ_EMPTY(&e->pieces);
+    int64_t at = rests ? wheel_next(&e->wheel) : e->now;
+    return at == INT64_MAX ? at : at - e->shift;
 }
 
 /* ---- what the store found ---- */

@@ -36,7 +36,7 @@ enum cursor_is cursor_parse(const struct engine *e, enum id_kind kind, struct id
 
 void task_entry_write(struct engine *e, struct task_entry *t, bool open, struct buf *out) {
     task_estimate(e, t);
-    task_write(&t->t, open, out);
+    task_write(&t->t, e->apart, open, out);
 }
 
 void task_event(struct engine *e, struct task_entry *t, uint64_t seq, struct buf *out) {

@@ -6,6 +6,7 @@
  *   batch.c      what must be durable before what may leave; failure
  *   residence.c  which sessions are in memory, loading and letting go
  *   rows.c       rows to entries and back
+ *   clocks.c     engine time and the wall clock, and what a step of that means
  *   change.c     every change of a task: numbers, feeds, counts, clocks
  *   kinds.c      how long the tasks of a kind take, and how long this one still does
  *   life.c       the ends, moves and users of sessions
@@ -58,14 +59,15 @@
 #define ENGINE_REFILL_EVENTS 256
 #define ENGINE_PHASES 32 /* phases of a kind of which it is known how long they take: no worker's inventions fill the memory */
 #endif
-#define ENGINE_SOFT_MS 180         /* progress and touches reach the open batch within */
-#define ENGINE_DUE_MS 500          /* pause between two looks at what is due among what is not in memory */
-#define ENGINE_DUE_MORE_MS 20      /* the pause when there was more than that */
-#define ENGINE_DUE_LOADS 8         /* sessions loaded for it at the same time: others have look-ups too */
-#define ENGINE_DUE_AHEAD_MS 500    /* and none while the sweep is behind by that much */
-#define ENGINE_EVICT_MS 15000      /* a session that nobody needs stays this long */
-#define ENGINE_LOOK_MS 10000       /* that a look-up found nothing counts so long; less than ENGINE_EVICT_MS */
-#define ENGINE_OUTPUT_SHOW_MS 1000 /* a task event for output at most this often */
+#define ENGINE_KEY_LEAST_MS (2 * DAY) /* a lost key is remembered so long: a JWT of before must be over by then, also where the clock has gone back */
+#define ENGINE_SOFT_MS 180            /* progress and touches reach the open batch within */
+#define ENGINE_DUE_MS 500             /* pause between two looks at what is due among what is not in memory */
+#define ENGINE_DUE_MORE_MS 20         /* the pause when there was more than that */
+#define ENGINE_DUE_LOADS 8            /* sessions loaded for it at the same time: others have look-ups too */
+#define ENGINE_DUE_AHEAD_MS 500       /* and none while the sweep is behind by that much */
+#define ENGINE_EVICT_MS 15000         /* a session that nobody needs stays this long */
+#define ENGINE_LOOK_MS 10000          /* that a look-up found nothing counts so long; less than ENGINE_EVICT_MS */
+#define ENGINE_OUTPUT_SHOW_MS 1000    /* a task event for output at most this often */
 #define ENGINE_FORGET_MS 60000
 #define ENGINE_SWEEP_LEAST 8        /* rows with one batch, however long they take */
 #define ENGINE_SWEEP_US 4000        /* what they should take at most */
@@ -132,7 +134,8 @@ struct task_entry {
     bool row_stale;                                /* more has changed than its progress can say */
     bool has_progress;                             /* there is something in its slot, perhaps older than its row */
     bool counted_ended;
-    bool eta_due; /* t.eta_s is of an earlier change */
+    bool eta_due;   /* t.eta_s is of an earlier change */
+    int64_t eta_at; /* of the one that it is to be of */
     struct timer timer;
     struct cmd_list waiters;
     struct channel_list channels;
@@ -143,6 +146,7 @@ struct task_entry {
     struct kind *kind;   /* found when it is first needed; kinds stay */
     struct queue *queue; /* set while it is unfinished and has one */
     size_t queue_at;     /* its place in the heap, from 1; 0: not in it */
+    int64_t ready;       /* may be claimed from then on; 0: it has not waited in a queue yet */
     bool queue_running;  /* counted as running there */
     UT_hash_handle hh;
 };
@@ -325,8 +329,14 @@ struct engine {
     struct engine_config config;
     const struct options *o;
     struct store *store;
-    int64_t now;  /* steady: all durations, and the wheel */
-    int64_t wall; /* what the wall clock says */
+    int64_t now;          /* engine time, which is steady: all durations, and the wheel */
+    int64_t apart;        /* Unix time less engine time: changes when the wall clock steps */
+    int64_t shift;        /* engine time less the steady time that it is given */
+    int64_t wall_read;    /* the wall clock as it was read */
+    int64_t wall_highest; /* since it last went back */
+    int64_t clock_written, clock_written_highest;
+    bool clocks_begun;
+    uint64_t put_back; /* the batch that puts rows back which a clock that was ahead had dated */
     struct wheel wheel;
     struct id_maker ids;
     char epoch[16];
@@ -395,6 +405,24 @@ void cmd_unpark(struct engine *e, struct cmd *c);
 void cmd_wake(struct engine *e, struct cmd_list *list);                              /* all of them run again in this pass */
 enum found cmd_wait(struct engine *e, struct cmd *c, struct cmd_list *list);         /* parks for Prefer: wait; PARKED, or ABSENT when time is up */
 enum found cmd_wait_watching(struct engine *e, struct cmd *c, struct task_entry *t); /* the same for news of a task: meanwhile a person watches it */
+
+/* clocks.c */
+void clocks_at(struct engine *e, struct moment now);
+void clocks_begin(struct engine *e, struct str written); /* the meta value */
+void clocks_put(struct engine *e);
+void clocks_write(struct engine *e);
+void clocks_put_rows_back(struct engine *e);
+static inline int64_t wall_of(const struct engine *e, int64_t at) { /* a time as people are shown it */
+    return at + e->apart;
+}
+/* The second in which it is, as it was read: `iat` is compared with nothing earlier. */
+static inline int64_t wall_second(const struct engine *e) {
+    int64_t wall = wall_of(e, e->now);
+    return (e->wall_read > wall ? e->wall_read : wall) / 1000;
+}
+static inline struct moment now_of(const struct engine *e) {
+    return (struct moment){.ms = e->now, .wall_ms = wall_of(e, e->now)};
+}
 
 /* start.c */
 void engine_mark(struct engine *e); /* the open batch says which history this is, and that it has not stopped cleanly */
@@ -511,6 +539,7 @@ int64_t old_key_jwt_from(struct engine *e, struct cmd *c, struct str key);
 /* Whose an old JWT is: c->e.jwt_session and jwt_gen. ABSENT: it has been answered. */
 enum found old_key_find(struct engine *e, struct cmd *c);
 void old_keys_durable(struct engine *e, uint64_t batch);
+void old_keys_put_back(struct engine *e);                             /* the wall clock has gone back: those that are not durable yet */
 void session_wake_waiters(struct engine *e, struct session_entry *s); /* commands that wait on its tasks: who they are may have changed */
 void task_move_to(struct engine *e, struct task_entry *t, struct session_entry *to);
 /* Makes room for one more session of the user; FOUND when there is. */
@@ -562,7 +591,9 @@ void task_entry_write(struct engine *e, struct task_entry *t, bool open, struct 
 /* queue.c */
 struct queue *queue_of(struct engine *e, struct str name); /* makes it */
 struct queue *queue_find(struct engine *e, struct str name);
-void queue_update(struct engine *e, struct task_entry *t); /* after any change: in if it can be claimed, out if not */
+void queue_update(struct engine *e, struct task_entry *t);                 /* after any change: in if it can be claimed, out if not */
+bool queue_before(const struct task_entry *a, const struct task_entry *b); /* the order */
+void queue_clock_stepped(struct engine *e, struct queue *q);
 void queue_leave(struct engine *e, struct task_entry *t);
 struct task_entry *queue_take(struct engine *e, struct queue *q); /* the first that is ready, or NULL */
 void queue_serve(struct engine *e, struct queue *q);              /* wakes as many waiting claims as there are tasks ready */

@@ -63,10 +63,10 @@ static const struct kind_durations *durations_of(struct engine *e, struct task_e
 }
 
 /* Where its own reports give no ground: by how long others took. */
-static double eta_by_age(const struct task *t, const struct kind_durations *k) {
-    int64_t age = estimate_elapsed_ms(&t->estimate, t->updated_at);
+static double eta_by_age(const struct task *t, const struct kind_durations *k, int64_t at_ms) {
+    int64_t age = estimate_elapsed_ms(&t->estimate, at_ms);
     if (age < 0 && !t->progress.phase) {
-        age = t->updated_at - t->started_at;
+        age = at_ms - (t->started_at - t->started_apart);
     }
     return k && age >= 0 ? kind_eta_s(k, age) : -1;
 }
@@ -85,10 +85,10 @@ void task_estimate(struct engine *e, struct task_entry *te) {
     const struct kind_durations *k = durations_of(e, te);
     bool both = t->progress.has_current && t->progress.has_total;
     if (both) {
-        t->eta_s = estimate_eta_s(&t->estimate, k, t->updated_at);
+        t->eta_s = estimate_eta_s(&t->estimate, k, te->eta_at);
     }
     if (t->eta_s < 0 && !(both && t->estimate.rate > 0)) {
-        t->eta_s = eta_by_age(t, k);
+        t->eta_s = eta_by_age(t, k, te->eta_at);
     }
 }
 
@@ -125,16 +125,16 @@ void learn_task(struct engine *e, struct task_entry *te) {
     const struct task *t = &te->t;
     struct kind *k = kind_of_task(e, te);
     const char *phase = t->progress.phase;
-    int64_t took = phase ? -1 : estimate_elapsed_ms(&t->estimate, t->ended_at);
+    int64_t took = phase ? -1 : estimate_elapsed_ms(&t->estimate, e->now);
     if (phase && *phase) {
         learn_phase(e, te, phase);
     }
     if (took < 0 && (t->attempt > 1 || t->questions)) {
         return;
     }
-    learned_add(e, k, &k->whole, took < 0 ? t->ended_at - t->started_at : took);
+    learned_add(e, k, &k->whole, took < 0 ? e->now - (t->started_at - t->started_apart) : took);
     if (!phase) {
-        kind_add_shape(&k->whole.durations, &t->estimate, t->ended_at);
+        kind_add_shape(&k->whole.durations, &t->estimate, e->now);
     }
 }
 

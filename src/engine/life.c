@@ -258,15 +258,16 @@ void session_old_key(struct engine *e, struct session_entry *s, bool kept) {
     if (!s->s.has_key) {
         return;
     }
-    int64_t from_s = e->wall / 1000 + !kept;                               /* `iat` is of the wall clock */
+    int64_t from_s = wall_second(e) + !kept;
     s->s.jwt_from_s = from_s > s->s.jwt_from_s ? from_s : s->s.jwt_from_s; /* those of who had it before are not to become its own */
+    int64_t remembered = e->o->ended_session_ttl > ENGINE_KEY_LEAST_MS ? e->o->ended_session_ttl : ENGINE_KEY_LEAST_MS;
     struct store_op *op = batch_op(e, STORE_PUT_OLD_KEY);
     op->row.old_key = (struct old_key_row){.key_hash = batch_text(e, str_n((char *) s->s.key_hash, 32)),
                                            .jwt_from_s = s->s.jwt_from_s,
                                            .at = e->now,
                                            .session = s->s.id,
                                            .gen = s->s.gen,
-                                           .expires_at = e->now + e->o->ended_session_ttl};
+                                           .expires_at = e->now + remembered};
     struct old_key *k = NULL;
     HASH_FIND(hh, e->old_keys, s->s.key_hash, sizeof(k->hash), k);
     if (!k) {
@@ -289,6 +290,13 @@ void old_keys_durable(struct engine *e, uint64_t batch) {
     }
 }
 
+void old_keys_put_back(struct engine *e) {
+    int64_t most = wall_second(e) + 1;
+    for (struct old_key *k = e->old_keys; k; k = k->hh.next) {
+        k->jwt_from_s = k->jwt_from_s < most ? k->jwt_from_s : most;
+    }
+}
+
 /* When the key was last lost, as far as that is not durable yet; NULL: it is. */
 static struct old_key *old_key_pending(struct engine *e, struct str key) {
     struct old_key *k, *newest = NULL;
@@ -304,7 +312,9 @@ static struct old_key *old_key_pending(struct engine *e, struct str key) {
 int64_t old_key_jwt_from(struct engine *e, struct cmd *c, struct str key) {
     const struct old_key *k = old_key_pending(e, key);
     int64_t from = c->e.old_key ? c->e.old_key->jwt_from_s : 0;
-    return k && k->jwt_from_s > from ? k->jwt_from_s : from;
+    int64_t most = wall_second(e) + 1; /* it may have been read before the clock went back */
+    from = k && k->jwt_from_s > from ? k->jwt_from_s : from;
+    return from < most ? from : most;
 }
 
 static enum found old_key_unread(struct engine *e, struct cmd *c) {
@@ -364,7 +374,8 @@ enum found session_create(struct engine *e, struct cmd *c, const struct session_
                         .gen = 1,
                         .user = mem_strdup(n->user),
                         .metadata = mem_strdup(n->metadata.p ? n->metadata : STR("{}")),
-                        .created_at = e->now,
+                        .created_at = wall_of(e, e->now),
+                        .created_apart = e->apart,
                         .active_at = e->now,
                         .idle_timeout_ms = n->idle_timeout_ms,
                         .max_age_ms = n->max_age_ms};
@@ -547,7 +558,8 @@ void session_end(struct engine *e, struct session_entry *s, enum end_reason reas
     session_unkey(e, s);
     s->s.state = SESSION_ENDED;
     s->s.reason = reason;
-    s->s.ended_at = e->now;
+    s->s.ended_at = wall_of(e, e->now);
+    s->s.ended_apart = e->apart;
     s->ending = false;
     session_row_put(e, s); /* ahead of whoever gets its key in the same batch */
     if (s->user) {

@@ -1,12 +1,18 @@
-/* Queues: what can be claimed, in order of (ready, id), and the claims that wait for it. */
+/*
+ * Queues: what can be claimed, in order of (ready, id), and the claims that wait for it. ready is engine time. not_before is a date: as long as it has not come, when
+ * that will be moves with each step of the wall clock; what becomes ready by a step was not ready before it.
+ */
 #include "engine/internal.h"
 
 #include "base/mem.h"
 
 #include <assert.h>
 
-static bool before(const struct task_entry *a, const struct task_entry *b) {
-    return a->t.ready_at != b->t.ready_at ? a->t.ready_at < b->t.ready_at : id_cmp(a->t.id, b->t.id) < 0;
+bool queue_before(const struct task_entry *a, const struct task_entry *b) {
+    if (a->ready != b->ready) {
+        return a->ready < b->ready;
+    }
+    return a->t.not_before_at != b->t.not_before_at ? a->t.not_before_at < b->t.not_before_at : id_cmp(a->t.id, b->t.id) < 0;
 }
 
 static void put(struct queue *q, size_t at, struct task_entry *t) {
@@ -16,7 +22,7 @@ static void put(struct queue *q, size_t at, struct task_entry *t) {
 
 static void sift_up(struct queue *q, size_t at) {
     struct task_entry *t = q->heap[at];
-    while (at && before(t, q->heap[(at - 1) / 2])) {
+    while (at && queue_before(t, q->heap[(at - 1) / 2])) {
         put(q, at, q->heap[(at - 1) / 2]);
         at = (at - 1) / 2;
     }
@@ -27,10 +33,10 @@ static void sift_down(struct queue *q, size_t at) {
     struct task_entry *t = q->heap[at];
     for (;;) {
         size_t child = at * 2 + 1;
-        if (child + 1 < q->count && before(q->heap[child + 1], q->heap[child])) {
+        if (child + 1 < q->count && queue_before(q->heap[child + 1], q->heap[child])) {
             child++;
         }
-        if (child >= q->count || !before(q->heap[child], t)) {
+        if (child >= q->count || !queue_before(q->heap[child], t)) {
             break;
         }
         put(q, at, q->heap[child]);
@@ -76,6 +82,18 @@ struct queue *queue_of(struct engine *e, struct str name) {
     return q;
 }
 
+static void ready_set(const struct engine *e, struct task_entry *t) {
+    int64_t date = t->t.not_before_at ? t->t.not_before_at - e->apart : 0;
+    int64_t due = date > t->t.ready_at ? date : t->t.ready_at;
+    if (due > e->now || !t->ready) {
+        t->ready = due > 0 ? due : 1;
+    } else if (t->ready > e->now) {
+        t->ready = e->now;
+    } else if (t->t.ready_at > t->ready) {
+        t->ready = t->t.ready_at;
+    }
+}
+
 static void queue_timer(struct timer *t, int64_t now_ms, void *arg) {
     (void) now_ms;
     queue_serve(arg, (struct queue *) ((char *) t - offsetof(struct queue, timer)));
@@ -86,8 +104,8 @@ void queue_serve(struct engine *e, struct queue *q) {
     if (TAILQ_EMPTY(&q->waiters) || !q->count) {
         return;
     }
-    if (q->heap[0]->t.ready_at > e->now) {
-        wheel_set(&e->wheel, &q->timer, q->heap[0]->t.ready_at, queue_timer);
+    if (q->heap[0]->ready > e->now) {
+        wheel_set(&e->wheel, &q->timer, q->heap[0]->ready, queue_timer);
         return;
     }
     struct cmd *c = TAILQ_FIRST(&q->waiters); /* one at a time: when it has taken what it wants, the next is woken */
@@ -130,11 +148,22 @@ void queue_update(struct engine *e, struct task_entry *t) {
     if (t->queue_at && !waits) {
         heap_remove(t->queue, t);
     } else if (waits && !t->queue_at) {
+        ready_set(e, t);
         heap_add(t->queue, t);
         queue_serve(e, t->queue);
     }
 }
 
 struct task_entry *queue_take(struct engine *e, struct queue *q) {
-    return q->count && q->heap[0]->t.ready_at <= e->now ? q->heap[0] : NULL;
+    return q->count && q->heap[0]->ready <= e->now ? q->heap[0] : NULL;
+}
+
+void queue_clock_stepped(struct engine *e, struct queue *q) {
+    for (size_t i = 0; i < q->count; i++) {
+        ready_set(e, q->heap[i]);
+    }
+    for (size_t i = q->count / 2; i-- > 0;) {
+        sift_down(q, i);
+    }
+    queue_serve(e, q);
 }

@@ -108,6 +108,7 @@ bool task_from_row(struct engine *e, const struct task_row *row, struct task *re
         task_fini(&t);
         return false;
     }
+    task_bound(&t, e->now);
     if (t.state == TASK_RUNNING) {
         t.heard_at = e->now; /* leases start anew, so that workers can come back */
     }
@@ -128,7 +129,9 @@ static void session_of_row(const struct session_row *row, struct session *ret) {
                             .user = mem_strdup(row->user),
                             .metadata = mem_strdup(row->metadata),
                             .created_at = row->created_at,
+                            .created_apart = row->created_apart,
                             .ended_at = row->ended_at,
+                            .ended_apart = row->ended_apart,
                             .rotated_at = row->rotated_at,
                             .active_at = row->active_at,
                             .idle_timeout_ms = row->idle_timeout,
@@ -161,6 +164,8 @@ static uint64_t newest_number(const struct session_entry *s) {
 struct session_entry *session_from_rows(struct engine *e, const struct store_query *q, struct task *tasks, size_t count, bool reload) {
     struct session s;
     session_of_row(&q->sessions[0], &s);
+    session_bound(&s, e->now);
+    session_put_back(&s, wall_of(e, e->now));
     struct session_entry *se = session_entry_create(e, &s);
     se->seq = se->reserved = se->reserved_pending = se->reserved_written = q->sessions[0].seq;
     se->gone_floor = q->sessions[0].gone_floor;
@@ -188,9 +193,10 @@ struct session_entry *session_from_rows(struct engine *e, const struct store_que
     struct task_entry *t, *next, *last = TAILQ_LAST(&se->by_version, task_list);
     for (t = TAILQ_FIRST(&se->by_version); t; t = next) {
         next = t == last ? NULL : TAILQ_NEXT(t, by_version);
-        if (!e->dead && ((reload && !task_is_ended(&t->t)) || t->t.stalled)) {
+        bool put_back = task_put_back(&t->t, wall_of(e, e->now));
+        if (!e->dead && ((reload && !task_is_ended(&t->t)) || t->t.stalled || put_back)) {
             t->t.stalled = false;
-            task_changed(e, t, PASSING); /* what was shown of it may have been more than what was kept */
+            task_changed(e, t, put_back ? LASTING : PASSING); /* what was shown of it may have been more than what was kept */
         } else {
             task_rearm(e, t);
             queue_update(e, t);
@@ -204,7 +210,7 @@ int64_t session_due_at(const struct engine *e, const struct session_entry *s) {
     if (s->s.state == SESSION_ACTIVE) {
         return session_expires_at(&s->s, NULL);
     }
-    return s->unfinished + s->ended ? 0 : s->s.ended_at + e->o->ended_session_ttl;
+    return s->unfinished + s->ended ? 0 : session_ended_ms(&s->s) + e->o->ended_session_ttl;
 }
 
 void session_row_put(struct engine *e, struct session_entry *s) {
@@ -222,7 +228,9 @@ void session_row_put(struct engine *e, struct session_entry *s) {
                                            .key_hash = s->s.has_key ? batch_text(e, str_n((char *) s->s.key_hash, 32)) : STR_NONE,
                                            .metadata = batch_text(e, str_of(s->s.metadata)),
                                            .created_at = s->s.created_at,
+                                           .created_apart = s->s.created_apart,
                                            .ended_at = s->s.ended_at,
+                                           .ended_apart = s->s.ended_apart,
                                            .active_at = s->s.active_at,
                                            .idle_timeout = s->s.idle_timeout_ms,
                                            .max_age = s->s.max_age_ms,

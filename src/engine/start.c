@@ -17,7 +17,8 @@ struct engine *engine_create(const struct engine_config *config, struct moment n
     e->config = *config;
     e->o = config->options;
     e->now = now.ms;
-    e->wall = now.wall_ms;
+    e->apart = now.wall_ms - now.ms;
+    e->wall_read = e->wall_highest = now.wall_ms;
     e->waits_end = INT64_MAX;
     wheel_init(&e->wheel, e->now);
     e->ids.random = config->random;
@@ -73,6 +74,7 @@ void engine_started(struct engine *e, struct store_query *q) {
         e->state = ENGINE_STOPPED;
         return;
     }
+    clocks_begin(e, q->clock);
     e->unclean = q->clean.p && !str_eqz(q->clean, "1");
     if (q->epoch.p && q->epoch.len < sizeof(e->epoch)) {
         memcpy(e->epoch, q->epoch.p, q->epoch.len);
@@ -119,6 +121,7 @@ void engine_check_stopped(struct engine *e) {
     } else if (all_is_written(e)) {
         e->stop_said = true;
         put_meta(e, "clean", "1");
+        clocks_put(e);
         engine_flush(e);
     }
 }

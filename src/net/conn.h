@@ -215,6 +215,8 @@ struct watcher {
     size_t partial_sent;
     struct frame *last; /* event and data to be sent when a cut has drained, or NULL */
     struct timer timer;
+    int64_t end_ms; /* of its wait or its greatest age */
+    int64_t exp_ms; /* Unix time: its credential's end; 0: none */
     struct page *page;
     struct ws_decoder *ws;
     uint32_t tag[2];
@@ -256,6 +258,7 @@ void source_finish(struct watcher *w, struct frame *last);
 
 /* ---- their life ---- */
 
+void watcher_arm(struct watcher *w);   /* for its end, or its credential's */
 void watcher_leave(struct watcher *w); /* leaves its feed; calls `unwatched` */
 void watcher_destroy(struct watcher *w);
 void watcher_flush(struct watcher *w); /* streams */
@@ -316,6 +319,7 @@ struct http_loop {
     struct http_handler handler;
     void (*on_wake)(void *arg);
     void *on_wake_arg;
+    int64_t wall_ms;                                /* Unix time, as now_ms of this turn */
     int64_t now_ms, drain_until_ms, accept_said_ms; /* accept_said_ms: when it was last said that none can be accepted; 0 never */
     uint64_t alarm_at, random;
     struct wheel wheel;

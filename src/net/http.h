@@ -161,8 +161,7 @@ enum watch_way { WATCH_SSE, WATCH_WEBSOCKET, WATCH_PAGE };
 struct watch_start {
     enum watch_way way;
     struct feed_start
-        from; /* its until_ms for WATCH_PAGE: answer by then if there is nothing (0: at once, but not before the feed is synced up to live_seq); for
-                             * others: close with retry at that time (the credential's end) */
+        from; /* its until_ms for WATCH_PAGE: answer by then if there is nothing (0: at once, but not before the feed is synced up to live_seq) */
     void *user;
 };
 
@@ -195,7 +194,8 @@ struct http_limits {
 struct http_loop *http_loop_create(int listen_fd, const struct http_limits *limits, const struct http_handler *handler) MUST_CHECK;
 /* What carries connections that come from now on: transport_plain without this. arg: the kind's, as `state` of new ones. */
 void http_loop_carry(struct http_loop *l, const struct transport_kind *kind, void *arg);
-void http_loop_run(struct http_loop *l); /* until http_loop_drain has finished */
+void http_loop_clock_stepped(struct http_loop *l); /* the wall clock: what ends at a date is armed anew */
+void http_loop_run(struct http_loop *l);           /* until http_loop_drain has finished */
 /* The only call that other threads may make: `fn` runs on the loop's thread soon after. Coalesces: one pending call at most. */
 void http_loop_wake(struct http_loop *l);
 void http_loop_on_wake(struct http_loop *l, void (*fn)(void *arg), void *arg); /* before run */

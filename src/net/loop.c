@@ -27,7 +27,9 @@ static void loop_on_accept(uv_poll_t *poll, int status, int events);
 
 void loop_refresh(struct http_loop *l) {
     if (!l->now_fresh) {
-        l->now_ms = clock_ms();
+        struct moment now = clock_now();
+        l->now_ms = now.ms;
+        l->wall_ms = now.wall_ms;
         l->now_fresh = true;
     }
 }
@@ -53,7 +55,7 @@ uint64_t loop_random(struct http_loop *l, uint64_t below) {
 }
 
 const char *loop_date(struct http_loop *l) {
-    int64_t now_s = l->now_ms / 1000;
+    int64_t now_s = l->wall_ms / 1000;
     if (now_s != l->date_s) {
         struct tm tm;
         time_t t = (time_t) now_s;
@@ -297,7 +299,7 @@ struct http_loop *http_loop_create(int listen_fd, const struct http_limits *limi
         l->random = (uint64_t) clock_ms() | 1;
         break;
     }
-    l->now_ms = clock_ms();
+    loop_refresh(l);
     wheel_init(&l->wheel, l->now_ms);
     init_handles(l);
     set_options(listen_fd);
@@ -308,6 +310,25 @@ struct http_loop *http_loop_create(int listen_fd, const struct http_limits *limi
 void http_loop_carry(struct http_loop *l, const struct transport_kind *kind, void *arg) {
     l->transport = kind;
     l->transport_arg = arg;
+}
+
+static void clock_stepped(struct watcher *w) {
+    if (w && w->exp_ms && !w->ending && !w->draining) {
+        watcher_arm(w);
+    }
+}
+
+void http_loop_clock_stepped(struct http_loop *l) {
+    struct http_conn *c;
+    struct exchange *x;
+    l->now_fresh = false;
+    loop_refresh(l);
+    LIST_FOREACH (c, &l->conns, link) {
+        clock_stepped(c->watch);
+        TAILQ_FOREACH (x, &c->exchanges, link) {
+            clock_stepped(x->page);
+        }
+    }
 }
 
 void http_loop_run(struct http_loop *l) {

@@ -74,18 +74,23 @@ static void take_connection(struct watcher *w, struct exchange *x) {
     conn_wait(c);
 }
 
-static void set_end(struct watcher *w, int64_t until_ms) {
-    struct http_loop *l = w->conn->loop;
+static int64_t age_end(struct http_loop *l) {
     int64_t age = l->limits.max_stream_age_ms;
-    int64_t at = l->now_ms + age - (int64_t) loop_random(l, (uint64_t) age / 10 + 1);
-    w->until = until_ms && until_ms < at;
-    wheel_set(&l->wheel, &w->timer, w->until ? until_ms : at, watcher_on_timer);
+    return l->now_ms + age - (int64_t) loop_random(l, (uint64_t) age / 10 + 1);
+}
+
+void watcher_arm(struct watcher *w) {
+    struct http_loop *l = w->conn->loop;
+    int64_t left = w->exp_ms - l->wall_ms, exp = l->now_ms + (left > 0 ? left : 1);
+    w->until = w->exp_ms && exp < w->end_ms;
+    wheel_set(&l->wheel, &w->timer, w->until ? exp : w->end_ms, watcher_on_timer);
 }
 
 static struct watcher *watcher_create(struct http_conn *c, struct feed *f, const struct watch_start *start) {
     struct watcher *w = mem_alloc(sizeof(*w));
     w->conn = c;
     source_join(w, f, start);
+    w->exp_ms = start->from.exp_ms;
     c->loop->counts.watchers++;
     c->loop->counts.requests++;
     return w;
@@ -102,7 +107,7 @@ bool http_watch(struct http_request *r, struct feed *f, const struct watch_start
         w->x = x;
         x->page = w;
         page_open(w, start);
-        wheel_set(&c->loop->wheel, &w->timer, start->from.until_ms, watcher_on_timer);
+        w->end_ms = start->from.until_ms;
     } else {
         if (start->way == WATCH_SSE) {
             sse_open(w, x, start);
@@ -110,8 +115,9 @@ bool http_watch(struct http_request *r, struct feed *f, const struct watch_start
             websocket_open(w, x, start);
         }
         take_connection(w, x);
-        set_end(w, start->from.until_ms);
+        w->end_ms = age_end(c->loop);
     }
+    watcher_arm(w);
     if (c->loop->draining) {
         watcher_drain(w);
     }

@@ -102,7 +102,7 @@ void rows_clear_answer(struct store_query *q) {
     q->output = NULL;
     q->blobs = NULL;
     q->kinds = NULL;
-    q->clean = q->epoch = q->slots = STR_NONE;
+    q->clean = q->epoch = q->slots = q->clock = STR_NONE;
     q->task_counts = NULL;
     q->ret_id_count = q->session_count = q->task_count = q->gone_count = q->output_count = q->blob_count = q->kind_count = 0;
 }

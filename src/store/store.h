@@ -31,7 +31,7 @@ enum store_result {
     STORE_DEAD    /* an fsync failed: no batch will be taken any more until a restart; queries still work */
 };
 
-/* ---- rows. All times are Unix milliseconds, 0 for none. All texts UTF-8, STR_NONE for none. ---- */
+/* ---- rows. All times are in milliseconds, 0 for none: of the engine's steady time unless a row says Unix. All texts UTF-8, STR_NONE for none. ---- */
 
 struct session_row {
     struct id id;
@@ -45,8 +45,9 @@ struct session_row {
     struct str metadata;                                                        /* JSON text */
     int64_t created_at, ended_at, active_at, idle_timeout, max_age, rotated_at; /* idle_timeout and max_age: ms, 0 never */
     struct id merged_into;                                                      /* none unless reason is merged */
-    int64_t jwt_from_s;                                                         /* JWTs for its key issued before this second are old; 0 none */
-    int64_t due_at; /* when the engine wants to look at it again (expiry, forgetting); 0 never. Indexed */
+    int64_t created_apart, ended_apart;                                         /* created_at and ended_at are Unix; less steady time at these */
+    int64_t jwt_from_s; /* JWTs for its key issued before this second are old (Unix); 0 none */
+    int64_t due_at;     /* when the engine wants to look at it again (expiry, forgetting); 0 never. Indexed */
 };
 
 struct task_row {
@@ -68,9 +69,9 @@ struct task_row {
  */
 struct progress_row {
     uint64_t slot;
-    struct id task;   /* whose it is: a slot with another's is nothing */
-    uint64_t version; /* also the number of the last change other than output */
-    int64_t updated_at;
+    struct id task;     /* whose it is: a slot with another's is nothing */
+    uint64_t version;   /* also the number of the last change other than output */
+    int64_t updated_at; /* Unix */
     bool heard, stalled, has_current, has_total;
     double current, total; /* 0 where there is none */
     double rate;           /* 0: none */
@@ -101,7 +102,8 @@ struct tombstone_row { /* what a deleted or expired task was */
     uint32_t watch_gen, attempt;
     struct str kind;
     uint8_t state;
-    int64_t ended_at, gone_at;
+    int64_t ended_at; /* Unix */
+    int64_t gone_at;
 };
 
 struct idempotency_row {
@@ -116,7 +118,7 @@ struct idempotency_row {
 
 struct old_key_row {     /* that a session lost its key (by its end, a merge, a rotation) or kept it at a rotation; each time is a row of its own */
     struct str key_hash; /* KEY_HASH_BYTES */
-    int64_t jwt_from_s;  /* JWTs for the key issued before this second are old; never falls from one row of a key to the next */
+    int64_t jwt_from_s;  /* JWTs for the key issued before this second are old (Unix); never falls from one row of a key to the next */
     int64_t at;
     struct id session;
     uint32_t gen; /* its generation until then: that of these JWTs */
@@ -150,6 +152,7 @@ enum store_op_type {
     STORE_PUT_KIND,        /* row.kind */
     STORE_DELETE_KIND,     /* row.kind, without its body */
     STORE_PUT_META,        /* name, data */
+    STORE_BOUND_JWT_FROM, /* number: a second; what jwt_from_s of old keys and sessions lies above it becomes that, of sessions that have rotated the one before */
     STORE_FORGET, /* number: now in ms; deletes what large tasks left, expired idempotency rows and old keys (expires_at 0 never is) and (by gone_at + number2 ms) tombstones, at most 500 rows of each, oldest first, within budget_us */
 };
 
@@ -202,7 +205,7 @@ enum store_query_type {
     STORE_LIST_SESSIONS, /* newest first, after = id or none, limit, filters user, state */
     STORE_LIST_TASKS,    /* newest first, after, limit, filters session, user, state, kind, queue */
     STORE_DUE, /* by time: ids of sessions (ret_ids) and of tasks with their sessions (tasks: id and session only) with 0 < due_at <= time, earliest first, at most limit each */
-    STORE_START, /* ids of sessions that have unfinished tasks (ret_ids), all kind rows, and the meta values "clean", "epoch", "slots" */
+    STORE_START, /* ids of sessions that have unfinished tasks (ret_ids), all kind rows, and the meta values "clean", "epoch", "slots", "clock" */
 };
 
 #define STORE_JOIN_ROWS 4096
@@ -251,7 +254,7 @@ struct store_query {
     size_t blob_count;
     struct kind_row *kinds;
     size_t kind_count;
-    struct str clean, epoch, slots;
+    struct str clean, epoch, slots, clock;
     /* with LIST_SESSIONS: unfinished and ended tasks of each */
     uint32_t (*task_counts)[2];
 

@@ -141,7 +141,37 @@ static void drop_query(struct store_query *q) {
 }
 
 static struct moment moment(void) {
-    return (struct moment){.ms = sim.now_ms, .wall_ms = sim.now_ms};
+    return (struct moment){.ms = sim.now_ms, .wall_ms = sim.now_ms + sim.apart_ms};
+}
+
+struct instant instant_now(void) {
+    sim.engine_last_ms = sim.engine->clocks_begun ? sim.engine->now : sim.engine_last_ms;
+    return (struct instant){.engine_ms = sim.engine_last_ms, .wall_ms = moment().wall_ms, .backs = sim.clock_backs};
+}
+
+uint64_t clock_dice(uint64_t below) {
+    uint64_t was = sim.random;
+    sim.random = sim.steps_random;
+    uint64_t n = dice(below);
+    sim.steps_random = sim.random;
+    sim.random = was;
+    return n;
+}
+
+/* The wall clock is put forward or back. */
+static void clock_steps(void) {
+    static const int64_t most[] = {10, 3000, 600 * SEC, 3600 * SEC};
+    int64_t by = (int64_t) clock_dice((uint64_t) most[clock_dice(4)]) * (clock_dice(2) ? 1 : -1);
+    sim.apart_ms += by;
+    sim.clock_steps++;
+    sim.clock_backs += by < 0;
+    trace("the wall clock steps by %lld ms", (long long) by);
+}
+
+static void clock_may_step(unsigned one_in) {
+    if (sim.steps_clock && clock_dice(one_in) == 0) {
+        clock_steps();
+    }
 }
 
 static void engine_begin(void) {
@@ -206,6 +236,7 @@ static void crash(void) {
     sim.counts.crashes++;
     engine_end();
     sim.now_ms += (int64_t) dice(chance(3) ? 20000 : 50);
+    clock_may_step(4);
     engine_begin();
 }
 
@@ -230,6 +261,7 @@ static void stop_cleanly(void) {
         }
     }
     engine_end();
+    clock_may_step(4);
     engine_begin();
 }
 
@@ -387,6 +419,10 @@ static void leave_death(void) {
 
 static void step(void) {
     uint64_t which = dice(1000);
+    clock_may_step(500);
+    if (sim.steps_clock && clock_dice(100) == 0) {
+        command_jwt();
+    }
     if (which < 290) {
         command_random();
     } else if (which < 570) {
@@ -414,7 +450,9 @@ static void step(void) {
 static void begin(uint64_t seed) {
     sim.seed = seed;
     sim.random = seed * 0x2545f4914f6cdd1du + 1;
-    sim.now_ms = 1800000000000;
+    sim.now_ms = sim.engine_last_ms = 1800000000000;
+    sim.steps_random = ~sim.random;
+    sim.steps_clock = seed % 4 != 0;
     TAILQ_INIT(&sim.calls);
     for (unsigned l = 0; l < LOOPS; l++) {
         TAILQ_INIT(&sim.inbox[l]);
@@ -473,12 +511,12 @@ int main(int argc, char **argv) {
     end();
     printf("seed %llu: %llu steps, %llu calls (%llu served, %llu abandoned, %llu said again, %llu claims), %llu frames, %llu events read, %llu "
            "resumed, %llu refills, %llu pages on the way, "
-           "%llu resets, %llu failed batches, %llu failed fsyncs, %llu crashes, %llu stops, %llu audits\n",
+           "%llu resets, %llu steps of the clock, %llu failed batches, %llu failed fsyncs, %llu crashes, %llu stops, %llu audits\n",
            (unsigned long long) seed, (unsigned long long) sim.steps, (unsigned long long) sim.calls_made, (unsigned long long) sim.counts.ok,
            (unsigned long long) sim.counts.abandoned, (unsigned long long) sim.counts.replays, (unsigned long long) sim.counts.claims,
            (unsigned long long) sim.counts.frames, (unsigned long long) sim.counts.events, (unsigned long long) sim.counts.resumes,
            (unsigned long long) sim.counts.refills, (unsigned long long) sim.counts.part_pages, (unsigned long long) sim.counts.resets,
-           (unsigned long long) sim.counts.failures, (unsigned long long) sim.counts.deaths, (unsigned long long) sim.counts.crashes,
-           (unsigned long long) sim.counts.stops, (unsigned long long) sim.counts.audits);
+           (unsigned long long) sim.clock_steps, (unsigned long long) sim.counts.failures, (unsigned long long) sim.counts.deaths,
+           (unsigned long long) sim.counts.crashes, (unsigned long long) sim.counts.stops, (unsigned long long) sim.counts.audits);
     return 0;
 }

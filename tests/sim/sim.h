@@ -1,5 +1,5 @@
 /*
- * sim.h: the simulation. The engine with the memory store on one integer clock and one seed; what the loops do is played by sim_loop.c and sim_client.c
+ * sim.h: the simulation. The engine with the memory store on one integer clock, a wall clock that steps apart from it, and one seed; what the loops do is played by sim_loop.c and sim_client.c
  * and sim_cmd.c (commands), and sim_model.c remembers all that was ever let out and holds each new answer and frame against it.
  *
  *   sim.c         seeds, steps, time, the nasty store, crashes and stops, the trace
@@ -79,12 +79,20 @@ struct recipe {
 struct client;
 struct worker;
 
+/* When something was, by each clock, and how often the wall clock had gone back by then. */
+struct instant {
+    int64_t engine_ms, wall_ms;
+    uint64_t backs;
+};
+
 struct call {
     struct cmd *cmd;
     struct recipe r;
     uint64_t number;
     bool with_engine; /* the engine frees it when it is destroyed */
     bool submitted, abandoned, answered, audit, given_back;
+    int64_t iat_s; /* of its JWT */
+    struct instant made;
     bool cred_dead;    /* a newer generation was known when it was made */
     bool session_over; /* its session was known to have ended */
     uint64_t failures; /* of the store, when it was made */
@@ -239,6 +247,15 @@ TAILQ_HEAD(post_list, post);
 struct sim {
     uint64_t seed, random, step, steps, calls_made;
     int64_t now_ms;
+    int64_t apart_ms;      /* the wall clock is ahead of now_ms by that much */
+    uint64_t steps_random; /* chance of its own, so that those runs in which it does not step are as they would be without */
+    bool steps_clock;      /* it steps in this run */
+    uint64_t clock_steps, clock_backs;
+    int64_t engine_last_ms; /* engine time before a restart */
+    struct {
+        bool known;
+        struct instant made;
+    } log_outs[KEYS]; /* the last by a JWT of that key */
     struct options options;
     struct keyring keys;
     struct engine *engine;
@@ -272,6 +289,9 @@ extern struct sim sim;
 
 /* ---- sim.c ---- */
 
+struct instant instant_now(void);
+uint64_t clock_dice(uint64_t below); /* sim.steps_random's */
+
 uint64_t dice(uint64_t below);
 bool chance(unsigned one_in);
 void trace(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
@@ -287,6 +307,7 @@ void settle(void); /* until nothing moves any more at this time */
 /* ---- sim_cmd.c ---- */
 
 void command_random(void);
+void command_jwt(void); /* somebody with a JWT, new or old, comes or logs out; by clock_dice */
 void command_send(const struct recipe *r, unsigned loop, struct call **ret_call);
 struct call *command_audit(const struct recipe *r);
 void recipe_key(struct recipe *r, enum cmd_type type); /* nothing but the type, with the backend's key */

@@ -80,7 +80,7 @@ static void credential_check(const struct call *c) {
 
 static void idempotency_check(struct call *c, const struct answer *a) {
     struct idem *i = c->idem;
-    bool fresh = i && sim.now_ms - i->at_ms < sim.options.idempotency_ttl && strcmp(i->r.idem, c->r.idem) == 0;
+    bool fresh = i && instant_now().engine_ms - i->at_ms < sim.options.idempotency_ttl && strcmp(i->r.idem, c->r.idem) == 0;
     if (!fresh) {
         return;
     }
@@ -170,8 +170,40 @@ static void output_answer(const struct call *c) {
     }
 }
 
+static int64_t made_ms(struct id id) {
+    int64_t ms = 0;
+    for (int i = 0; i < 6; i++) {
+        ms = ms << 8 | id.b[i];
+    }
+    return ms;
+}
+
+static bool session_lives(struct id id) { /* as far as is known */
+    const struct known_session *s = session_known(id);
+    return s && !s->ended;
+}
+
+/* A JWT that was issued before a log-out opens no new session after it. Where the clock has gone back since, its date may come twice. */
+static void log_out_check(const struct call *c, const struct json *session, bool lived) {
+    if (c->r.cred != CRED_JWT || c->r.idem[0]) {
+        return;
+    }
+    struct id id = id_of(text_of(session, "id"), ID_SESSION);
+    const struct instant *out = &sim.log_outs[c->r.jwt_key].made;
+    bool same_clock = sim.log_outs[c->r.jwt_key].known && out->backs == sim.clock_backs;
+    if (same_clock && c->iat_s <= out->wall_ms / 1000 && made_ms(id) >= out->engine_ms && !str_eqz(text_of(session, "state"), "ended")) {
+        broken("call %llu: a JWT of before the log-out has session %s, which was made after it", (unsigned long long) c->number, name_of(id));
+    }
+    int64_t ended_ms = 0;
+    bool now = lived && c->r.type == CMD_SESSION_END && c->made.backs == sim.clock_backs && time_parse(text_of(session, "ended_at"), &ended_ms);
+    if (now && ended_ms >= c->made.wall_ms) {
+        sim.log_outs[c->r.jwt_key].known = true;
+        sim.log_outs[c->r.jwt_key].made = c->made;
+    }
+}
+
 static void json_answer(struct call *c, const struct json *root) {
-    bool replay = c->r.idem[0] != '\0';
+    bool replay = c->r.idem[0] != '\0', lived;
     switch (c->r.type) {
     case CMD_SESSION_CREATE:
     case CMD_SESSION_OPEN:
@@ -180,7 +212,9 @@ static void json_answer(struct call *c, const struct json *root) {
     case CMD_SESSION_ROTATE:
     case CMD_SESSION_END:
     case CMD_SESSION_MERGE:
+        lived = session_lives(id_of(text_of(root, "id"), ID_SESSION));
         model_session(root, replay);
+        log_out_check(c, root, lived);
         sub_check(c, id_of(text_of(root, "id"), ID_SESSION), text_of(root, "user"));
         break;
     case CMD_SESSION_LIST:

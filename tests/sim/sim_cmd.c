@@ -35,8 +35,8 @@ static struct cred cred_of(struct cmd *c, const struct recipe *r) {
     } else if (r->cred == CRED_JWT) {
         cred.sid = name_or_none(c, "key", r->jwt_key);
         cred.sub = name_or_none(c, "user", r->jwt_user);
-        cred.iat_s = sim.now_ms / 1000 - r->jwt_age_s;
-        cred.exp_ms = sim.now_ms + 3600 * SEC;
+        cred.iat_s = instant_now().wall_ms / 1000 - r->jwt_age_s;
+        cred.exp_ms = instant_now().wall_ms + 3600 * SEC;
     }
     return cred;
 }
@@ -205,6 +205,8 @@ void command_send(const struct recipe *r, unsigned loop, struct call **ret_call)
     call->number = ++sim.calls_made;
     call->cmd = command_of(r, loop);
     call->cmd->owner = call;
+    call->iat_s = call->cmd->cred.iat_s;
+    call->made = instant_now();
     call->cred_dead = is_dead(r);
     call->session_over = s && s->ended;
     call->failures = sim.failures;
@@ -255,6 +257,15 @@ static void by_jwt(struct recipe *r) {
     r->jwt_age_s = (int64_t) dice(chance(2) ? 2 : 60);
 }
 
+void command_jwt(void) {
+    struct recipe r;
+    recipe_key(&r, clock_dice(4) ? CMD_SESSION_GET : CMD_SESSION_END);
+    r.cred = CRED_JWT;
+    r.jwt_key = (int) clock_dice(2);
+    r.jwt_age_s = (int64_t) clock_dice(clock_dice(2) ? 3 : 900);
+    command_send(&r, (unsigned) clock_dice(LOOPS), NULL);
+}
+
 static void cred_for_task(struct recipe *r, const struct known_task *t) {
     struct known_session *s = chance(10) ? session_random() : session_known(t->session);
     uint64_t which = dice(10);
@@ -298,7 +309,7 @@ static void fill_task_new(struct recipe *r) {
     r->ttl_ms = ttls_ms[dice(5)];
     r->unwatched_ms = chance(6) ? (int64_t) dice(5000) : -1;
     r->attempts = r->queue < 0 ? 1 : 1 + (unsigned) dice(3);
-    r->not_before_ms = r->queue >= 0 && chance(6) ? sim.now_ms + (int64_t) dice(3000) : 0;
+    r->not_before_ms = r->queue >= 0 && chance(6) ? instant_now().wall_ms + (int64_t) dice(3000) : 0;
     r->input = chance(2) ? (unsigned) dice(1000000) : 0;
 }
 
@@ -422,7 +433,7 @@ static struct idem *idem_use(struct recipe *r, bool idempotent) {
     if (idempotent && !chance(3)) {
         return NULL;
     }
-    if (!idempotent || (i->used && sim.now_ms - i->at_ms > 30000)) {
+    if (!idempotent || (i->used && instant_now().engine_ms - i->at_ms > 30000)) {
         return NULL;
     }
     if (i->used) {
@@ -432,7 +443,7 @@ static struct idem *idem_use(struct recipe *r, bool idempotent) {
         return i;
     }
     snprintf(r->idem, sizeof(r->idem), form, (unsigned long long) sim.calls_made + 1);
-    *i = (struct idem){.r = *r, .used = true, .at_ms = sim.now_ms};
+    *i = (struct idem){.r = *r, .used = true, .at_ms = instant_now().engine_ms};
     return i;
 }
 

@@ -303,6 +303,7 @@ static void deliver(unsigned loop, struct mail *m) {
         mem_free(m->disconnect);
         break;
     }
+    case MAIL_CLOCK: break;
     case MAIL_DROP: channel_empty(channel_get(loop, m->channel)); break;
     }
 }

@@ -322,7 +322,7 @@ static bool answer_start(const struct memory_rows *m, struct store_query *q) {
             }
         }
     return answer_unfinished(m, q) && copy_meta(m, q, STR("clean"), &q->clean) && copy_meta(m, q, STR("epoch"), &q->epoch) &&
-           copy_meta(m, q, STR("slots"), &q->slots);
+           copy_meta(m, q, STR("slots"), &q->slots) && copy_meta(m, q, STR("clock"), &q->clock);
 }
 
 /* ---- input, result, output ---- */

@@ -277,6 +277,35 @@ static void forget(struct journal *j, int64_t now, int64_t tombstone_ttl) {
     forget_table(j, TABLE_TOMBSTONES, now - tombstone_ttl);
 }
 
+/* The lower one first: where two become the same, the last stays. */
+static bool bound_old_keys(struct journal *j, int64_t most) {
+    for (size_t i = 0; i < j->rows->table[TABLE_OLD_KEYS].count; i++) {
+        struct store_op was = *memory_row_at(j->rows, TABLE_OLD_KEYS, i), now = was;
+        now.row.old_key.jwt_from_s = most;
+        if (was.row.old_key.jwt_from_s > most) {
+            if (!journal_put(j, &now)) {
+                return false;
+            }
+            journal_remove(j, &was);
+            i = (size_t) -1; /* they stand elsewhere now */
+        }
+    }
+    return true;
+}
+
+static bool bound_jwt_from(struct journal *j, int64_t most) {
+    for (size_t i = 0; i < j->rows->table[TABLE_SESSIONS].count; i++) {
+        struct store_op now = *memory_row_at(j->rows, TABLE_SESSIONS, i);
+        if (now.row.session.jwt_from_s > most) {
+            now.row.session.jwt_from_s = most - (now.row.session.rotated_at > 0);
+            if (!journal_put(j, &now)) {
+                return false;
+            }
+        }
+    }
+    return bound_old_keys(j, most);
+}
+
 static bool apply_op(struct journal *j, const struct store_op *op) {
     switch (op->type) {
     case STORE_PUT_SESSION: return key_is_free(j->rows, &op->row.session) && journal_put(j, op);
@@ -289,6 +318,7 @@ static bool apply_op(struct journal *j, const struct store_op *op) {
     case STORE_DELETE_KIND: journal_remove(j, &(struct store_op){.type = STORE_PUT_KIND, .row.kind = op->row.kind}); return true;
     case STORE_TRIM_OUTPUT: delete_output(j, op->id, op->number); return true;
     case STORE_DELETE_GONE: delete_gone(j, op->id, op->number); return true;
+    case STORE_BOUND_JWT_FROM: return bound_jwt_from(j, (int64_t) op->number);
     case STORE_FORGET: forget(j, (int64_t) op->number, (int64_t) op->number2); return true;
     default: return journal_put(j, op);
     }

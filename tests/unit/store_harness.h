@@ -238,6 +238,7 @@ static inline void render_session(struct buf *out, const struct session_row *r) 
     render_str(out, r->user);
     render_str(out, r->key_hash);
     render_str(out, r->metadata);
+    buf_printf(out, "apart=%lld %lld jwt=%lld ", (long long) r->created_apart, (long long) r->ended_apart, (long long) r->jwt_from_s);
     buf_printf(out, "%lld %lld %lld %lld %lld %lld due=%lld ", (long long) r->created_at, (long long) r->ended_at, (long long) r->active_at,
                (long long) r->idle_timeout, (long long) r->max_age, (long long) r->rotated_at, (long long) r->due_at);
     render_id(out, r->merged_into);

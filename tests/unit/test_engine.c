@@ -509,6 +509,58 @@ static void test_phase_and_data_after_restart(void **state) {
     }
 }
 
+/* ---- clocks ---- */
+
+#define HOURS 3600000ll
+
+static struct cmd *with_jwt(enum cmd_type type, int64_t iat_s) {
+    struct cmd *c = cmd_create(type, 0);
+    c->cred = (struct cred){.kind = CRED_JWT, .sid = STR("sid"), .iat_s = iat_s};
+    c->wait_ms = CMD_NO_WAIT;
+    submit(c);
+    settle();
+    assert_ptr_equal(w.answered, c);
+    return c;
+}
+
+/* The clock was ahead when the session was logged out of. It is put right, and the first batch that says so to the store is lost. */
+static void test_log_out_is_put_back_though_a_batch_fails(void **state) {
+    (void) state;
+    w.apart_ms = 3 * HOURS;
+    run();
+    int64_t ahead_s = now().wall_ms / 1000;
+    assert_int_equal(with_jwt(CMD_SESSION_GET, ahead_s)->answer.status, 200);
+    assert_int_equal(with_jwt(CMD_SESSION_END, ahead_s)->answer.status, 200);
+    assert_int_equal(with_jwt(CMD_SESSION_GET, ahead_s)->answer.problem.err, ERR_SESSION_ENDED);
+    w.apart_ms = 0;
+    memory_store_fail_next(w.store, STORE_FAILED);
+    settle();
+    w.now_ms += 3000;
+    assert_int_equal(with_jwt(CMD_SESSION_GET, now().wall_ms / 1000 - 60)->answer.problem.err, ERR_SESSION_ENDED);
+    assert_int_equal(with_jwt(CMD_SESSION_GET, now().wall_ms / 1000)->answer.status, 200);
+}
+
+/* It began when the clock was three hours ahead, and goes on where it was, in engine time, when it is started with the right one. */
+static void test_engine_time_never_goes_back(void **state) {
+    (void) state;
+    w.apart_ms = 3 * HOURS;
+    settle();
+    int64_t last = w.engine->now;
+    struct id first = task_made("a", STR("q"));
+    engine_stop(w.engine);
+    settle();
+    assert_true(engine_stopped(w.engine));
+    engine_destroy(w.engine);
+    w.apart_ms = -3 * HOURS;
+    engine_begin();
+    assert_true(w.engine->now >= last);
+    assert_int_equal(wall_of(w.engine, w.engine->now), now().wall_ms);
+    assert_true(id_cmp(task_made("b", STR("q")), first) > 0);
+    const struct task_entry *t = task_resident(w.engine, first);
+    assert_non_null(t);
+    assert_true(t->t.created_at <= now().wall_ms && t->ready <= w.engine->now);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_line_lost_while_next_is_parked, setup, teardown),
@@ -522,6 +574,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_phases_have_times_of_their_own, setup, teardown),
         cmocka_unit_test_setup_teardown(test_few_phases_of_a_kind_are_kept, setup, teardown),
         cmocka_unit_test_setup_teardown(test_phase_and_data_after_restart, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_log_out_is_put_back_though_a_batch_fails, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_engine_time_never_goes_back, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -56,6 +56,9 @@ static void session_comes_back_as_it_was_put(struct harness *h) {
                                           .max_age = 11,
                                           .rotated_at = 12,
                                           .merged_into = nth_id(9),
+                                          .created_apart = -14,
+                                          .ended_apart = 15,
+                                          .jwt_from_s = 16,
                                           .due_at = 13}};
     assert_int_equal(APPLY(h, op), STORE_OK);
     struct store_query q = {.type = STORE_LOAD_SESSION, .id = nth_id(7)};
@@ -777,13 +780,16 @@ static struct store_op some_session(void) {
                                              .active_at = (int64_t) dice(99),
                                              .idle_timeout = (int64_t) dice(99),
                                              .max_age = (int64_t) dice(99),
-                                             .rotated_at = (int64_t) dice(99),
+                                             .rotated_at = (int64_t) dice(2),
+                                             .created_apart = (int64_t) dice(9) - 5,
+                                             .ended_apart = (int64_t) dice(9) - 5,
+                                             .jwt_from_s = (int64_t) dice(50),
                                              .merged_into = dice(4) ? no_id : nth_id(dice(12)),
                                              .due_at = (int64_t) dice(50)}};
 }
 
 static struct store_op some_rare_op(void) {
-    switch (dice(8)) {
+    switch (dice(9)) {
     case 0:
         return (struct store_op){.type = STORE_PUT_TOMBSTONE,
                                  .row.tombstone = {.task = nth_id(1 + dice(40)),
@@ -817,6 +823,7 @@ static struct store_op some_rare_op(void) {
     case 4: return op_named(STORE_PUT_META, dice(2) ? STR("clean") : dice(2) ? STR("slots") : STR("epoch"), some_text(9));
     case 5: return (struct store_op){.type = STORE_FORGET, .number = dice(100), .number2 = dice(20)};
     case 6: return (struct store_op){.type = STORE_DELETE_PROGRESS, .number = dice(12)};
+    case 7: return (struct store_op){.type = STORE_BOUND_JWT_FROM, .number = 20 + dice(30)};
     default: return (struct store_op){.type = STORE_DELETE_SESSION, .id = nth_id(1 + dice(12))};
     }
 }

@@ -6,6 +6,10 @@
 
 #define T0 1700000000000ll
 
+static struct moment moment_at(int64_t ms) {
+    return (struct moment){.ms = ms, .wall_ms = ms};
+}
+
 static struct task make(const char *queue, unsigned max_attempts) {
     struct task t;
     struct task_new n = {.kind = STR("report"),
@@ -17,7 +21,7 @@ static struct task make(const char *queue, unsigned max_attempts) {
                          .ttl_ms = 60000,
                          .cancel_unwatched_ms = -1,
                          .max_attempts = max_attempts};
-    task_init(&t, (struct id){{1}}, (struct id){{2}}, &n, T0);
+    task_init(&t, (struct id){{1}}, (struct id){{2}}, &n, moment_at(T0));
     return t;
 }
 
@@ -25,13 +29,13 @@ static struct task make(const char *queue, unsigned max_attempts) {
 static struct task make_in(enum task_state s) {
     struct task t = make("q", 3);
     if (s != TASK_QUEUED) {
-        task_start(&t, -1, T0);
+        task_start(&t, -1, moment_at(T0));
     }
     switch (s) {
-    case TASK_INPUT_REQUIRED: task_ask(&t, STR("Sure?"), STR_NONE, T0); break;
-    case TASK_SUCCEEDED: task_succeed(&t, STR("1"), 100, T0); break;
-    case TASK_FAILED: task_fail(&t, STR("x"), STR("y"), STR_NONE, T0); break;
-    case TASK_CANCELLED: task_cancelled(&t, T0); break;
+    case TASK_INPUT_REQUIRED: task_ask(&t, STR("Sure?"), STR_NONE, moment_at(T0)); break;
+    case TASK_SUCCEEDED: task_succeed(&t, STR("1"), 100, moment_at(T0)); break;
+    case TASK_FAILED: task_fail(&t, STR("x"), STR("y"), STR_NONE, moment_at(T0)); break;
+    case TASK_CANCELLED: task_cancelled(&t, moment_at(T0)); break;
     default: break;
     }
     return t;
@@ -116,14 +120,14 @@ static void a_failed_attempt_is_tried_again_with_doubling_backoff(void **state) 
     struct task t = make("q", 4);
     const struct str error[3] = {STR("disk-full"), STR("no room"), STR("[1]")};
     for (int i = 0; i < 3; i++) {
-        task_start(&t, -1, T0);
+        task_start(&t, -1, moment_at(T0));
         task_heard(&t, T0);
-        task_attempt_over(&t, ATTEMPT_FAILED, error, T0);
+        task_attempt_over(&t, ATTEMPT_FAILED, error, moment_at(T0));
         assert_int_equal(t.state, TASK_QUEUED);
         assert_int_equal(t.ready_at, T0 + (1000 << i));
     }
-    task_start(&t, -1, T0);
-    task_attempt_over(&t, ATTEMPT_FAILED, error, T0);
+    task_start(&t, -1, moment_at(T0));
+    task_attempt_over(&t, ATTEMPT_FAILED, error, moment_at(T0));
     assert_int_equal(t.state, TASK_FAILED);
     assert_string_equal(t.error_type, "disk-full");
     assert_string_equal(t.error_detail, "[1]");
@@ -135,13 +139,13 @@ static void an_attempt_without_a_word_is_given_back_five_times(void **state) {
     (void) state;
     struct task t = make("q", 1);
     for (int i = 0; i < TASK_GIVEN_BACK_MAX; i++) {
-        task_start(&t, -1, T0);
-        task_attempt_over(&t, ATTEMPT_LOST, NULL, T0 + 10000);
+        task_start(&t, -1, moment_at(T0));
+        task_attempt_over(&t, ATTEMPT_LOST, NULL, moment_at(T0 + 10000));
         assert_int_equal(t.state, TASK_QUEUED);
         assert_int_equal(t.ready_at, T0); /* its place is kept */
     }
-    task_start(&t, -1, T0);
-    task_attempt_over(&t, ATTEMPT_LOST, NULL, T0 + 10000);
+    task_start(&t, -1, moment_at(T0));
+    task_attempt_over(&t, ATTEMPT_LOST, NULL, moment_at(T0 + 10000));
     assert_int_equal(t.state, TASK_FAILED);
     assert_string_equal(t.error_type, "worker-lost");
     task_fini(&t);
@@ -152,14 +156,14 @@ static void a_lost_attempt_ends_cancelled_where_that_was_asked(void **state) {
     for (int how = ATTEMPT_FAILED; how <= ATTEMPT_RELEASED; how++) {
         const struct str error[3] = {STR("x"), STR("y"), STR_NONE};
         struct task t = make_in(TASK_RUNNING);
-        task_cancel_request(&t, STR("stop"), T0);
+        task_cancel_request(&t, STR("stop"), moment_at(T0));
         assert_int_equal(t.state, TASK_RUNNING);
-        task_attempt_over(&t, (enum attempt_end) how, error, T0);
+        task_attempt_over(&t, (enum attempt_end) how, error, moment_at(T0));
         assert_int_equal(t.state, TASK_CANCELLED);
         task_fini(&t);
     }
     struct task t = make_in(TASK_QUEUED);
-    task_cancel_request(&t, STR_NONE, T0);
+    task_cancel_request(&t, STR_NONE, moment_at(T0));
     assert_int_equal(t.state, TASK_CANCELLED);
     task_fini(&t);
 }
@@ -169,11 +173,11 @@ static void no_clock_of_the_attempt_runs_while_a_question_is_open(void **state) 
     struct task t = make("q", 1);
     int64_t at;
     t.timeout_ms = 30000;
-    task_start(&t, -1, T0);
-    task_ask(&t, STR("Sure?"), STR_NONE, T0 + 4000);
-    assert_int_equal(task_next_clock(&t, 30000, &at), CLOCK_DEADLINE);
-    task_answer(&t, STR("true"), T0 + 600000);
-    assert_int_equal(task_next_clock(&t, 30000, &at), CLOCK_STALLED);
+    task_start(&t, -1, moment_at(T0));
+    task_ask(&t, STR("Sure?"), STR_NONE, moment_at(T0 + 4000));
+    assert_int_equal(task_next_clock(&t, 30000, 0, &at), CLOCK_DEADLINE);
+    task_answer(&t, STR("true"), moment_at(T0 + 600000));
+    assert_int_equal(task_next_clock(&t, 30000, 0, &at), CLOCK_STALLED);
     assert_int_equal(task_lease_until(&t), T0 + 610000);
     assert_int_equal(t.timeout_at, T0 + 626000);
     task_fini(&t);
@@ -183,10 +187,10 @@ static void silence_shows_past_half_the_lease_and_ends_the_attempt_at_its_end(vo
     (void) state;
     struct task t = make_in(TASK_RUNNING);
     int64_t at;
-    assert_int_equal(task_next_clock(&t, 30000, &at), CLOCK_STALLED);
+    assert_int_equal(task_next_clock(&t, 30000, 0, &at), CLOCK_STALLED);
     assert_int_equal(at, T0 + 5001);
     t.stalled = true;
-    assert_int_equal(task_next_clock(&t, 30000, &at), CLOCK_LEASE);
+    assert_int_equal(task_next_clock(&t, 30000, 0, &at), CLOCK_LEASE);
     assert_int_equal(at, T0 + 10000);
     assert_true(task_heard(&t, T0 + 6000));
     assert_false(task_heard(&t, T0 + 6000));
@@ -218,7 +222,7 @@ static void assert_progress(const struct task *t, const char *want) {
     struct arena a = {0};
     struct json *root;
     struct json_error err;
-    task_write(t, false, &out);
+    task_write(t, 0, false, &out);
     assert_int_equal(json_parse(&a, buf_view(&out), 16, &root, &err), 0);
     for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++) {
         buf_printf(&got, "%s%.*s", i ? " " : "", STR_FMT(json_get(json_get(root, "progress"), members[i])->raw));
@@ -283,10 +287,10 @@ static void rate_and_eta_speak_of_the_phase(void **state) {
     }
     assert_true(t.estimate.rate > 9 && t.estimate.rate < 11);
     assert_int_equal(estimate_elapsed_ms(&t.estimate, T0 + 61000), 10000);
-    task_ask(&t, STR("Sure?"), STR_NONE, T0 + 61000);
+    task_ask(&t, STR("Sure?"), STR_NONE, moment_at(T0 + 61000));
     r.phase = STR("asked");
     task_progress(&t, &r, T0 + 62000);
-    task_answer(&t, STR("1"), T0 + 70000);
+    task_answer(&t, STR("1"), moment_at(T0 + 70000));
     assert_int_equal(estimate_elapsed_ms(&t.estimate, T0 + 71000), 1000); /* without the time that a person took */
     task_fini(&t);
 }
@@ -298,9 +302,9 @@ static void a_new_attempt_has_neither_phase_nor_data(void **state) {
     r.has_data = REPORT_SET, r.progress_data = STR("1");
     task_progress(&t, &r, T0);
     task_heard(&t, T0);
-    task_attempt_over(&t, ATTEMPT_LOST, NULL, T0);
+    task_attempt_over(&t, ATTEMPT_LOST, NULL, moment_at(T0));
     assert_progress(&t, "\"load\" null null null null 1");
-    task_start(&t, -1, T0);
+    task_start(&t, -1, moment_at(T0));
     assert_progress(&t, "null null null null null null");
     task_fini(&t);
 }
@@ -372,8 +376,8 @@ static void a_task_reads_back_as_it_was_written(void **state) {
         assert_int_equal(task_read_body(&back, buf_view(&body)), 0);
         back.kind = strdup(t.kind);
         back.queue = strdup(t.queue);
-        task_write(&t, false, &one);
-        task_write(&back, false, &two);
+        task_write(&t, 0, false, &one);
+        task_write(&back, 0, false, &two);
         assert_string_equal(buf_z(&one), buf_z(&two));
         assert_int_equal(back.final_count, 2);
         assert_string_equal(task_final_of(&back, 1)->answer, "{\"first\":1}");
@@ -400,7 +404,7 @@ static void what_people_see_is_json_with_every_member(void **state) {
     struct arena a = {0};
     struct json *root;
     struct json_error err;
-    task_write(&t, false, &out);
+    task_write(&t, 0, false, &out);
     assert_int_equal(json_parse(&a, buf_view(&out), 16, &root, &err), 0);
     assert_int_equal(root->count, sizeof(members) / sizeof(members[0]));
     for (size_t i = 0; i < root->count; i++) {
@@ -410,6 +414,64 @@ static void what_people_see_is_json_with_every_member(void **state) {
     assert_str(json_get(json_get(root, "input_request"), "id")->string, "q1");
     arena_fini(&a);
     buf_fini(&out);
+    task_fini(&t);
+}
+
+#define AHEAD 3600000ll
+
+static void dates_that_lie_ahead_are_put_back_and_durations_stay(void **state) {
+    (void) state;
+    struct task t = make("q", 3);
+    task_start(&t, -1, (struct moment){.ms = T0, .wall_ms = T0 + AHEAD});
+    task_succeed(&t, STR("1"), 100, (struct moment){.ms = T0 + 5, .wall_ms = T0 + 5 + AHEAD});
+    assert_int_equal(t.expires_at, T0 + 5 + 60000);
+    assert_true(task_put_back(&t, T0 + 10));
+    assert_int_equal(t.created_at, T0);
+    assert_int_equal(t.started_at, T0 + 10);
+    assert_int_equal(t.started_at - t.started_apart, T0);
+    assert_int_equal(t.ended_at, T0 + 10);
+    assert_int_equal(t.expires_at, T0 + 5 + 60000);
+    assert_false(task_put_back(&t, T0 + 10));
+    task_fini(&t);
+}
+
+static void a_deadline_is_put_back_with_the_creation_that_it_counts_from(void **state) {
+    (void) state;
+    struct task t;
+    int64_t at;
+    struct task_new n = {.kind = STR("k"), .deadline_ms = 1000, .max_attempts = 1};
+    task_init(&t, (struct id){{1}}, (struct id){{2}}, &n, (struct moment){.ms = T0, .wall_ms = T0 + AHEAD});
+    assert_int_equal(task_next_clock(&t, 0, AHEAD, &at), CLOCK_DEADLINE);
+    assert_int_equal(at, T0 + 1000);
+    assert_true(task_put_back(&t, T0 + 10));
+    assert_int_equal(task_next_clock(&t, 0, 0, &at), CLOCK_DEADLINE);
+    assert_int_equal(at, T0 + 10 + 1000);
+    task_fini(&t);
+}
+
+static void no_duration_begins_in_the_future(void **state) {
+    (void) state;
+    static const struct str error[3] = {{"x", 1}, {"y", 1}, STR_NONE};
+    struct task t = make("q", 3);
+    task_start(&t, -1, moment_at(T0));
+    t.heard = true;
+    task_attempt_over(&t, ATTEMPT_FAILED, error, moment_at(T0));
+    task_bound(&t, T0 - AHEAD);
+    assert_int_equal(t.ready_at, T0 - AHEAD + 1000); /* its backoff */
+    assert_int_equal(t.created_at - t.created_apart, T0 - AHEAD);
+    task_fini(&t);
+}
+
+static void not_before_of_an_older_body_is_read(void **state) {
+    (void) state;
+    struct task t = {0};
+    assert_int_equal(task_read_body(&t, STR("{\"v\":1,\"created_at\":5,\"ready_at\":9}")), 0);
+    assert_int_equal(t.ready_at, 5);
+    assert_int_equal(t.not_before_at, 9);
+    task_fini(&t);
+    assert_int_equal(task_read_body(&t, STR("{\"v\":1,\"created_at\":5,\"ready_at\":9,\"attempts_used\":1}")), 0);
+    assert_int_equal(t.ready_at, 9);
+    assert_int_equal(t.not_before_at, 0);
     task_fini(&t);
 }
 
@@ -433,6 +495,10 @@ int main(void) {
         cmocka_unit_test(the_final_report_of_an_older_body_is_read),
         cmocka_unit_test(final_reports_are_remembered_as_far_as_there_is_room),
         cmocka_unit_test(what_people_see_is_json_with_every_member),
+        cmocka_unit_test(dates_that_lie_ahead_are_put_back_and_durations_stay),
+        cmocka_unit_test(a_deadline_is_put_back_with_the_creation_that_it_counts_from),
+        cmocka_unit_test(no_duration_begins_in_the_future),
+        cmocka_unit_test(not_before_of_an_older_body_is_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

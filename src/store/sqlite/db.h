@@ -98,7 +98,7 @@ int sqlite_copy_name(const char *part, const char *to, struct buf *err) MUST_CHE
 
 #define SQLITE_BUSY_MS 5000 /* how long to wait for somebody with the sqlite3 shell */
 
-#define WRITER_STATEMENTS 40
+#define WRITER_STATEMENTS 42
 
 struct writer {
     sqlite3 *db;
@@ -210,7 +210,7 @@ int read_task(struct reader *r, sqlite3_stmt *st, struct store_query *q);
 
 #define SESSION_COLUMNS                                                                                                                           \
     "id,state,reason,gen,seq,gone_floor,user,key_hash,metadata,created_at,ended_at,active_at,idle_timeout,max_age,rotated_at,merged_into,due_at," \
-    "jwt_from"
+    "jwt_from,created_apart,ended_apart"
 #define OLD_KEY_COLUMNS "key_hash,jwt_from,at,session,gen,expires_at"
 #define TASK_COLUMNS "id,session,state,version,due_at,kind,queue,body,slot"
 #define PROGRESS_COLUMNS "slot,task,version,updated_at,heard,stalled,current,total,unit,message,rate,eta,phase,data"

@@ -72,6 +72,8 @@ bool column_session(sqlite3_stmt *st, struct arena *a, struct session_row *ret_r
     ret_row->merged_into = column_id(&c);
     ret_row->due_at = column_i64(&c);
     ret_row->jwt_from_s = column_i64(&c);
+    ret_row->created_apart = column_i64(&c);
+    ret_row->ended_apart = column_i64(&c);
     return !c.failed;
 }
 
@@ -396,7 +398,10 @@ static int read_start(struct reader *r, struct store_query *q) {
     if (rc == SQLITE_DONE) {
         rc = read_meta(r, q, STR("epoch"), &q->epoch);
     }
-    return rc == SQLITE_DONE ? read_meta(r, q, STR("slots"), &q->slots) : rc;
+    if (rc == SQLITE_DONE) {
+        rc = read_meta(r, q, STR("slots"), &q->slots);
+    }
+    return rc == SQLITE_DONE ? read_meta(r, q, STR("clock"), &q->clock) : rc;
 }
 
 /* ---- input, result ---- */

@@ -123,6 +123,10 @@ static const char *const schema_steps[] = {
     "CREATE TABLE kinds(kind TEXT NOT NULL, phase TEXT NOT NULL, body TEXT, PRIMARY KEY(kind, phase)) STRICT, WITHOUT ROWID;"
     "INSERT INTO kinds SELECT kind, '', body FROM whole_kinds;"
     "DROP TABLE whole_kinds;",
+
+    /* What people are shown is dated by the wall clock, and durations run on a steady one: what lay between the two. */
+    ("ALTER TABLE sessions ADD COLUMN created_apart INTEGER NOT NULL DEFAULT 0;"
+     "ALTER TABLE sessions ADD COLUMN ended_apart INTEGER NOT NULL DEFAULT 0;"),
 };
 
 #define SCHEMA_VERSION ((int) (sizeof(schema_steps) / sizeof(schema_steps[0])))

@@ -39,6 +39,8 @@ enum write_statement {
     WRITE_META,
     WRITE_FORGET_IDEMPOTENCY,
     WRITE_FORGET_OLD_KEYS,
+    WRITE_BOUND_SESSIONS,
+    WRITE_BOUND_OLD_KEYS,
     WRITE_FORGET_TOMBSTONES,
     WRITE_LEFTOVER,
     WRITE_LEFTOVER_OUTPUT,
@@ -55,12 +57,12 @@ static const char *const write_sql[WRITE_COUNT] = {
     [WRITE_BEGIN] = "BEGIN IMMEDIATE",
     [WRITE_COMMIT] = "COMMIT",
     [WRITE_ROLLBACK] = "ROLLBACK",
-    [WRITE_SESSION] = "INSERT INTO sessions(" SESSION_COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT(id) DO UPDATE SET"
+    [WRITE_SESSION] = "INSERT INTO sessions(" SESSION_COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT(id) DO UPDATE SET"
                       " state=excluded.state, reason=excluded.reason, gen=excluded.gen, seq=excluded.seq, gone_floor=excluded.gone_floor,"
                       " user=excluded.user, key_hash=excluded.key_hash, metadata=excluded.metadata, created_at=excluded.created_at,"
                       " ended_at=excluded.ended_at, active_at=excluded.active_at, idle_timeout=excluded.idle_timeout, max_age=excluded.max_age,"
                       " rotated_at=excluded.rotated_at, merged_into=excluded.merged_into, due_at=excluded.due_at,"
-                      " jwt_from=excluded.jwt_from",
+                      " jwt_from=excluded.jwt_from, created_apart=excluded.created_apart, ended_apart=excluded.ended_apart",
     [WRITE_SESSION_DELETE] = "DELETE FROM sessions WHERE id = ?",
     /* Most changes of a task leave alone what is indexed; then no index is touched. Parameters as in WRITE_TASK. */
     [WRITE_TASK_CHANGE] = "UPDATE tasks SET version = ?4, body = ?8, slot = ?9 WHERE id = ?1 AND session = ?2 AND state = ?3 AND due_at = ?5 AND "
@@ -95,6 +97,8 @@ static const char *const write_sql[WRITE_COUNT] = {
     [WRITE_FORGET_OLD_KEYS] = ("DELETE FROM old_keys WHERE (key_hash, jwt_from, at, session, gen) ="
                                " (SELECT key_hash, jwt_from, at, session, gen FROM old_keys WHERE expires_at > 0 AND expires_at <= ?"
                                " ORDER BY expires_at, key_hash, jwt_from, at, session, gen LIMIT 1)"),
+    [WRITE_BOUND_SESSIONS] = "UPDATE sessions SET jwt_from = ?1 - (rotated_at > 0) WHERE jwt_from > ?1",
+    [WRITE_BOUND_OLD_KEYS] = "UPDATE OR REPLACE old_keys SET jwt_from = ?1 WHERE jwt_from > ?1",
     [WRITE_FORGET_TOMBSTONES] = "DELETE FROM tombstones WHERE task = (SELECT task FROM tombstones WHERE gone_at <= ? ORDER BY gone_at, task LIMIT 1)",
     [WRITE_LEFTOVER] = "INSERT OR IGNORE INTO leftovers(task) VALUES(?)",
     [WRITE_LEFTOVER_OUTPUT] = "DELETE FROM output WHERE rowid IN (SELECT rowid FROM output WHERE task = " FIRST_LEFTOVER " ORDER BY offset LIMIT ?)",
@@ -143,6 +147,8 @@ static int write_session(struct writer *w, const struct session_row *r) {
     bind_optional_id(&b, &r->merged_into);
     bind_i64(&b, r->due_at);
     bind_i64(&b, r->jwt_from_s);
+    bind_i64(&b, r->created_apart);
+    bind_i64(&b, r->ended_apart);
     return bind_run(&b);
 }
 
@@ -288,6 +294,17 @@ static int write_meta(struct writer *w, struct str name, struct str value) {
     return bind_run(&b);
 }
 
+static int write_bound(struct writer *w, enum write_statement which, uint64_t most) {
+    struct binder b = bind_start(w->st[which]);
+    bind_u64(&b, most);
+    return bind_run(&b);
+}
+
+static int write_bound_jwt_from(struct writer *w, uint64_t most) {
+    int rc = write_bound(w, WRITE_BOUND_SESSIONS, most);
+    return rc == SQLITE_OK ? write_bound(w, WRITE_BOUND_OLD_KEYS, most) : rc;
+}
+
 /* ---- what is over, a row at a time until the time is up ---- */
 
 static int forget_row(struct writer *w, enum write_statement which, int64_t until) {
@@ -361,6 +378,7 @@ static int write_op(struct writer *w, const struct store_op *op, bool *ret_more)
     case STORE_PUT_KIND: return write_kind(w, &op->row.kind);
     case STORE_DELETE_KIND: return write_kind_delete(w, &op->row.kind);
     case STORE_PUT_META: return write_meta(w, op->name, op->data);
+    case STORE_BOUND_JWT_FROM: return write_bound_jwt_from(w, op->number);
     case STORE_FORGET: return write_forget(w, op, ret_more);
     }
     assert(!"an op of a known type");
