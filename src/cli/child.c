@@ -13,7 +13,8 @@
 #include <unistd.h>
 
 #define READ_BYTES (64 * 1024)
-#define ABOVE 10 /* descriptors are moved above those that they shall become */
+#define TERMINAL_BYTES (128 * 1024) /* more than one holds */
+#define ABOVE 10                    /* descriptors are moved above those that they shall become */
 
 /* ---- signals ---- */
 
@@ -61,11 +62,9 @@ static void fd_become(int fd, int wanted) {
 
 __attribute__((noreturn)) static void child_become(const struct child_spec *spec, const struct signals *s, pid_t parent) {
     int in = fd_above(spec->in), out = fd_above(spec->out), err = fd_above(spec->err), report = fd_above(spec->report);
+    setpgid(0, 0);
     if (spec->terminal) {
-        setsid();
-        ioctl(in >= 0 ? in : out, TIOCSCTTY, 0);
-    } else {
-        setpgid(0, 0);
+        tcsetpgrp(out, getpid());
     }
     fd_become(in, 0);
     fd_become(out, 1);
@@ -74,11 +73,9 @@ __attribute__((noreturn)) static void child_become(const struct child_spec *spec
     signal(SIGPIPE, SIG_DFL);
     signal(SIGTTOU, SIG_DFL);
     sigprocmask(SIG_SETMASK, &s->before, NULL);
-    if (spec->dies_with_us) {
-        prctl(PR_SET_PDEATHSIG, SIGTERM);
-        if (getppid() != parent) {
-            _exit(126);
-        }
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) {
+        _exit(126);
     }
     execvpe(spec->argv[0], spec->argv, spec->envp);
     dprintf(2, "bowline: %s: %s\n", spec->argv[0], strerror(errno));
@@ -109,9 +106,7 @@ pid_t child_spawn(const struct child_spec *spec, const struct signals *s) {
     if (pid < 0) {
         return -errno;
     }
-    if (!spec->terminal) {
-        setpgid(pid, pid); /* here too, so that it is so before anything else is done with it */
-    }
+    setpgid(pid, pid); /* here too, so that it is so before anything else is done with it */
     return pid;
 }
 
@@ -189,6 +184,17 @@ ssize_t descriptor_read(int fd, struct buf *out) {
     }
     out->len += (size_t) n;
     return n;
+}
+
+size_t descriptor_owes(int fd) {
+    int pipe = fd >= 0 ? fcntl(fd, F_GETPIPE_SZ) : 0;
+    return fd < 0 ? 0 : pipe > 0 ? (size_t) pipe : TERMINAL_BYTES;
+}
+
+size_t descriptor_still_owes(int fd, size_t owed, ssize_t n) {
+    int waiting;
+    bool more = n > 0 && (size_t) n < owed && ioctl(fd, FIONREAD, &waiting) == 0 && waiting > 0;
+    return more ? owed - (size_t) n : 0;
 }
 
 bool descriptor_pipe(int ret_ends[2]) {

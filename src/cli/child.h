@@ -1,4 +1,4 @@
-/* child.h: the commands that `bowline run` and `bowline work` start, each in a process group of its own, and the signals that reach us meanwhile. */
+/* child.h: how a command is started in a process group of its own, how it ended, and the signals that reach us meanwhile. Who looks after it: guard.h. */
 #ifndef BOWLINE_CLI_CHILD_H
 #define BOWLINE_CLI_CHILD_H
 
@@ -26,12 +26,11 @@ struct child_spec {
     char *const *envp;
     int in, out, err; /* become 0, 1 and 2; -1: our own */
     int report;       /* becomes CHILD_REPORT_FD; -1: none */
-    bool terminal;    /* `in` or `out` is a terminal that shall be the controlling one of a new session */
-    bool dies_with_us;
+    bool terminal;    /* `out` is the terminal of our session, and shall have its group in the foreground */
 };
 /*
- * Starts it with the signals as they were before signals_open. A command that cannot be executed ends with 127 (not found) or 126, having said so on
- * its standard error. The process, which is the leader of its group, or a negative errno.
+ * Starts it with the signals as they were before signals_open; it is killed when we end. A command that cannot be executed ends with 127 (not found)
+ * or 126, having said so on its standard error. The process, which is the leader of its group, or a negative errno.
  */
 pid_t child_spawn(const struct child_spec *spec, const struct signals *s) MUST_CHECK;
 
@@ -52,6 +51,12 @@ char **child_environment(const char *const *changes, int count);
 void child_environment_free(char **envp);
 /* Non-blocking reads of up to 64 KiB: bytes, 0 at the end (also of a terminal whose other side is gone), -1 nothing now. */
 ssize_t descriptor_read(int fd, struct buf *out);
+/*
+ * Is what waited in a pipe or terminal at some time read? descriptor_owes: no more than so many bytes wait there now. descriptor_still_owes: how many of
+ * these are left after a read that gave n.
+ */
+size_t descriptor_owes(int fd);
+size_t descriptor_still_owes(int fd, size_t owed, ssize_t n);
 bool descriptor_pipe(int ret_ends[2]);
 void descriptor_close(int *fd);
 void descriptor_unblock(int fd);

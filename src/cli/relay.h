@@ -19,13 +19,16 @@ struct relay {
     void (*saw)(void *arg, struct str piece);
     void *arg;
     struct buf pending;
+    size_t owed; /* so many bytes at most are still to be read that were there at relay_owe */
 };
 
 /* Sets the descriptors to wait for, -1 where there is nothing to wait for. */
 void relay_watch(const struct relay *r, struct pollfd fds[RELAY_FDS]);
 void relay_turn(struct relay *r, const struct pollfd fds[RELAY_FDS]);
-/* Nothing more will come, and all of it is written. */
-bool relay_is_done(const struct relay *r);
+/* What is there now will be read whether it can be written on or not. */
+void relay_owe(struct relay *r);
+/* Nothing more will come. */
+bool relay_is_read(const struct relay *r);
 void relay_fini(struct relay *r);
 
 #endif

@@ -10,6 +10,7 @@
 #include "cli/child.h"
 #include "cli/client_async.h"
 #include "cli/exit.h"
+#include "cli/guard.h"
 #include "cli/progress_scan.h"
 #include "cli/relay.h"
 #include "cli/reporter.h"
@@ -21,12 +22,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#define QUIET_MS 200 /* the command has ended but somebody still holds its output open: it is done when so long nothing came */
-#define GROUP_MS 100 /* how often the group of a cancelled command is looked at */
-#define LOOK_MS 100  /* a line that does not end is looked at then */
+#define LOOK_MS 100     /* a line that does not end is looked at then */
+#define HURRIED_MS 1000 /* after a signal between the command's end and the task's: so long it is tried to tell the server */
 #define KIND_MOST 64
 
 struct run {
@@ -43,13 +42,13 @@ struct run {
     bool reports_output;
     double kill_after_s, wait_s, lease_s, timeout_s;
 
-    pid_t pid;
-    bool exited, cancelling, killed, suspend;
+    struct guard guard;
+    bool cancelling, suspend;
     bool fresh; /* what was read last has not been looked at without its end */
     bool idle;  /* in the last turn there was nothing to read */
-    int wait_status;
-    int64_t started_ms, exited_ms, read_ms;
-    int64_t term_ms, kill_ms; /* when to end it, and by force; INT64_MAX: not */
+    int64_t started_ms, read_ms;
+    size_t read_since; /* the command's end */
+    int64_t term_ms;   /* when to end it; INT64_MAX: not */
     bool final_said, gave_up;
 };
 
@@ -59,18 +58,9 @@ static void say(struct run *r, const char *text) {
 
 /* ---- the command ---- */
 
-static void group_signal(struct run *r, int number) {
-    if (r->pid > 0) {
-        kill(-r->pid, number);
-    }
-}
-
 static void command_end(struct run *r) {
-    int64_t now = clock_ms();
-    group_signal(r, SIGTERM);
-    group_signal(r, SIGCONT); /* one that is stopped has to hear of it */
+    guard_stop(&r->guard, (int64_t) (r->kill_after_s * 1000));
     r->term_ms = INT64_MAX;
-    r->kill_ms = now + (int64_t) (r->kill_after_s * 1000);
     r->cancelling = true;
 }
 
@@ -93,6 +83,7 @@ static void progress_say(struct run *r) {
 static void on_piece(void *arg, struct str piece) {
     struct run *r = arg;
     r->read_ms = clock_ms();
+    r->read_since += r->guard.exited ? piece.len : 0;
     r->fresh = true;
     if (r->reports_output) {
         reporter_output(r->reporter, piece);
@@ -163,8 +154,7 @@ static int command_start(struct run *r) {
                                   .report = -1,
                                   .terminal = t->pty};
         r->started_ms = clock_ms();
-        r->pid = child_spawn(&spec, &r->signals);
-        wrong = r->pid < 0 ? (int) r->pid : 0;
+        wrong = guard_start(&r->guard, &spec, &r->signals);
         child_environment_free(envp);
     }
     descriptor_close(&ends[1]);
@@ -181,56 +171,60 @@ static int command_start(struct run *r) {
 /* As if we had been stopped as any command: the terminal as it was, then on from here. */
 static void run_stop(struct run *r) {
     run_terminal_leave(&r->terminal);
-    group_signal(r, r->terminal.pty ? SIGSTOP : SIGTSTP); /* a session of its own has no job control to heed SIGTSTP */
+    guard_signal(&r->guard, r->terminal.pty ? SIGSTOP : SIGTSTP); /* on its own terminal the key has sent SIGTSTP already, to who wants it */
     raise(SIGSTOP);
     run_terminal_enter(&r->terminal);
     run_terminal_resize(&r->terminal);
-    group_signal(r, SIGCONT);
+    guard_signal(&r->guard, SIGCONT);
 }
 
 static void command_stopped(struct run *r, int number) {
-    if ((number == SIGTTIN || number == SIGTTOU) && run_terminal_give(&r->terminal, r->pid)) {
-        group_signal(r, SIGCONT);
+    if ((number == SIGTTIN || number == SIGTTOU) && run_terminal_give(&r->terminal, r->guard.command)) {
+        guard_signal(&r->guard, SIGCONT);
     } else if (number == SIGTSTP && r->terminal.given) {
         run_stop(r);
-        if (run_terminal_give(&r->terminal, r->pid)) {
-            group_signal(r, SIGCONT);
+        if (run_terminal_give(&r->terminal, r->guard.command)) {
+            guard_signal(&r->guard, SIGCONT);
         }
     }
 }
 
-static void children_look(struct run *r) {
-    int status;
-    while (!r->exited && waitpid(r->pid, &status, WNOHANG | WUNTRACED) > 0) {
-        if (WIFSTOPPED(status)) {
-            command_stopped(r, WSTOPSIG(status));
-            continue;
+static void command_exited(struct run *r) {
+    relay_owe(&r->out);
+    relay_owe(&r->err);
+    r->read_ms = r->guard.exited_ms;
+    r->idle = false;
+    if (!r->terminal.pty) { /* else it stays as it is until what is still to come has been shown */
+        run_terminal_leave(&r->terminal);
+    }
+}
+
+static void command_look(struct run *r) {
+    bool exited = r->guard.exited;
+    for (int stopped; guard_next(&r->guard, &stopped);) {
+        if (stopped) {
+            command_stopped(r, stopped);
         }
-        r->exited = true;
-        r->wait_status = status;
-        r->exited_ms = r->read_ms = clock_ms();
-        r->idle = false;
-        if (!r->terminal.pty) { /* else it stays as it is until what is still to come has been shown */
-            run_terminal_leave(&r->terminal);
-        }
+    }
+    if (r->guard.exited && !exited) {
+        command_exited(r);
     }
 }
 
 static void signal_take(struct run *r, int number) {
     switch (number) {
-    case SIGCHLD: children_look(r); break;
+    case SIGCHLD: guards_reap(); break;
     case SIGWINCH: run_terminal_resize(&r->terminal); break;
     case SIGTSTP: run_stop(r); break;
     case SIGCONT:
         run_terminal_enter(&r->terminal);
-        group_signal(r, SIGCONT);
+        guard_signal(&r->guard, SIGCONT);
         break;
     default:
-        children_look(r);
-        if (r->exited) {
-            r->gave_up = true; /* there is only the server left to wait for */
+        if (r->final_said) {
+            r->gave_up = true; /* there is only the server left to wait for, or who reads what we show */
         } else {
-            group_signal(r, number);
+            guard_signal(&r->guard, number);
         }
     }
 }
@@ -239,7 +233,7 @@ static void signal_take(struct run *r, int number) {
 
 static void on_cancel(void *arg) {
     struct run *r = arg;
-    if (!r->exited && !r->cancelling) {
+    if (!r->final_said && !r->cancelling && !(r->guard.exited && r->guard.gone)) {
         say(r, "the task is to be cancelled: the command is stopped");
         command_end(r);
     }
@@ -273,28 +267,25 @@ static void on_note(void *arg, const char *text) {
 /* ---- the loop ---- */
 
 static void due_now(struct run *r, int64_t now) {
-    if (now >= r->term_ms && !r->exited) {
+    if (now >= r->term_ms && !r->guard.exited) {
         say(r, "the task has ended: the command is stopped");
         command_end(r);
     }
-    if (now >= r->kill_ms && !r->killed) {
-        group_signal(r, SIGKILL);
-        r->killed = true;
-    }
 }
 
-static bool group_is_empty(const struct run *r) {
-    return kill(-r->pid, 0) < 0 && errno == ESRCH;
-}
-
-/* The command has ended, and everything that it put out has been read. */
+/* The command has ended, and everything that it put out has been read; of what its children put out, what came at once. */
 static bool command_is_over(const struct run *r, int64_t now) {
-    if (!r->exited) {
+    if (!guard_is_over(&r->guard)) {
         return false;
     }
-    bool read_all = relay_is_done(&r->out) && relay_is_done(&r->err);
-    bool quiet = r->idle && now - r->read_ms >= QUIET_MS && !r->out.pending.len && !r->err.pending.len;
-    return r->cancelling ? (r->killed || group_is_empty(r)) && (read_all || quiet) : read_all || quiet;
+    bool read_all = relay_is_read(&r->out) && relay_is_read(&r->err);
+    bool quiet = r->idle && now - r->read_ms >= GUARD_QUIET_MS;
+    bool enough = r->guard.late || now - r->guard.over_ms >= GUARD_LINGER_MS || r->read_since >= GUARD_LINGER_BYTES;
+    return read_all || ((quiet || enough) && !r->out.owed && !r->err.owed);
+}
+
+static bool is_showing(const struct run *r) {
+    return r->out.pending.len || r->err.pending.len;
 }
 
 static int64_t sooner(int64_t a, int64_t b) {
@@ -302,26 +293,24 @@ static int64_t sooner(int64_t a, int64_t b) {
 }
 
 static void loop_turn(struct run *r, int64_t until_ms) {
-    struct pollfd fds[1 + 3 * RELAY_FDS];
+    struct pollfd fds[2 + 3 * RELAY_FDS], *out = fds + 2, *err = out + RELAY_FDS, *keys = err + RELAY_FDS;
     int64_t now = clock_ms(), due = sooner(reporter_tick(r->reporter, now), until_ms);
-    due = sooner(due, r->exited ? now + (r->cancelling ? GROUP_MS : QUIET_MS) : r->term_ms);
-    due = sooner(due, r->killed ? INT64_MAX : r->kill_ms);
+    due = sooner(due, r->final_said ? INT64_MAX : r->guard.exited ? now + GUARD_QUIET_MS : r->term_ms);
     due = sooner(due, r->fresh ? r->read_ms + LOOK_MS : INT64_MAX);
-    if (r->out.pending.len || r->err.pending.len) {
-        r->read_ms = now; /* there may be more to read behind that */
-    }
     fds[0] = (struct pollfd){.fd = r->signals.fd, .events = POLLIN};
-    relay_watch(&r->out, fds + 1);
-    relay_watch(&r->err, fds + 1 + RELAY_FDS);
-    relay_watch(&r->keys, fds + 1 + 2 * RELAY_FDS);
+    fds[1] = (struct pollfd){.fd = r->guard.fd, .events = POLLIN};
+    relay_watch(&r->out, out);
+    relay_watch(&r->err, err);
+    relay_watch(&r->keys, keys);
     if (!r->terminal.raw) {
-        fds[1 + 2 * RELAY_FDS].fd = -1;
+        keys[0].fd = -1;
     }
-    client_async_wait(r->as, fds, 1 + 3 * RELAY_FDS, due - now);
-    r->idle = !fds[1].revents && !fds[1 + RELAY_FDS].revents;
-    relay_turn(&r->out, fds + 1);
-    relay_turn(&r->err, fds + 1 + RELAY_FDS);
-    relay_turn(&r->keys, fds + 1 + 2 * RELAY_FDS);
+    client_async_wait(r->as, fds, 2 + 3 * RELAY_FDS, due - now);
+    r->idle = !out[0].revents && !err[0].revents;
+    relay_turn(&r->out, out);
+    relay_turn(&r->err, err);
+    relay_turn(&r->keys, keys);
+    command_look(r);
     for (int number; (number = signals_next(&r->signals));) {
         signal_take(r, number);
     }
@@ -341,7 +330,7 @@ static void look_at_line(struct run *r, int64_t now) {
 }
 
 static void final_say(struct run *r) {
-    struct child_end end = child_end_of(r->wait_status, r->exited_ms - r->started_ms);
+    struct child_end end = child_end_of(r->guard.wait_status, r->guard.exited_ms - r->started_ms);
     struct buf report = {0};
     if (progress_scan_look(&r->scan)) {
         progress_say(r);
@@ -358,6 +347,15 @@ static void final_say(struct run *r) {
     reporter_final(r->reporter, buf_view(&report));
     r->final_said = true;
     buf_fini(&report);
+}
+
+/* What the command left behind can write on, but nobody listens. */
+static void pipes_hand_over(struct run *r) {
+    struct run_terminal *t = &r->terminal;
+    int *const fds[] = {t->pty ? &t->master : &r->out.from, &r->err.from};
+    guard_drain(&r->guard, fds, 2);
+    r->out.from = r->keys.from = -1;
+    r->out.owed = r->err.owed = 0;
 }
 
 static void undelivered_say(struct run *r) {
@@ -378,16 +376,24 @@ static int run_loop(struct run *r) {
         look_at_line(r, now);
         loop_turn(r, INT64_MAX);
     }
-    run_terminal_leave(&r->terminal);
+    pipes_hand_over(r);
     final_say(r);
-    int64_t until = clock_ms() + (int64_t) (r->wait_s * 1000);
-    while (!reporter_is_over(r->reporter) && !r->gave_up && clock_ms() < until) {
-        loop_turn(r, until);
+    int64_t said_ms = clock_ms(), until = said_ms + (int64_t) (r->wait_s * 1000);
+    for (bool telling = true; !r->gave_up && (telling || is_showing(r));) {
+        if (!is_showing(r)) {
+            run_terminal_leave(&r->terminal);
+        }
+        until = r->guard.late ? sooner(until, said_ms + HURRIED_MS) : until;
+        telling = !reporter_is_over(r->reporter) && clock_ms() < until;
+        if (telling || is_showing(r)) {
+            loop_turn(r, telling ? until : INT64_MAX);
+        }
     }
+    run_terminal_leave(&r->terminal);
     if (!reporter_is_over(r->reporter)) {
         undelivered_say(r);
     }
-    return child_end_of(r->wait_status, 0).status;
+    return child_end_of(r->guard.wait_status, 0).status;
 }
 
 /* ---- the task ---- */
@@ -500,7 +506,7 @@ static int run_prepare(struct run *r) {
 }
 
 static int run_run(struct args *a) {
-    struct run r = {.args = a, .term_ms = INT64_MAX, .kill_ms = INT64_MAX, .signals = {.fd = -1}, .terminal = {.master = -1, .slave = -1}};
+    struct run r = {.args = a, .term_ms = INT64_MAX, .signals = {.fd = -1}, .guard = {.fd = -1}, .terminal = {.master = -1, .slave = -1}};
     r.out.from = r.err.from = -1;
     r.out.borrowed = r.keys.borrowed = true;
     int code = run_flags(&r);
@@ -510,6 +516,7 @@ static int run_run(struct args *a) {
     if (!code) {
         code = run_prepare(&r);
         code = code ? code : run_loop(&r);
+        guard_leave(&r.guard);
         signals_close(&r.signals);
     }
     reporter_destroy(r.reporter);
@@ -566,7 +573,8 @@ const struct command run_command = {
     "read from\n"
     "what it prints: 42%, 3/10, 3 of 10. The exit code is the command's (128 + N after signal N, 127 not found, 126 not executable), and the task\n"
     "succeeds with {\"exit_status\": 0, \"seconds\": ...} or fails with type exit-status or signal. When the task is cancelled, the command is "
-    "stopped.\n"
+    "stopped,\n"
+    "with everything that it has started. What it leaves behind when it ends by itself goes on; nobody reads what that writes from then on.\n"
     "The command never waits for the server. If that is out of reach, what is to be told is kept (up to 32 MiB of output, beyond 1 MiB in a\n"
     "temporary file) and told in order, nothing lost or twice, when it is back. In the command's environment are BOWLINE_TASK, BOWLINE_TOKEN and "
     "BOWLINE_URL, so that "

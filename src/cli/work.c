@@ -11,6 +11,7 @@
 #include "cli/body.h"
 #include "cli/client_async.h"
 #include "cli/exit.h"
+#include "cli/guard.h"
 #include "cli/show.h"
 #include "cli/work_job.h"
 
@@ -211,7 +212,7 @@ static void jobs_each(struct work *w, void (*act)(struct job *)) {
 
 static void signal_take(struct work *w, int number) {
     if (number == SIGCHLD) {
-        jobs_each(w, job_look);
+        guards_reap();
     } else if (w->state == WORKING) {
         w->state = FINISHING;
         if (w->jobs_count) {
@@ -378,7 +379,8 @@ const struct command work_command = {
     "In its environment are BOWLINE_TASK, BOWLINE_TOKEN (the worker token), BOWLINE_URL, BOWLINE_ATTEMPT and BOWLINE_REPORT_FD. It reports with\n"
     "`bowline report ...`, or by writing reports as JSON, one a line, to that descriptor (3); a final one there goes before output and exit status.\n"
     "\n"
-    "A cancelled task, and an attempt that is over, stop the command. A server out of reach is waited for, and what is reported meanwhile is kept. "
+    "A cancelled task, and an attempt that is over, stop the command with everything that it has started, and so does the worker's own end, even by\n"
+    "SIGKILL. A server out of reach is waited for, and what is reported meanwhile is kept. "
     "On SIGTERM or\n"
     "SIGINT no more tasks are claimed and those under way are finished; a second one stops them and gives the tasks back. The exit code is then 0.\n",
     &work_action,

@@ -6,6 +6,7 @@
 #include "base/options.h"
 #include "cli/body.h"
 #include "cli/exit.h"
+#include "cli/guard.h"
 #include "cli/job_result.h"
 #include "cli/relay.h"
 #include "cli/reporter.h"
@@ -15,15 +16,12 @@
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #define RESULT_MOST (8 * 1024 * 1024)
 #define LINE_MOST (9 * 1024 * 1024)
 #define BACKLOG_MOST (1024 * 1024) /* so many bytes of reports wait: the command is not read from before some have gone */
 #define TAIL_BYTES 4096
-#define QUIET_MS 200
-#define GROUP_MS 100
 #define LINE_DEPTH 63 /* of the server's 64 one is the array that the report travels in */
 #define RELEASE_MS (10 * SEC)
 
@@ -32,15 +30,16 @@ struct job {
     struct reporter *reporter;
     struct client_op *release;
     char *task, *token;
-    pid_t pid;
-    int in, out, report; /* our ends; -1: closed */
+    struct guard guard;
+    int in, out, report;          /* our ends; -1: closed */
+    size_t out_owed, report_owed; /* as in relay.h */
     struct relay err;
     struct buf input, result, line, tail, final; /* final: what the command said of its end itself */
     size_t input_at;
     bool result_too_large, line_too_large, too_large_noted;
-    bool exited, cancelling, killed, lost, releasing, told, done;
-    int wait_status;
-    int64_t started_ms, exited_ms, read_ms, term_ms, kill_ms;
+    bool cancelling, lost, releasing, told, done;
+    int64_t started_ms, read_ms, term_ms;
+    size_t read_since;        /* the command's end */
     enum job_outcome outcome; /* as it is told; before, as the command said itself */
 };
 
@@ -50,19 +49,11 @@ static void say(const struct job *j, const char *text) {
 
 /* ---- stopping ---- */
 
-static void group_signal(struct job *j, int number) {
-    if (j->pid > 0) {
-        kill(-j->pid, number);
-    }
-}
-
 static void command_end(struct job *j) {
     if (!j->cancelling) {
         j->cancelling = true;
-        group_signal(j, SIGTERM);
-        group_signal(j, SIGCONT);
         j->term_ms = INT64_MAX;
-        j->kill_ms = clock_ms() + (int64_t) (j->plan->kill_after_s * 1000);
+        guard_stop(&j->guard, (int64_t) (j->plan->kill_after_s * 1000));
     }
 }
 
@@ -179,6 +170,7 @@ static void lines_take(struct job *j, bool end) {
 static void on_err(void *arg, struct str piece) {
     struct job *j = arg;
     j->read_ms = clock_ms();
+    j->read_since += j->guard.exited ? piece.len : 0;
     buf_str(&j->tail, piece.len > TAIL_BYTES ? str_from(piece, piece.len - TAIL_BYTES) : piece);
     if (j->tail.len > TAIL_BYTES) {
         buf_drop_front(&j->tail, j->tail.len - TAIL_BYTES);
@@ -196,9 +188,15 @@ static void input_write(struct job *j) {
     }
 }
 
+static void has_read(struct job *j, int fd, ssize_t n, size_t *owed) {
+    j->read_ms = n > 0 ? clock_ms() : j->read_ms;
+    j->read_since += n > 0 && j->guard.exited ? (size_t) n : 0;
+    *owed = *owed ? descriptor_still_owes(fd, *owed, n) : 0;
+}
+
 static void out_read(struct job *j) {
     ssize_t n = descriptor_read(j->out, &j->result);
-    j->read_ms = n > 0 ? clock_ms() : j->read_ms;
+    has_read(j, j->out, n, &j->out_owed);
     if (j->plan->streams) {
         reporter_output(j->reporter, buf_view(&j->result));
         buf_clear(&j->result);
@@ -215,7 +213,7 @@ static void out_read(struct job *j) {
 
 static void report_read(struct job *j) {
     ssize_t n = descriptor_read(j->report, &j->line);
-    j->read_ms = n > 0 ? clock_ms() : j->read_ms;
+    has_read(j, j->report, n, &j->report_owed);
     if (n >= 0) {
         lines_take(j, n == 0);
     }
@@ -229,9 +227,20 @@ void job_watch(struct job *j, struct pollfd fds[JOB_FDS]) {
     fds[0] = (struct pollfd){.fd = j->in, .events = POLLOUT};
     fds[1] = (struct pollfd){.fd = j->out, .events = POLLIN};
     fds[2] = (struct pollfd){.fd = full ? -1 : j->report, .events = POLLIN};
-    relay_watch(&j->err, fds + 3);
-    if (j->err.pending.len) {
-        j->read_ms = clock_ms(); /* there may be more to read behind that */
+    fds[3] = (struct pollfd){.fd = j->guard.fd, .events = POLLIN};
+    relay_watch(&j->err, fds + 4);
+}
+
+static void command_look(struct job *j) {
+    bool exited = j->guard.exited;
+    for (int stopped; guard_next(&j->guard, &stopped);) {
+    }
+    if (j->guard.exited && !exited) {
+        j->read_ms = clock_ms();
+        j->out_owed = descriptor_owes(j->out);
+        j->report_owed = descriptor_owes(j->report);
+        relay_owe(&j->err);
+        descriptor_close(&j->in);
     }
 }
 
@@ -241,11 +250,16 @@ void job_turn(struct job *j, const struct pollfd fds[JOB_FDS]) {
     }
     if (fds[1].fd >= 0 && fds[1].fd == j->out && fds[1].revents) {
         out_read(j);
+    } else {
+        j->out_owed = 0;
     }
     if (fds[2].fd >= 0 && fds[2].fd == j->report && fds[2].revents) {
         report_read(j);
+    } else if (fds[2].fd >= 0) {
+        j->report_owed = 0;
     }
-    relay_turn(&j->err, fds + 3);
+    relay_turn(&j->err, fds + 4);
+    command_look(j);
 }
 
 /* ---- starting ---- */
@@ -276,21 +290,22 @@ static bool pipes_open(int pipes[4][2]) {
 
 static void command_start(struct job *j, unsigned attempt) {
     int p[4][2] = {{-1, -1}, {-1, -1}, {-1, -1}, {-1, -1}}; /* input, output, errors, reports */
-    pid_t pid = -1;
-    if (pipes_open(p)) {
+    int wrong = pipes_open(p) ? 0 : -errno;
+    if (!wrong) {
         char **envp = job_environment(j, attempt);
-        struct child_spec spec = {
-            .argv = j->plan->argv, .envp = envp, .in = p[0][0], .out = p[1][1], .err = p[2][1], .report = p[3][1], .dies_with_us = true};
-        pid = child_spawn(&spec, j->plan->signals);
+        struct child_spec spec = {.argv = j->plan->argv, .envp = envp, .in = p[0][0], .out = p[1][1], .err = p[2][1], .report = p[3][1]};
+        wrong = guard_start(&j->guard, &spec, j->plan->signals);
         child_environment_free(envp);
     }
-    if (pid < 0) {
+    if (wrong) {
         struct buf why = {0};
-        buf_printf(&why, "the command cannot be started: %s", strerror(errno));
+        buf_printf(&why, "the command cannot be started: %s", strerror(-wrong));
         say(j, buf_z(&why));
         buf_fini(&why);
+        j->guard.exited = j->guard.gone = true;
+        j->guard.wait_status = 126 << 8;
+        j->guard.exited_ms = j->guard.over_ms = j->started_ms;
     }
-    j->pid = pid;
     j->in = p[0][1];
     j->out = p[1][0];
     j->err.from = p[2][0];
@@ -299,7 +314,7 @@ static void command_start(struct job *j, unsigned attempt) {
     int *const its[] = {&p[0][0], &p[1][1], &p[2][1], &p[3][1]};
     for (int i = 0; i < 4; i++) {
         descriptor_close(its[i]);
-        if (pid < 0) {
+        if (wrong) {
             descriptor_close(ours[i]);
         } else {
             descriptor_unblock(*ours[i]);
@@ -316,16 +331,12 @@ struct job *job_create(const struct job_plan *plan, const struct json *task) {
     j->task = mem_strdup(member_text(task, "id"));
     j->token = mem_strdup(member_text(task, "worker_token"));
     j->err = (struct relay){.from = -1, .to = STDERR_FILENO, .saw = on_err, .arg = j};
-    j->term_ms = j->kill_ms = INT64_MAX;
+    j->term_ms = INT64_MAX;
+    j->guard.fd = -1;
     buf_str(&j->input, input ? input->raw : STR("null"));
     j->reporter = reporter_create(plan->as, j->task, j->token, plan->lease_s, &events, j);
     j->started_ms = j->read_ms = clock_ms();
     command_start(j, attempt >= 1 ? (unsigned) attempt : 1);
-    if (j->pid < 0) {
-        j->exited = true;
-        j->wait_status = 126 << 8;
-        j->exited_ms = j->started_ms;
-    }
     return j;
 }
 
@@ -333,9 +344,10 @@ void job_destroy(struct job *j) {
     if (!j) {
         return;
     }
-    if (!j->exited) {
-        group_signal(j, SIGKILL);
-        waitpid(j->pid, NULL, 0);
+    if (j->guard.exited) {
+        guard_leave(&j->guard);
+    } else {
+        guard_kill(&j->guard);
     }
     reporter_destroy(j->reporter);
     client_op_cancel(j->release);
@@ -355,16 +367,6 @@ void job_destroy(struct job *j) {
 }
 
 /* ---- the end ---- */
-
-void job_look(struct job *j) {
-    int status;
-    if (!j->exited && waitpid(j->pid, &status, WNOHANG) > 0) {
-        j->exited = true;
-        j->wait_status = status;
-        j->exited_ms = j->read_ms = clock_ms();
-        descriptor_close(&j->in);
-    }
-}
 
 static void failure_put(struct job *j, const struct child_end *end, struct buf *report) {
     struct buf more = {0};
@@ -393,7 +395,7 @@ static void success_put(struct job *j, struct buf *report) {
 }
 
 static void job_tell(struct job *j) {
-    struct child_end end = child_end_of(j->wait_status, j->exited_ms - j->started_ms);
+    struct child_end end = child_end_of(j->guard.wait_status, j->guard.exited_ms - j->started_ms);
     struct buf report = {0};
     if (j->cancelling) {
         j->outcome = JOB_CANCELLED;
@@ -415,18 +417,16 @@ static void job_tell(struct job *j) {
     buf_fini(&report);
 }
 
-static bool all_read(const struct job *j) {
-    return j->out < 0 && j->report < 0 && relay_is_done(&j->err);
-}
-
-/* The command has ended and everything that it said has been read. */
+/* The command has ended and everything that it said has been read; of what its children said, what came at once. */
 static bool command_is_over(const struct job *j, int64_t now) {
-    if (!j->exited) {
+    if (!guard_is_over(&j->guard)) {
         return false;
     }
-    bool read = all_read(j) || (now - j->read_ms >= QUIET_MS && !j->err.pending.len && reporter_backlog(j->reporter) <= BACKLOG_MOST);
-    bool group = j->cancelling && !j->killed && j->pid > 0 && !(kill(-j->pid, 0) < 0 && errno == ESRCH);
-    return read && !group;
+    bool read_all = j->out < 0 && j->report < 0 && relay_is_read(&j->err);
+    bool owed = j->out_owed || j->report_owed || j->err.owed || reporter_backlog(j->reporter) > BACKLOG_MOST;
+    bool quiet = now - j->read_ms >= GUARD_QUIET_MS;
+    bool enough = now - j->guard.over_ms >= GUARD_LINGER_MS || j->read_since >= GUARD_LINGER_BYTES;
+    return read_all || ((quiet || enough) && !owed);
 }
 
 static void on_released(void *arg, const struct client_reply *reply) {
@@ -456,6 +456,9 @@ static void job_give_back(struct job *j) {
 }
 
 static void job_finish(struct job *j) {
+    int *const left[] = {&j->out, &j->report, &j->err.from};
+    guard_drain(&j->guard, left, 3); /* what the command left behind can write on, but nobody listens */
+    j->err.owed = 0;
     if (j->line.len) {
         lines_take(j, true);
     }
@@ -472,7 +475,10 @@ static void job_finish(struct job *j) {
 
 void job_release(struct job *j) {
     if (j->told && !j->release) {
-        say(j, "the server could not be told how the command ended; the lease will run out");
+        if (!reporter_is_over(j->reporter)) {
+            say(j, "the server could not be told how the command ended; the lease will run out");
+        }
+        buf_clear(&j->err.pending);
         j->done = true;
     } else if (!j->told) {
         j->releasing = true;
@@ -481,7 +487,7 @@ void job_release(struct job *j) {
 }
 
 bool job_is_done(const struct job *j) {
-    return j->done;
+    return j->done && (j->releasing || !j->err.pending.len);
 }
 
 enum job_outcome job_outcome_of(const struct job *j) {
@@ -489,22 +495,17 @@ enum job_outcome job_outcome_of(const struct job *j) {
 }
 
 int64_t job_tick(struct job *j, int64_t now_ms) {
-    if (now_ms >= j->term_ms && !j->exited) {
+    if (now_ms >= j->term_ms && !j->guard.exited) {
         command_end(j);
-    }
-    if (now_ms >= j->kill_ms && !j->killed) {
-        group_signal(j, SIGKILL);
-        j->killed = true;
     }
     if (!j->told && command_is_over(j, now_ms)) {
         job_finish(j);
     }
     int64_t due = reporter_tick(j->reporter, now_ms);
     j->done |= j->told && !j->releasing && reporter_is_over(j->reporter);
-    if (j->exited && !j->told) {
-        int64_t look = now_ms + (j->cancelling ? GROUP_MS : QUIET_MS);
+    if (j->guard.exited && !j->told) {
+        int64_t look = now_ms + GUARD_QUIET_MS;
         due = due < look ? due : look;
     }
-    due = due < j->term_ms || j->exited ? due : j->term_ms;
-    return due < j->kill_ms || j->killed ? due : j->kill_ms;
+    return due < j->term_ms || j->guard.exited ? due : j->term_ms;
 }

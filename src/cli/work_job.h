@@ -8,10 +8,9 @@
 #define BOWLINE_CLI_WORK_JOB_H
 
 #include "base/json.h"
-#include "cli/child.h"
 #include "cli/client_async.h"
 
-#define JOB_FDS 5
+#define JOB_FDS 6
 
 /* What all jobs of a worker share. */
 struct job_plan {
@@ -26,6 +25,7 @@ struct job_plan {
 enum job_outcome { JOB_UNKNOWN, JOB_SUCCEEDED, JOB_FAILED, JOB_CANCELLED, JOB_GIVEN_BACK };
 
 struct job;
+struct signals;
 
 /* The claimed task as the server gave it. Never NULL: a command that cannot be started has failed. */
 struct job *job_create(const struct job_plan *plan, const struct json *task);
@@ -35,8 +35,6 @@ void job_watch(struct job *j, struct pollfd fds[JOB_FDS]);
 void job_turn(struct job *j, const struct pollfd fds[JOB_FDS]);
 /* Does what is due; when it wants to be called again, at the latest. */
 int64_t job_tick(struct job *j, int64_t now_ms);
-/* SIGCHLD has come. */
-void job_look(struct job *j);
 /* Stops the command and then gives the task back; waits no longer for a server that has not yet heard of its end. */
 void job_release(struct job *j);
 bool job_is_done(const struct job *j);

@@ -1,7 +1,7 @@
 // bowline run: any command as a task, with a server that comes and goes.
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
@@ -340,6 +340,165 @@ function alive(pid) {
     }
 }
 
+const parentOf = (pid) => Number(/^PPid:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))[1]);
+
+/** A child whose number stands in that file. */
+const pidIn = (file) => until(() => existsSync(file) && /^\d+\n/.test(readFileSync(file, 'utf8')) && Number(readFileSync(file, 'utf8')), 'the child');
+
+describe('what a command leaves behind', () => {
+    let files = 0;
+    const file = () => join(folder(), `behind-${++files}`);
+
+    /** It goes on and, when it has ended too, so has what kept its output open. */
+    const livesOn = async (pid) => {
+        assert.ok(alive(pid));
+        const guard = parentOf(pid);
+        process.kill(pid, 'SIGKILL');
+        await until(() => !alive(guard), 'the end of the guard');
+    };
+
+    for (const [where, to] of [['output', ''], ['standard error', '>&2']]) {
+        test(`the command's end is the task's, whatever a child writes on ${where}`, async () => {
+            const k = kind();
+            const pid = file();
+            const { code } = await run(['--kind', k], `(while :; do echo x; sleep 0.02; done) ${to} & echo $! > ${pid}; echo "1/3"; exit 3`).ended;
+            assert.equal(code, 3);
+            const task = await newest(k);
+            assert.equal(task.error.detail.exit_status, 3);
+            assert.equal(task.progress.total, 3);
+            await livesOn(await pidIn(pid));
+        });
+    }
+
+    test('so it is on a terminal', async () => {
+        const k = kind();
+        const pid = file();
+        const script = `(while :; do echo x; sleep 0.02; done) & echo $! > ${pid}; exit 3`;
+        const c = onTerminal(server, [binary, 'run', '--session', session.id, '--kind', k, '--', 'sh', '-c', script]);
+        assert.equal((await c.ended).code, 3);
+        assert.equal((await newest(k)).error.detail.exit_status, 3);
+        await livesOn(await pidIn(pid));
+    });
+
+    // It says nothing until the task has ended, then more than a pipe holds on either output, and that it still lives.
+    const late = (gate, told) => `(until [ -e ${gate} ]; do sleep 0.02; done; for i in 1 2; do head -c 200000 /dev/zero; head -c 200000 /dev/zero >&2; done && echo fine > ${told}) & exit 0`;
+
+    for (const [where, starts] of [
+        ['', (...args) => bowline(server, args)],
+        [' on a terminal', (...args) => onTerminal(server, [binary, ...args])],
+    ]) {
+        test(`a child that is silent for long is not ended by writing then${where}`, async () => {
+            const [gate, told] = [file(), file()];
+            const c = starts('run', '--session', session.id, '--', 'sh', '-c', late(gate, told));
+            assert.equal((await c.ended).code, 0);
+            writeFileSync(gate, '');
+            await until(() => existsSync(told), 'what the child says at its end');
+        });
+    }
+
+    /** A command that has ended while its child still writes; the child says when it gets SIGTERM. */
+    const lingering = async (k, told) => {
+        const c = run(['--kind', k], `(trap "echo got it > ${told}; exit" TERM; while :; do echo x; sleep 0.02; done) & echo "pid $$"; sleep 0.3`);
+        const [, pid] = await c.untilOut(/pid (\d+)/);
+        const task = await started(k);
+        await until(() => !alive(Number(pid)), 'the end of the command');
+        return [c, task];
+    };
+
+    test('a signal reaches who is left, and nothing more is waited for', async () => {
+        const told = file();
+        await until(async () => { // on a busy machine the second in which it can be may have passed
+            const k = kind();
+            const [c, task] = await lingering(k, told);
+            c.kill('SIGTERM');
+            assert.equal((await c.ended).code, 0);
+            assert.equal((await server.api().look(task)).state, 'succeeded');
+            return until(() => existsSync(told), 'the signal', 2000).catch(() => false);
+        }, 'the signal');
+    });
+
+    test('a cancel reaches who is left', async () => {
+        const told = file();
+        await until(async () => {
+            const [c, task] = await lingering(kind(), told);
+            await server.api().post(`/v1/tasks/${task.id}/cancel`);
+            assert.equal((await c.ended).code, 0);
+            return (await server.api().look(task)).state === 'cancelled';
+        }, 'a task that is cancelled');
+        assert.ok(existsSync(told));
+    });
+
+    test('the task ends with the command, though nobody has read its output yet', async () => {
+        const k = kind();
+        const gate = file();
+        const words = [binary, 'run', '--session', session.id, '--kind', k, '--', 'seq', '20000'];
+        const c = onTerminal(server, ['sh', '-c', `"$@" | (until [ -e ${gate} ]; do sleep 0.02; done; wc -l)`, 'sh', ...words]);
+        const task = await server.api().ended(await started(k));
+        assert.equal(task.state, 'succeeded');
+        assert.equal((await output(task)).toString().split('\n').length, 20001);
+        writeFileSync(gate, '');
+        await c.untilOut(/20000/);
+        assert.equal((await c.ended).code, 0);
+    });
+
+    test('a reader that never reads is not waited for past a signal', async () => {
+        const k = kind();
+        const pid = file();
+        const script = `"$@" | (until [ -e ${pid}.over ]; do sleep 0.02; done)`;
+        const c = onTerminal(server, ['sh', '-c', script, 'sh', 'sh', '-c', `echo $$ > ${pid}; exec "$0" "$@"`, binary, 'run', '--session', session.id, '--kind', k, '--', 'seq', '20000']);
+        await server.api().ended(await started(k));
+        const ours = await pidIn(pid);
+        process.kill(ours, 'SIGTERM');
+        await until(() => !alive(ours), 'its end');
+        writeFileSync(`${pid}.over`, '');
+        await c.ended;
+    });
+
+    // A child in the group of the command, and one that has left group, session and parent; neither heeds SIGTERM.
+    const family = (pids) => {
+        const stubborn = (name) => `trap "" TERM; echo $$ > ${pids}.${name}; exec <&- >&- 2>&-; while :; do sleep 0.1; done`;
+        return `sh -c '${stubborn('near')}' & (setsid sh -c '${stubborn('far')}' &); echo $$ > ${pids}.first; echo ready; exec sleep 600`;
+    };
+    const familyPids = (pids) => Promise.all(['near', 'far', 'first'].map((name) => pidIn(`${pids}.${name}`)));
+    const allGone = async (pids) => {
+        for (const pid of pids) {
+            await until(() => !alive(pid), `the end of ${pid}`);
+        }
+    };
+
+    test('a cancelled task takes all of it along', async () => {
+        const k = kind();
+        const pids = file();
+        const c = run(['--kind', k, '--kill-after', '0.2'], family(pids));
+        const all = await familyPids(pids);
+        await server.api().post(`/v1/tasks/${(await newest(k)).id}/cancel`);
+        await c.ended;
+        assert.deepEqual(all.filter(alive), []);
+    });
+
+    test('so does the end of bowline run by SIGKILL', async () => {
+        const pids = file();
+        const c = run([], family(pids));
+        const all = await familyPids(pids);
+        const guard = parentOf(all[2]);
+        c.kill('SIGKILL');
+        await c.ended;
+        await allGone([...all, guard]);
+    });
+
+    test('a guard that is killed ends the command, which is told', async () => {
+        const k = kind();
+        const pids = file();
+        const c = run(['--kind', k], family(pids));
+        const [near, far, first] = await familyPids(pids);
+        process.kill(parentOf(first), 'SIGKILL');
+        assert.equal((await c.ended).code, 137);
+        assert.equal((await newest(k)).error.detail.signal, 9);
+        await allGone([near, first]);
+        process.kill(far, 'SIGKILL');
+    });
+});
+
 describe('started with standard descriptors closed', () => {
     const sets = [[0], [1], [2], [0, 1], [0, 2], [1, 2], [0, 1, 2]];
 
@@ -620,7 +779,7 @@ describe('on a terminal', () => {
         c.write('fg\r');
         await until(() => /fg\r\n[^]*bowline run/.test(c.out), 'fg');
         c.write('word\r');
-        await c.untilOut(/got <word>/);
+        await c.untilOut(/got <word>\r\n[^]*[#$] $/);
         c.write('echo status $?\r');
         await c.untilOut(/status 6/);
         c.write('exit\r');

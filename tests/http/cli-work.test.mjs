@@ -505,6 +505,87 @@ describe('stopping', () => {
     });
 });
 
+describe('what a command leaves behind', () => {
+    let files = 0;
+    const file = () => join(folder, `behind-${++files}`);
+    const numberIn = (path) => until(() => existsSync(path) && /^\d+\n/.test(readFileSync(path, 'utf8')) && Number(readFileSync(path, 'utf8')), 'a process');
+
+    for (const [what, line] of [
+        ['on standard error', 'echo x >&2'],
+        ['reports', `echo '{"type":"heartbeat"}' >&3`],
+    ]) {
+        test(`the command's end is the task's, whatever a child writes ${what}`, async () => {
+            const q = queue();
+            const t = await task(q);
+            const pid = file();
+            assert.equal((await once(q, `(while :; do ${line}; sleep 0.02; done) >/dev/null & echo $! > ${pid}; echo 7`)).code, 0);
+            assert.equal((await server.api().look(t)).result, 7);
+            const child = await numberIn(pid);
+            assert.ok(alive(child));
+            process.kill(child, 'SIGKILL');
+        });
+    }
+
+    test('so it is with --output', async () => {
+        const q = queue();
+        const t = await task(q);
+        const pid = file();
+        assert.equal((await once(q, `echo first; (while :; do echo x; sleep 0.02; done) & echo $! > ${pid}`, ['--output'])).code, 0);
+        assert.equal((await server.api().look(t)).state, 'succeeded');
+        assert.match((await server.api().get(`/v1/tasks/${t.id}/output`)).text, /^first\n/);
+        process.kill(await numberIn(pid), 'SIGKILL');
+    });
+
+    test('a child that is silent for long is not ended by writing then, also when the worker has gone', async () => {
+        const q = queue();
+        await task(q);
+        const [gate, told] = [file(), file()];
+        const all = [1, 2, 3].map((fd) => `head -c 200000 /dev/zero >&${fd}`).join(' && ');
+        await once(q, `(until [ -e ${gate} ]; do sleep 0.02; done; ${all} && ${all} && echo fine > ${told}) & exit 0`);
+        writeFileSync(gate, '');
+        await until(() => existsSync(told), 'what the child says at its end');
+    });
+
+    // A child in the group of the command, and one that has left group, session and parent; none of them heeds SIGTERM, nor has a descriptor of ours.
+    const family = (files) => {
+        const stubborn = (name) => `trap "" TERM; exec <&- >&- 2>&- 3>&-; echo $$ > ${files}.$BOWLINE_TASK.${name}; while :; do sleep 0.1; done`;
+        return `trap "" TERM; sh -c '${stubborn('near')}' & (setsid sh -c '${stubborn('far')}' &); echo $$ > ${files}.$BOWLINE_TASK.first; while :; do sleep 0.1; done`;
+    };
+    const familyOf = (files, t) => Promise.all(['near', 'far', 'first'].map((name) => numberIn(`${files}.${t.id}.${name}`)));
+
+    test('a worker that is killed takes all of it along, each of its commands\'', async () => {
+        const q = queue();
+        const pids = file();
+        const tasks = [await task(q), await task(q), await task(q)];
+        const w = work(q, ['--jobs', '3'], family(pids));
+        const all = (await Promise.all(tasks.map((t) => familyOf(pids, t)))).flat();
+        w.kill('SIGKILL');
+        await w.ended;
+        for (const pid of all) {
+            await until(() => !alive(pid), `the end of ${pid}`);
+        }
+        await Promise.all(tasks.map((t) => server.api().delete(`/v1/tasks/${t.id}`)));
+    });
+
+    test('a cancelled task takes all of it along, and nothing of another', async () => {
+        const q = queue();
+        const pids = file();
+        const [one, two] = [await task(q), await task(q)];
+        const w = work(q, ['--jobs', '2', '--kill-after', '0.2'], family(pids));
+        const [ones, twos] = [await familyOf(pids, one), await familyOf(pids, two)];
+        await server.api().post(`/v1/tasks/${one.id}/cancel`);
+        assert.equal((await server.api().ended(one)).state, 'cancelled');
+        assert.deepEqual(ones.filter(alive), []);
+        assert.deepEqual(twos.filter(alive), twos);
+        w.kill('SIGTERM');
+        await w.untilErr(/1 still/);
+        w.kill('SIGTERM');
+        assert.equal((await w.ended).code, 0);
+        assert.deepEqual(twos.filter(alive), [], 'nor of one that is given back');
+        assert.equal((await server.api().look(two)).state, 'queued');
+    });
+});
+
 describe('when things break', () => {
     test('a worker that is killed takes its command along, and another does the task', async () => {
         const q = queue();
