@@ -50,7 +50,13 @@ enum found session_has_ended(struct engine *e, struct cmd *c) {
         cmd_refuse(e, c, s->pending, ERR_GONE, "The session has ended");
         return ABSENT;
     }
-    cmd_refuse(e, c, s->pending, ERR_SESSION_ENDED, "The session of this credential has ended");
+    struct buf extra = {0};
+    buf_printf(&extra, ",\"reason\":\"%s\"", end_reason_name(s->s.reason));
+    c->answer.type = ANSWER_PROBLEM;
+    c->answer.problem = (struct problem){
+        .err = ERR_SESSION_ENDED, .detail = STR("The session of this credential has ended"), .extra = arena_str(&c->arena, buf_view(&extra))};
+    buf_fini(&extra);
+    cmd_answer(e, c, s->pending);
     return ABSENT;
 }
 
