@@ -133,6 +133,7 @@ static bool accept_served(struct call *call) {
     case PRODUCE_BYTES: return accept_good(r, "application", "octet-stream");
     case PRODUCE_METRICS: return accept_good(r, "application", "openmetrics-text") || accept_good(r, "text", "plain");
     case PRODUCE_EVENTS: return accept_events(call);
+    case PRODUCE_FILE: return web_accepted(call);
     case PRODUCE_NOTHING: break;
     }
     return true;

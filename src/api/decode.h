@@ -74,6 +74,8 @@ enum query_param {
     Q_OFFSET = 2048,
     Q_OUTPUT = 4096,
     Q_ACCESS_TOKEN = 8192, /* read by auth.c */
+    Q_VERSION = 16384,     /* read by web.c */
+    Q_VIA = 32768,         /* counted by watch.c */
 };
 struct query_param_row {
     unsigned bit;

@@ -1,5 +1,6 @@
 #include "api/decode.h"
 #include "api/http_text.h"
+#include "api/via.h"
 #include "domain/session.h"
 #include "domain/task.h"
 
@@ -21,6 +22,9 @@ const struct query_param_row query_params[] = {
     {Q_OFFSET, "offset", "{\"type\":\"integer\",\"minimum\":0,\"default\":0}", "First byte wanted"},
     {Q_OUTPUT, "output", "{\"type\":\"string\",\"enum\":[\"0\",\"1\"]}", "1: with the output of the session's tasks"},
     {Q_ACCESS_TOKEN, "access_token", TEXT_SCHEMA, "The credential, where no header can be sent (RFC 6750 section 2.3)"},
+    {Q_VIA, "via", "{\"type\":\"string\",\"enum\":[\"sse\",\"websocket\",\"poll\",\"sse-fallback\",\"websocket-fallback\",\"poll-fallback\"]}",
+     "The way the client took, with -fallback where another did not work; counted"},
+    {Q_VERSION, "v", TEXT_SCHEMA, "This program's version: the answer may be kept for a year; another one is not found"},
 };
 const unsigned query_param_count = sizeof query_params / sizeof *query_params;
 
@@ -111,6 +115,7 @@ static void param_read(struct cmd *c, unsigned bit, const char *name, struct str
         good = str_eqz(value, "1") || str_eqz(value, "0");
         c->watch.output = str_eqz(value, "1");
         break;
+    case Q_VIA: good = via_parse(value) >= 0; break;
     default: break;
     }
     if (!good) {
@@ -123,7 +128,7 @@ void decode_query(struct cmd *c, unsigned allowed, const struct query *q) {
     c->list.state = -1;
     for (unsigned i = 0; i < q->count; i++) {
         const struct query_param_row *row = param_find(q->at[i].name, allowed);
-        if (row && row->bit != Q_ACCESS_TOKEN) {
+        if (row && !(row->bit & (Q_ACCESS_TOKEN | Q_VERSION))) {
             struct str value = arena_str(&c->arena, q->at[i].value);
             if (value.p) {
                 param_read(c, row->bit, row->name, value);

@@ -35,6 +35,10 @@ void headers_stream(const struct call *call) {
     http_add(call->r, STR("X-Accel-Buffering"), STR("no"));
 }
 
+void headers_file(const struct call *call, struct str cache_control) {
+    headers_begin(call->r, call, cache_control);
+}
+
 static void headers_retry_after(struct http_request *r, unsigned seconds) {
     http_addf(r, STR("Retry-After"), "%u", seconds);
 }
@@ -96,7 +100,7 @@ static void respond(struct call *call, int status, struct buf *body) {
 void encode_gzip(struct http_request *r, struct buf *body) {
     if (body->len > GZIP_LEAST) {
         http_add(r, STR("Vary"), STR("Accept-Encoding"));
-        if (accept_gzip(r) && gzip(body)) {
+        if (accept_gzip(r) > 0 && gzip(body)) {
             http_add(r, STR("Content-Encoding"), STR("gzip"));
         }
     }

@@ -105,7 +105,8 @@ struct accept accept_of(const struct http_request *r, const char *type, const ch
     return said ? best : (struct accept){1000, 1};
 }
 
-bool accept_gzip(const struct http_request *r) {
+/* Of two names of one coding. */
+static int coding_quality(const struct http_request *r, const char *name, const char *also) {
     int named = -1, star = -1;
     for (unsigned i = 0; i < r->header_count; i++) {
         if (!str_ieqz(r->headers[i].name, "accept-encoding")) {
@@ -114,14 +115,22 @@ bool accept_gzip(const struct http_request *r) {
         struct str rest = r->headers[i].value, item, coding;
         while (list_next(&rest, &item)) {
             int q = element_quality(item, &coding);
-            if (str_ieqz(coding, "gzip") || str_ieqz(coding, "x-gzip")) {
+            if (str_ieqz(coding, name) || str_ieqz(coding, also)) {
                 named = q > named ? q : named;
             } else if (str_eqz(coding, "*")) {
                 star = q;
             }
         }
     }
-    return named >= 0 ? named > 0 : star > 0;
+    return named >= 0 ? named : star > 0 ? star : 0;
+}
+
+int accept_gzip(const struct http_request *r) {
+    return coding_quality(r, "gzip", "x-gzip");
+}
+
+int accept_brotli(const struct http_request *r) {
+    return coding_quality(r, "br", "br");
 }
 
 static bool charset_is_utf8(struct str item) {
@@ -226,6 +235,20 @@ bool etags_match(const struct etags *e, uint64_t version) {
         match |= e->version[i] == version;
     }
     return match;
+}
+
+bool if_none_match(const struct http_request *r, struct str tag) {
+    for (unsigned i = 0; i < r->header_count; i++) {
+        struct str rest = r->headers[i].value, item;
+        while (str_ieqz(r->headers[i].name, "if-none-match") && list_next(&rest, &item)) {
+            struct str given = str_starts(item, "W/") ? str_from(item, 2) : item;
+            bool same = given.len == tag.len + 2 && given.p[0] == '"' && given.p[given.len - 1] == '"' && memcmp(given.p + 1, tag.p, tag.len) == 0;
+            if (same || str_eqz(item, "*")) {
+                return true;
+            }
+        }
+    }
+    return false;
 }
 
 /* The quotes that may stand around a cookie's value are no part of it. */

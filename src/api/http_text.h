@@ -19,7 +19,9 @@ struct accept {
 };
 /* Accept (RFC 9110 section 12.5.1). Without the field everything is welcome: {1000, 1}. */
 struct accept accept_of(const struct http_request *r, const char *type, const char *subtype);
-bool accept_gzip(const struct http_request *r);
+/* Accept-Encoding (RFC 9110 section 12.5.3): how welcome a coding is, in thousandths; 0 without the field. */
+int accept_gzip(const struct http_request *r);
+int accept_brotli(const struct http_request *r);
 
 enum media { MEDIA_NONE, MEDIA_JSON, MEDIA_NDJSON, MEDIA_OTHER };
 /* Content-Type; one with a charset other than utf-8, a Content-Encoding, or several Content-Types count as MEDIA_OTHER. */
@@ -38,6 +40,9 @@ struct etags {
 /* If-None-Match (RFC 9110 section 13.1.2), whose tags are versions of tasks. */
 void etags_read(const struct http_request *r, struct etags *ret);
 bool etags_match(const struct etags *e, uint64_t version);
+
+/* If-None-Match against one tag (without quotes), compared weakly (RFC 9110 section 8.8.3.2); "*" matches any. */
+bool if_none_match(const struct http_request *r, struct str tag);
 
 /* How many cookies of that name there are (RFC 6265 section 4.2.1); the first one's value, without quotes around it. */
 unsigned cookie_find(const struct http_request *r, const char *name, struct str *ret_value);

@@ -25,6 +25,7 @@ void info_metrics(struct call *call) {
     if (s->metrics) {
         s->metrics(s->metrics_arg, &body);
     }
+    via_metrics(&s->config->via, &body);
     if (body.len < 6 || memcmp(body.data + body.len - 6, "# EOF\n", 6) != 0) {
         buf_puts(&body, "# EOF\n");
     }

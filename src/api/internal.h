@@ -11,14 +11,16 @@
 #include "api/limit.h"
 #include "api/origin.h"
 #include "api/route.h"
+#include "api/via.h"
 #include "base/wheel.h"
 
-/* Parsed options, shared by all loops and read-only but for the limit. */
+/* Parsed options, shared by all loops and read-only but for the limit and the counts. */
 struct api_config {
     struct origins origins;
     struct jwt_keys jwt;
     struct session_kinds kinds;
     struct limit *open_limit;
+    struct via_counts via;
 };
 
 struct api {
@@ -96,6 +98,8 @@ bool auth_origin(const struct call *call);
 void headers_common(const struct call *call);
 /* The same for what is sent as it comes: nothing on the way may compress it (RFC 9111 section 5.2.2.6) or gather it. */
 void headers_stream(const struct call *call);
+/* The same for a file, with its own Cache-Control. */
+void headers_file(const struct call *call, struct str cache_control);
 /* All headers of a problem, and its body. call: NULL where it has not come so far. */
 void encode_problem(struct http_request *r, const struct call *call, const struct problem *p, struct buf *body);
 /* Each of these answers the request, which must not be touched afterwards. */
@@ -135,6 +139,24 @@ void watch_unwatched(void *arg, struct feed *f, void *user);
 /* Decides the headers of a page that is about to leave, and compresses it for who accepts that. */
 void watch_page(void *arg, struct http_request *r, struct buf *body);
 void watch_destroy(struct api *a);
+
+/* ---- web.c ---- */
+
+/* A file that is the same for everybody. */
+struct served {
+    const char *type; /* literals, all but the bytes, which are copied */
+    struct str cache_control;
+    const char *coding; /* Content-Encoding, or NULL */
+    char tag[48];       /* names these very bytes (RFC 9110 section 8.8.3), without its quotes */
+    struct str bytes;
+};
+/* Answers with it, or with 304 to who has it; headers that only this file has were added before. */
+void served_answer(struct call *call, const struct served *file);
+/* The files within the program (web_files.h). */
+void web_serve(struct call *call);
+bool web_accepted(const struct call *call);
+/* "text/javascript", without parameters. */
+struct str web_media(struct str path);
 
 /* ---- info.c, openapi.c, static.c ---- */
 

@@ -232,6 +232,9 @@ static void write_parameters(struct buf *out, const struct route *r) {
     if (r->cmd == CMD_TASK_GET) {
         write_parameter(out, comma, "If-None-Match", "header", "{\"type\":\"string\"}", "A version seen");
     }
+    if (r->produce == PRODUCE_FILE) {
+        write_parameter(out, comma, "If-None-Match", "header", "{\"type\":\"string\"}", "A tag seen");
+    }
     if (r->produce == PRODUCE_EVENTS) {
         write_parameter(out, comma, "Last-Event-ID", "header", "{\"type\":\"string\"}", "Cursor of the last event seen");
     }
@@ -280,6 +283,8 @@ static void write_content(struct buf *out, const struct route *r) {
         buf_puts(out, "\"application/octet-stream\":{\"schema\":{\"type\":\"string\",\"format\":\"binary\"}}");
     } else if (r->produce == PRODUCE_METRICS) {
         buf_puts(out, "\"application/openmetrics-text\":{\"schema\":{\"type\":\"string\"}},\"text/plain\":{\"schema\":{\"type\":\"string\"}}");
+    } else if (r->produce == PRODUCE_FILE) {
+        buf_printf(out, "\"%.*s\":{\"schema\":{\"type\":\"string\"}}", STR_FMT(web_media(str_of(r->pattern))));
     } else if (r->schema && r->read != READ_LINES) {
         buf_printf(out, "\"application/json\":{\"schema\":{\"$ref\":\"#/components/schemas/%s\"}}", r->schema);
     }
@@ -301,6 +306,8 @@ static void write_other_answers(struct buf *out, const struct route *r) {
         buf_puts(out, ",\"202\":{\"description\":\"The task, which is unfinished\",\"content\":{\"application/json\":{\"schema\":" REF("Task") "}}}");
     } else if (r->cmd == CMD_TASK_GET) {
         buf_puts(out, ",\"304\":{\"description\":\"The version has not changed\"}");
+    } else if (r->produce == PRODUCE_FILE) {
+        buf_puts(out, ",\"304\":{\"description\":\"It has not changed\"}");
     } else if (r->cmd == CMD_QUEUE_CLAIM) {
         buf_puts(out, ",\"204\":{\"description\":\"None came\"}");
     } else if (r->produce == PRODUCE_EVENTS) {

@@ -17,7 +17,7 @@ enum who {
     WHO_ANYONE = 64,  /* no credential is looked at */
 };
 
-enum produce { PRODUCE_JSON, PRODUCE_BYTES, PRODUCE_METRICS, PRODUCE_NOTHING, PRODUCE_EVENTS };
+enum produce { PRODUCE_JSON, PRODUCE_BYTES, PRODUCE_METRICS, PRODUCE_NOTHING, PRODUCE_EVENTS, PRODUCE_FILE };
 
 enum route_flag {
     ROUTE_IDEMPOTENT = 1,     /* Idempotency-Key is honoured */

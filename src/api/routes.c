@@ -3,7 +3,7 @@
 #include "api/route.h"
 
 #define LIST_IDS Q_LIMIT | Q_AFTER_ID
-#define EVENTS_QUERY Q_AFTER_CURSOR | Q_ACCESS_TOKEN
+#define EVENTS_QUERY Q_AFTER_CURSOR | Q_ACCESS_TOKEN | Q_VIA
 #define READERS WHO_BACKEND | WHO_OPERATOR | WHO_SESSION | WHO_WATCH
 
 const struct route routes[] = {
@@ -452,6 +452,30 @@ const struct route routes[] = {
      .tag = "operating",
      .schema = "Any",
      .summary = "This document"},
+    {.method = HTTP_GET,
+     .pattern = "/bowline.js",
+     .cmd = CMD_TYPES,
+     .local = web_serve,
+     .who = WHO_ANYONE,
+     .query = Q_VERSION,
+     .produce = PRODUCE_FILE,
+     .status = 200,
+     .id = "getBrowserModule",
+     .tag = "operating",
+     .schema = NULL,
+     .summary = "The module for browsers"},
+    {.method = HTTP_GET,
+     .pattern = "/bowline.d.ts",
+     .cmd = CMD_TYPES,
+     .local = web_serve,
+     .who = WHO_ANYONE,
+     .query = Q_VERSION,
+     .produce = PRODUCE_FILE,
+     .status = 200,
+     .id = "getBrowserTypes",
+     .tag = "operating",
+     .schema = NULL,
+     .summary = "Its types, for TypeScript"},
 };
 const unsigned route_count = sizeof routes / sizeof *routes;
 _Static_assert(sizeof routes / sizeof *routes <= ROUTES_MAX, "room for every route");

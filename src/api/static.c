@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #define FILE_MAX (4 * 1024 * 1024)
+#define TAG_BYTES 16
 
 static const char *content_type(struct str name) {
     static const struct {
@@ -66,13 +67,15 @@ static void redirect(struct call *call) {
 }
 
 static void serve(struct call *call, const char *type, struct buf *body) {
-    struct http_request *r = call->r;
-    http_add(r, STR("Cache-Control"), STR("no-cache"));
-    http_add(r, STR("Referrer-Policy"), STR("no-referrer"));
-    http_add(r, STR("X-Content-Type-Options"), STR("nosniff"));
-    http_add(r, STR("Content-Security-Policy"), STR("default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"));
-    http_add(r, STR("Content-Type"), str_of(type));
-    http_respond(r, 200, body, false);
+    struct served file = {.type = type, .cache_control = STR("no-cache"), .bytes = buf_view(body)};
+    uint8_t hash[SHA256_BYTES];
+    crypto_sha256(file.bytes, hash);
+    for (unsigned i = 0; i < TAG_BYTES; i++) {
+        snprintf(file.tag + 2 * i, 3, "%02x", hash[i]);
+    }
+    http_add(call->r, STR("Content-Security-Policy"), STR("default-src 'self'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"));
+    served_answer(call, &file);
+    buf_fini(body);
 }
 
 bool static_serve(struct call *call) {

@@ -165,6 +165,11 @@ void watch_page(void *arg, struct http_request *r, struct buf *body) {
     encode_gzip(r, body);
 }
 
+static void count_opened(const struct call *call, const struct cmd *c) {
+    int said = via_parse(query_get(&call->query, "via")), via = said >= 0 ? said : via_usual(c->watch.websocket, c->watch.page);
+    atomic_fetch_add_explicit(&call->api->shared->config->via.opened[via], 1, memory_order_relaxed);
+}
+
 void watch_attach(struct api *a, struct call *call, struct cmd *c) {
     const struct answer *answer = &c->answer;
     struct channel *ch = channel_get(a, answer->channel);
@@ -186,6 +191,7 @@ void watch_attach(struct api *a, struct call *call, struct cmd *c) {
     };
     start.from.until_ms = until_of(call, c);
     headers_watcher(call, start.way);
+    count_opened(call, c);
     if (!http_watch(call->r, ch->feed, &start)) {
         mem_free(w);
         unwatch(a, answer->channel, answer->start.tag[0]);
