@@ -557,9 +557,9 @@ class Live {
                 return;
             }
             if (error === DEAD || run.rotated) {
-                // after a rotation the old credential lives on for a while, and a cookie is changed by others
+                // after a rotation the old credential lives on for a while, in which others may change the cookie, or what `token` gives
                 fresh = !renewed && (await this.#renew(generation));
-                if (!fresh && !(run.rotated && (renewed || !(refresh || token)))) {
+                if (!fresh && !(run.rotated && (renewed || !(refresh || typeof token === 'string')))) {
                     this.#finish('unauthenticated');
                     return;
                 }
