@@ -174,20 +174,20 @@ static void measure_reads(struct bench *b) {
     const int rounds = 2000;
     int64_t start = now_us();
     for (int i = 0; i < rounds; i++) {
-        struct store_query q = {.type = STORE_LOAD_SESSION, .id = b->ids[draw(b) % SESSIONS]};
+        struct store_query q = {.type = STORE_LOAD_SESSION, .ask.session = b->ids[draw(b) % SESSIONS]};
         ask(b, &q);
         arena_fini(&q.arena);
     }
     printf("load session: %.1f us\n", (double) (now_us() - start) / rounds);
     start = now_us();
-    struct store_query q = {.type = STORE_LIST_TASKS, .limit = 100, .filter = {.state = -1, .kind = STR("none")}};
+    struct store_query q = {.type = STORE_LIST_TASKS, .ask.list_tasks.limit = 100, .ask.list_tasks.state = -1, .ask.list_tasks.kind = STR("none")};
     ask(b, &q);
     arena_fini(&q.arena);
     printf("list that finds none of %llu tasks: %.1f ms\n", (unsigned long long) b->tasks, (double) (now_us() - start) / 1e3);
     start = now_us();
     q = (struct store_query){.type = STORE_START};
     ask(b, &q);
-    printf("start, %zu sessions with unfinished tasks: %.1f ms\n", q.ret_id_count, (double) (now_us() - start) / 1e3);
+    printf("start, %zu sessions with unfinished tasks: %.1f ms\n", q.answer.start.sessions.count, (double) (now_us() - start) / 1e3);
     arena_fini(&q.arena);
 }
 

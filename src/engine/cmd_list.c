@@ -5,15 +5,24 @@
 
 #include <assert.h>
 
-static struct store_query *list_query(struct cmd *c, enum store_query_type type) {
+static struct store_query *list_query(const struct cmd *c, enum store_query_type type) {
     struct store_query *q = query_create(type, QUERY_CMD, NULL);
-    q->limit = c->list.limit + 1; /* one more tells whether there is a next page */
-    q->filter.after = c->list.after;
-    q->filter.session = c->list.session;
-    q->filter.user = c->list.user;
-    q->filter.kind = c->list.kind;
-    q->filter.queue = c->list.queue;
-    q->filter.state = c->list.state;
+    const struct list_args *l = &c->list;
+    size_t limit = l->limit + 1; /* one more tells whether there is a next page */
+    if (type == STORE_LIST_SESSIONS) {
+        q->ask.list_sessions.limit = limit;
+        q->ask.list_sessions.after = l->after;
+        q->ask.list_sessions.user = l->user;
+        q->ask.list_sessions.state = l->state;
+    } else {
+        q->ask.list_tasks.limit = limit;
+        q->ask.list_tasks.after = l->after;
+        q->ask.list_tasks.session = l->session;
+        q->ask.list_tasks.user = l->user;
+        q->ask.list_tasks.kind = l->kind;
+        q->ask.list_tasks.queue = l->queue;
+        q->ask.list_tasks.state = l->state;
+    }
     return q;
 }
 
@@ -69,14 +78,14 @@ void cmd_session_list(struct engine *e, struct cmd *c) {
     if (ask(e, c, STORE_LIST_SESSIONS)) {
         return;
     }
-    struct store_query *q = c->e.query;
+    const struct session_rows *rows = &c->e.query->answer.list_sessions.sessions;
     struct buf *out = cmd_json(c, 200);
     uint64_t needs = 0;
     struct id last = {0};
     bool first = true;
     buf_puts(out, "{\"items\":[");
-    for (size_t i = 0; i < q->session_count && i < c->list.limit; i++) {
-        const struct session_row *row = &q->sessions[i];
+    for (size_t i = 0; i < rows->count && i < c->list.limit; i++) {
+        const struct session_row *row = &rows->list[i];
         struct session_entry *s = session_resident(e, row->id);
         last = row->id;
         if (s && !session_shows(c, &s->s)) {
@@ -89,10 +98,10 @@ void cmd_session_list(struct engine *e, struct cmd *c) {
             session_write(&s->s, e->apart, STR_NONE, s->unfinished, s->ended, out);
             needs = s->pending > needs ? s->pending : needs;
         } else {
-            write_session_row(e, row, q->task_counts[i], out);
+            write_session_row(e, row, c->e.query->answer.list_sessions.task_counts[i], out);
         }
     }
-    finish(e, c, needs, q->session_count, last, ID_SESSION);
+    finish(e, c, needs, rows->count, last, ID_SESSION);
 }
 
 static bool task_shows(const struct cmd *c, const struct task_entry *t) {
@@ -116,9 +125,9 @@ static void write_task_row(const struct engine *e, const struct task_row *row, s
 
 /* Rows of sessions that were thrown away may be older than what was shown of them: the page waits until they are back. */
 static bool page_waits(struct engine *e, struct cmd *c) {
-    const struct store_query *q = c->e.query;
-    for (size_t i = 0; i < q->task_count; i++) {
-        if (!task_resident(e, q->tasks[i].id) && session_reloading(e, c, q->tasks[i].session)) {
+    const struct task_rows *rows = &c->e.query->answer.list_tasks;
+    for (size_t i = 0; i < rows->count; i++) {
+        if (!task_resident(e, rows->list[i].id) && session_reloading(e, c, rows->list[i].session)) {
             return true;
         }
     }
@@ -137,14 +146,14 @@ void cmd_task_list(struct engine *e, struct cmd *c) {
     if (ask(e, c, STORE_LIST_TASKS) || page_waits(e, c)) {
         return;
     }
-    struct store_query *q = c->e.query;
+    const struct task_rows *rows = &c->e.query->answer.list_tasks;
     struct buf *out = cmd_json(c, 200);
     uint64_t needs = c->e.self ? c->e.self->pending : 0;
     struct id last = {0};
     bool first = true;
     buf_puts(out, "{\"items\":[");
-    for (size_t i = 0; i < q->task_count && i < c->list.limit; i++) {
-        const struct task_row *row = &q->tasks[i];
+    for (size_t i = 0; i < rows->count && i < c->list.limit; i++) {
+        const struct task_row *row = &rows->list[i];
         struct task_entry *t = task_resident(e, row->id);
         struct session_entry *s = t ? t->s : session_resident(e, row->session);
         assert(s || !t);
@@ -161,5 +170,5 @@ void cmd_task_list(struct engine *e, struct cmd *c) {
             write_task_row(e, row, out);
         }
     }
-    finish(e, c, needs, q->task_count, last, ID_TASK);
+    finish(e, c, needs, rows->count, last, ID_TASK);
 }

@@ -42,7 +42,7 @@ static void write_claimed(struct engine *e, struct cmd *c, struct buf *out) {
         if (!t) {
             continue; /* it ended while its input was fetched */
         }
-        struct str input = q && i < q->blob_count ? q->blobs[i] : STR_NONE;
+        struct str input = q && i < q->answer.inputs.count ? q->answer.inputs.list[i] : STR_NONE;
         buf_puts(out, first ? "" : ",");
         first = false;
         task_entry_write(e, t, true, out);
@@ -75,8 +75,7 @@ static void claim_fetch(struct engine *e, struct cmd *c) {
     if (any && !c->e.query) {
         if (cmd_until_durable(e, c, needs) == FOUND) {
             struct store_query *q = query_create(STORE_GET_INPUT, QUERY_CMD, NULL);
-            q->ids = c->e.claimed;
-            q->id_count = c->e.claimed_count;
+            q->ask.inputs = (struct id_list){c->e.claimed, c->e.claimed_count};
             cmd_query(e, c, q);
         }
         return;

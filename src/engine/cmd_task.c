@@ -144,14 +144,19 @@ void cmd_task_get(struct engine *e, struct cmd *c) {
     }
 }
 
+/* The text that was asked for. */
+static struct str blob_of(const struct store_query *q) {
+    return q->type == STORE_GET_RESULT ? q->answer.result : q->answer.inputs.count ? q->answer.inputs.list[0] : STR_NONE;
+}
+
 static void answer_blob(struct engine *e, struct cmd *c, struct task_entry *t, const char *missing) {
     struct store_query *q = c->e.query;
     if (q->result != STORE_OK) {
         cmd_refuse(e, c, 0, ERR_UNAVAILABLE, "The store cannot be read");
-    } else if (q->blob_count == 0 || !q->blobs[0].p) {
+    } else if (!blob_of(q).p) {
         cmd_refuse(e, c, t->s->pending, ERR_NOT_FOUND, missing);
     } else {
-        buf_str(cmd_json(c, 200), q->blobs[0]);
+        buf_str(cmd_json(c, 200), blob_of(q));
         cmd_answer(e, c, t->s->pending);
     }
 }
@@ -163,11 +168,14 @@ static bool ask_blob(struct engine *e, struct cmd *c, struct task_entry *t, enum
     }
     if (cmd_until_durable(e, c, t->s->pending) == FOUND) {
         struct store_query *q = query_create(type, QUERY_CMD, NULL);
-        q->id = t->t.id;
-        q->ids = arena_alloc(&q->arena, sizeof(struct id));
-        if (q->ids) {
-            q->ids[0] = t->t.id;
-            q->id_count = 1;
+        if (type == STORE_GET_RESULT) {
+            q->ask.task = t->t.id;
+        } else {
+            struct id *task = arena_alloc(&q->arena, sizeof(*task));
+            if (task) {
+                *task = t->t.id;
+                q->ask.inputs = (struct id_list){task, 1};
+            }
         }
         cmd_query(e, c, q);
     }
@@ -215,12 +223,11 @@ static void ask_output(struct engine *e, struct cmd *c, struct task_entry *t) {
     struct answer *a = &c->answer;
     struct store_query *q = query_create(STORE_GET_OUTPUT, QUERY_CMD, NULL);
     size_t left = ENGINE_OUTPUT_ANSWER - a->body.len;
-    q->id = t->t.id;
-    q->number = a->output_offset + a->body.len;
-    q->limit = left < ENGINE_OUTPUT_PIECE ? left : ENGINE_OUTPUT_PIECE;
-    q->joined = true;
-    q->kept = a->body.len;
-    q->bytes = a->body;
+    q->ask.output.task = t->t.id;
+    q->ask.output.offset = a->output_offset + a->body.len;
+    q->ask.output.limit = left < ENGINE_OUTPUT_PIECE ? left : ENGINE_OUTPUT_PIECE;
+    q->ask.output.kept = a->body.len;
+    q->ask.output.bytes = a->body;
     a->body = (struct buf){0};
     cmd_query(e, c, q);
 }
@@ -229,10 +236,12 @@ static void ask_output(struct engine *e, struct cmd *c, struct task_entry *t) {
 static bool take_output(struct cmd *c) {
     struct store_query *q = c->e.query;
     struct answer *a = &c->answer;
-    bool more = q->bytes.len > q->kept;
-    a->output_offset = more && q->kept == 0 ? q->ret_offset : a->output_offset; /* what was asked for may just have been dropped from the front */
-    a->body = q->bytes;
-    q->bytes = (struct buf){0};
+    size_t kept = q->ask.output.kept;
+    bool more = q->ask.output.bytes.len > kept;
+    a->output_offset =
+        more && kept == 0 ? q->answer.output.offset : a->output_offset; /* what was asked for may just have been dropped from the front */
+    a->body = q->ask.output.bytes;
+    q->ask.output.bytes = (struct buf){0};
     return more;
 }
 

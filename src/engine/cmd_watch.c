@@ -195,10 +195,10 @@ static size_t refill_tasks(struct channel *ch, struct session_entry *s, uint64_t
 
 static void refill_ask(struct engine *e, struct cmd *c, struct channel *ch, struct session_entry *s, size_t tasks) {
     struct store_query *q = query_create(STORE_GET_OUTPUT_AFTER, QUERY_CMD, NULL);
-    q->ids = arena_alloc(&q->arena, tasks * sizeof(struct id));
-    q->id_count = q->ids ? refill_tasks(ch, s, c->cursor, q->ids) : 0;
-    q->number = c->cursor;
-    q->limit = ENGINE_REFILL_BYTES;
+    struct id *ids = arena_alloc(&q->arena, tasks * sizeof(struct id));
+    q->ask.output_after.tasks = (struct id_list){ids, ids ? refill_tasks(ch, s, c->cursor, ids) : 0};
+    q->ask.output_after.seq = c->cursor;
+    q->ask.output_after.limit = ENGINE_REFILL_BYTES;
     cmd_query(e, c, q);
 }
 
@@ -224,8 +224,8 @@ static bool in_page(const struct refill *r, uint64_t seq) {
 
 static void refill_output(struct refill *r) {
     const struct store_query *q = r->c->e.query;
-    for (size_t i = 0; q && i < q->output_count; i++) {
-        const struct output_row *row = &q->output[i];
+    for (size_t i = 0; q && i < q->answer.output_after.count; i++) {
+        const struct output_row *row = &q->answer.output_after.list[i];
         struct task_entry *t = task_resident(r->e, row->task);
         if (!t || !in_page(r, row->seq) || (!r->ch->t && row->seq <= t->t.moved_seq) || row->offset + row->data.len <= t->t.output_first) {
             continue;
@@ -240,11 +240,11 @@ static void refill_output(struct refill *r) {
 static void refill_bound(struct refill *r) {
     const struct store_query *q = r->c->e.query;
     size_t bytes = 0, n = 0;
-    for (size_t i = 0; q && i < q->output_count; i++) {
-        bytes += q->output[i].data.len;
+    for (size_t i = 0; q && i < q->answer.output_after.count; i++) {
+        bytes += q->answer.output_after.list[i].data.len;
     }
     if (bytes >= ENGINE_REFILL_BYTES) {
-        r->upto = q->output[q->output_count - 1].seq;
+        r->upto = q->answer.output_after.list[q->answer.output_after.count - 1].seq;
     }
     struct task_entry *t;
     TAILQ_FOREACH (t, &r->s->by_change, by_change) {
@@ -310,7 +310,7 @@ static void refill_failed(struct engine *e, struct cmd *c) {
 
 static void refill_answer(struct engine *e, struct cmd *c, struct channel *ch, struct session_entry *s) {
     struct refill r = {.e = e, .c = c, .ch = ch, .s = s, .cursor = c->cursor, .upto = c->e.upto};
-    size_t most = (c->e.query ? c->e.query->output_count : 0) + (ch->t ? 1 : s->unfinished + s->ended + s->gone_count);
+    size_t most = (c->e.query ? c->e.query->answer.output_after.count : 0) + (ch->t ? 1 : s->unfinished + s->ended + s->gone_count);
     c->answer.frames = arena_alloc(&c->arena, (most + 1) * sizeof(struct frame *));
     if (!c->answer.frames) {
         refill_failed(e, c);

@@ -548,9 +548,9 @@ enum found user_make_room(struct engine *e, struct cmd *c, struct user *u);
 enum found user_waiting_prepare(struct engine *e, struct cmd *c, struct user *u);
 void user_take_waiting(struct engine *e, struct user *u, struct session_entry *into);
 void user_add(struct engine *e, struct session_entry *s);
-struct user *user_create(struct engine *e, struct str name);                   /* stale */
-void user_learn(struct user *u, const struct session_row *rows, size_t count); /* all of its sessions that the store has */
-void user_forget_session(struct engine *e, struct session_entry *s);           /* leaves memory */
+struct user *user_create(struct engine *e, struct str name);         /* stale */
+void user_learn(struct user *u, const struct session_rows *rows);    /* all of its sessions that the store has */
+void user_forget_session(struct engine *e, struct session_entry *s); /* leaves memory */
 struct user_session *user_session_of(struct user *u, struct id id);
 void users_drop(struct engine *e); /* the engine is going */
 enum found session_create(struct engine *e, struct cmd *c, const struct session_new *n, struct session_entry **ret);

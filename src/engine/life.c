@@ -50,14 +50,14 @@ void user_add(struct engine *e, struct session_entry *s) {
     LIST_INSERT_HEAD(&u->here, s, of_user);
 }
 
-void user_learn(struct user *u, const struct session_row *rows, size_t count) {
+void user_learn(struct user *u, const struct session_rows *rows) {
     struct session_entry *s;
     u->stale = false;
     u->count = 0;
-    for (size_t i = 0; i < count; i++) {
-        struct user_session *us = user_session_of(u, rows[i].id);
-        us->active_at = rows[i].active_at;
-        us->ended = rows[i].state == SESSION_ENDED;
+    for (size_t i = 0; i < rows->count; i++) {
+        struct user_session *us = user_session_of(u, rows->list[i].id);
+        us->active_at = rows->list[i].active_at;
+        us->ended = rows->list[i].state == SESSION_ENDED;
     }
     LIST_FOREACH (s, &u->here, of_user) { /* memory knows better */
         user_note(u, s);
@@ -333,9 +333,9 @@ static enum found old_key_ask(struct engine *e, struct cmd *c) {
     for (unsigned i = 0; i < e->config.keys->count; i++) {
         session_key_hash(e, i, c->cred.sid, hashes + (size_t) i * KEY_HASH_BYTES);
     }
-    q->data = str_n((char *) hashes, bytes);
-    q->number = (uint64_t) c->cred.iat_s;
-    q->time = e->now;
+    q->ask.old_key.hashes = str_n((char *) hashes, bytes);
+    q->ask.old_key.after_s = c->cred.iat_s;
+    q->ask.old_key.now = e->now;
     return cmd_query(e, c, q);
 }
 
@@ -353,10 +353,10 @@ enum found old_key_find(struct engine *e, struct cmd *c) {
     if (q->result != STORE_OK) {
         return old_key_unread(e, c);
     }
-    bool found = q->found;
+    bool found = q->answer.old_key;
     if (found) {
-        c->e.jwt_session = q->old_key->session;
-        c->e.jwt_gen = q->old_key->gen;
+        c->e.jwt_session = q->answer.old_key->session;
+        c->e.jwt_gen = q->answer.old_key->gen;
     }
     query_free(q); /* no handler is to take it for its own */
     c->e.query = NULL;

@@ -17,14 +17,15 @@ struct store_query *query_create(enum store_query_type type, int purpose, void *
     q->type = type;
     q->purpose = purpose;
     q->owner = owner;
-    q->filter.state = -1;
     return q;
 }
 
 void query_free(struct store_query *q) {
     if (q) {
+        if (q->type == STORE_GET_OUTPUT) {
+            buf_fini(&q->ask.output.bytes);
+        }
         arena_fini(&q->arena);
-        buf_fini(&q->bytes);
         mem_free(q);
     }
 }
@@ -63,10 +64,25 @@ static struct load_key load_key_of(int what, const void *key, size_t len) {
     return k;
 }
 
-static const enum store_query_type look_up_query[] = {
-    [LOOK_SESSION] = STORE_LOAD_SESSION,         [LOOK_TASK] = STORE_FIND_TASK, [LOOK_KEY] = STORE_FIND_KEY, [LOOK_USER] = STORE_FIND_USER,
-    [LOOK_IDEMPOTENCY] = STORE_FIND_IDEMPOTENCY,
-};
+static struct store_query *look_up_query(const struct engine *e, struct load *l, const void *key, size_t len) {
+    static const enum store_query_type types[] = {
+        [LOOK_SESSION] = STORE_LOAD_SESSION,         [LOOK_TASK] = STORE_FIND_TASK, [LOOK_KEY] = STORE_FIND_KEY, [LOOK_USER] = STORE_FIND_USER,
+        [LOOK_IDEMPOTENCY] = STORE_FIND_IDEMPOTENCY,
+    };
+    struct store_query *q = query_create(types[l->key.what], QUERY_LOAD, l);
+    struct str text = str_n(key, len);
+    switch ((enum look_up) l->key.what) {
+    case LOOK_SESSION: memcpy(&q->ask.session, key, sizeof(q->ask.session)); break;
+    case LOOK_TASK: memcpy(&q->ask.task, key, sizeof(q->ask.task)); break;
+    case LOOK_KEY: q->ask.key_hash = arena_str(&q->arena, text); break;
+    case LOOK_USER: q->ask.user = arena_str(&q->arena, text); break;
+    case LOOK_IDEMPOTENCY:
+        q->ask.idempotency.scope = arena_str(&q->arena, text);
+        q->ask.idempotency.now = e->now;
+        break;
+    }
+    return q;
+}
 
 static struct load *load_begin(struct engine *e, enum look_up what, const void *key, size_t len, bool patient) {
     struct load_key k = load_key_of(what, key, len);
@@ -81,15 +97,8 @@ static struct load *load_begin(struct engine *e, enum look_up what, const void *
     l->asked_at = e->now;
     TAILQ_INIT(&l->waiters);
     HASH_ADD(hh, e->loads, key, sizeof(l->key), l);
-    struct store_query *q = query_create(look_up_query[what], QUERY_LOAD, l);
-    q->time = e->now;
-    q->limit = 1000;
+    struct store_query *q = look_up_query(e, l, key, len);
     q->patient = patient;
-    if (what == LOOK_SESSION || what == LOOK_TASK) {
-        memcpy(&q->id, key, sizeof(q->id));
-    } else {
-        q->data = arena_str(&q->arena, str_n(key, len));
-    }
     e->counts.loads++;
     query_send(e, q);
     return l;
@@ -282,7 +291,7 @@ static void *copy_into(struct cmd *c, const void *p, size_t bytes) {
 static void take_session(struct engine *e, struct load *l, struct store_query *q) {
     struct id id;
     memcpy(&id, l->key.key, sizeof(id));
-    if (q->found && !session_resident(e, id)) {
+    if (q->answer.session.found && !session_resident(e, id)) {
         session_from_rows(e, q, l->piece.tasks, l->piece.count, l->reload);
         l->piece.count = 0;
     }
@@ -300,32 +309,51 @@ static void wait_on(struct engine *e, struct load *l, struct id session) {
 
 static void take_user(struct engine *e, struct store_query *q) {
     struct user *u;
-    HASH_FIND(hh, e->users, q->data.p, q->data.len, u);
+    HASH_FIND(hh, e->users, q->ask.user.p, q->ask.user.len, u);
     if (u && !u->stale) {
         return;
     }
-    user_learn(u ? u : user_create(e, q->data), q->sessions, q->session_count);
+    user_learn(u ? u : user_create(e, q->ask.user), &q->answer.user);
 }
 
-static void waiters_learn(const struct engine *e, struct load *l, struct store_query *q) {
+static void learn_old_key(const struct engine *e, struct cmd *c, const struct old_key_row *row) {
+    if (row && row->expires_at > e->now && (!c->e.old_key || c->e.old_key->jwt_from_s < row->jwt_from_s)) {
+        c->e.old_key = copy_into(c, row, sizeof(*row));
+    }
+}
+
+static void learn_tombstone(const struct engine *e, struct cmd *c, const struct tombstone_row *row) {
+    if (row && row->gone_at + e->o->tombstone_ttl > e->now) {
+        c->e.gone = copy_into(c, row, sizeof(*row));
+        c->e.gone->kind = arena_str(&c->arena, row->kind);
+    }
+}
+
+static void learn_kept(struct cmd *c, const struct idempotency_row *from) {
+    if (from) {
+        struct idempotency_row *row = copy_into(c, from, sizeof(*row));
+        row->request = arena_str(&c->arena, row->request);
+        row->location = arena_str(&c->arena, row->location);
+        row->cookie = arena_str(&c->arena, row->cookie);
+        row->answer = arena_str(&c->arena, row->answer);
+        c->e.kept = row;
+    }
+}
+
+static void cmd_learn(const struct engine *e, struct cmd *c, const struct store_query *q) {
+    switch (q->type) {
+    case STORE_FIND_TASK: learn_tombstone(e, c, q->answer.task.tombstone); break;
+    case STORE_FIND_KEY: learn_old_key(e, c, q->answer.key.old_key); break;
+    case STORE_FIND_IDEMPOTENCY: learn_kept(c, q->answer.idempotency); break;
+    default: break;
+    }
+}
+
+static void waiters_learn(const struct engine *e, struct load *l, const struct store_query *q, bool found) {
     struct cmd *c;
     TAILQ_FOREACH (c, &l->waiters, e.link) {
-        if (q->old_key && q->old_key->expires_at > e->now && (!c->e.old_key || c->e.old_key->jwt_from_s < q->old_key->jwt_from_s)) {
-            c->e.old_key = copy_into(c, q->old_key, sizeof(*q->old_key));
-        }
-        if (q->tombstone && q->tombstone->gone_at + e->o->tombstone_ttl > e->now) {
-            c->e.gone = copy_into(c, q->tombstone, sizeof(*q->tombstone));
-            c->e.gone->kind = arena_str(&c->arena, q->tombstone->kind);
-        }
-        if (q->idempotency) {
-            struct idempotency_row *row = copy_into(c, q->idempotency, sizeof(*row));
-            row->request = arena_str(&c->arena, row->request);
-            row->location = arena_str(&c->arena, row->location);
-            row->cookie = arena_str(&c->arena, row->cookie);
-            row->answer = arena_str(&c->arena, row->answer);
-            c->e.kept = row;
-        }
-        if (!q->found) {
+        cmd_learn(e, c, q);
+        if (!found) {
             note_absent(c, l);
         }
     }
@@ -344,22 +372,39 @@ static void load_failed(struct engine *e, struct load *l) {
     log_error("store_read_failed", "what=%d", l->key.what);
 }
 
+/* What was looked for has been found; for a task or a key *ret_session is where it leads. */
+static bool look_up_found(const struct store_query *q, struct id *ret_session) {
+    switch (q->type) {
+    case STORE_LOAD_SESSION: return q->answer.session.found;
+    case STORE_FIND_TASK: *ret_session = q->answer.task.session; return q->answer.task.found;
+    case STORE_FIND_KEY: *ret_session = q->answer.key.session; return q->answer.key.found;
+    case STORE_FIND_IDEMPOTENCY: return q->answer.idempotency;
+    default: return true; /* a user is there in any case */
+    }
+}
+
+static void load_answered(struct engine *e, struct load *l, struct store_query *q) {
+    struct id session = {0};
+    bool found = look_up_found(q, &session);
+    if (q->type == STORE_LOAD_SESSION) {
+        take_session(e, l, q);
+    } else if (q->type == STORE_FIND_USER) {
+        take_user(e, q);
+    }
+    waiters_learn(e, l, q, found);
+    if (found && !id_is_none(session)) {
+        wait_on(e, l, session);
+    } else {
+        cmd_wake(e, &l->waiters);
+    }
+}
+
 static void load_done(struct engine *e, struct load *l, struct store_query *q) {
     HASH_DELETE(hh, e->loads, l);
-    if (q->result != STORE_OK) {
-        load_failed(e, l);
-    } else if ((l->key.what == LOOK_TASK || l->key.what == LOOK_KEY) && q->found) {
-        waiters_learn(e, l, q);
-        wait_on(e, l, q->ret_id);
+    if (q->result == STORE_OK) {
+        load_answered(e, l, q);
     } else {
-        if (l->key.what == LOOK_SESSION) {
-            take_session(e, l, q);
-        } else if (l->key.what == LOOK_USER) {
-            take_user(e, q);
-            q->found = true;
-        }
-        waiters_learn(e, l, q);
-        cmd_wake(e, &l->waiters);
+        load_failed(e, l);
     }
     e->loads_left -= l->first;
     e->due_loads -= l->due;
@@ -378,14 +423,15 @@ void load_free(struct load *l) {
 
 /* True when all tasks are made of their rows. */
 static bool load_go_on(struct engine *e, struct load *l, struct store_query *q) {
-    size_t most = q->task_count - l->piece.at < ENGINE_LOAD_PIECE ? q->task_count : l->piece.at + ENGINE_LOAD_PIECE;
-    if (!l->piece.tasks && q->task_count) {
-        l->piece.tasks = mem_alloc(q->task_count * sizeof(*l->piece.tasks));
+    const struct task_rows *rows = &q->answer.session.tasks;
+    size_t most = rows->count - l->piece.at < ENGINE_LOAD_PIECE ? rows->count : l->piece.at + ENGINE_LOAD_PIECE;
+    if (!l->piece.tasks && rows->count) {
+        l->piece.tasks = mem_alloc(rows->count * sizeof(*l->piece.tasks));
     }
     for (; l->piece.at < most; l->piece.at++) {
-        l->piece.count += task_from_row(e, &q->tasks[l->piece.at], &l->piece.tasks[l->piece.count]);
+        l->piece.count += task_from_row(e, &rows->list[l->piece.at], &l->piece.tasks[l->piece.count]);
     }
-    return l->piece.at == q->task_count;
+    return l->piece.at == rows->count;
 }
 
 bool engine_loaded(struct engine *e, struct store_query *q) {
@@ -416,28 +462,36 @@ void due_look(struct timer *t, int64_t now_ms, void *arg) {
     sessions_load_due(e);
     if (!e->due_under_way && e->due_at == e->due_count && e->state == ENGINE_SERVING && !e->dead) {
         struct store_query *q = query_create(STORE_DUE, QUERY_DUE, NULL);
-        q->time = now_ms;
-        q->limit = ENGINE_DUE_LIMIT;
+        q->ask.due.now = now_ms;
+        q->ask.due.limit = ENGINE_DUE_LIMIT;
         e->due_under_way = true;
         query_send(e, q);
     }
     wheel_set(&e->wheel, t, now_ms + ENGINE_DUE_MS, due_look);
 }
 
+/* Something in the session is due; `itself`: its own end, or that it is forgotten. */
+static void due_session(struct engine *e, struct id id, bool itself, int64_t at) {
+    struct session_entry *s = session_resident(e, id);
+    if (!s) {
+        e->due[e->due_count++] = id;
+    } else if (itself && s->due_written && s->due_written <= at) {
+        session_soft(e, s);
+    }
+}
+
 void due_found(struct engine *e, struct store_query *q) {
+    const struct id_list *sessions = &q->answer.due.sessions, *of_tasks = &q->answer.due.task_sessions;
     e->due_under_way = false;
-    if (q->ret_id_count == ENGINE_DUE_LIMIT || q->task_count == ENGINE_DUE_LIMIT) {
+    if (sessions->count == ENGINE_DUE_LIMIT || of_tasks->count == ENGINE_DUE_LIMIT) {
         wheel_set(&e->wheel, &e->due_timer, e->now + ENGINE_DUE_MORE_MS, due_look); /* there is more */
     }
     e->due_at = e->due_count = 0;
-    for (size_t i = 0; q->result == STORE_OK && i < q->ret_id_count + q->task_count; i++) {
-        struct id id = i < q->ret_id_count ? q->ret_ids[i] : q->tasks[i - q->ret_id_count].session;
-        struct session_entry *s = session_resident(e, id);
-        if (!s) {
-            e->due[e->due_count++] = id;
-        } else if (i < q->ret_id_count && s->due_written && s->due_written <= q->time) {
-            session_soft(e, s);
-        }
+    for (size_t i = 0; i < sessions->count; i++) {
+        due_session(e, sessions->list[i], true, q->ask.due.now);
+    }
+    for (size_t i = 0; i < of_tasks->count; i++) {
+        due_session(e, of_tasks->list[i], false, q->ask.due.now);
     }
     sessions_load_due(e);
 }

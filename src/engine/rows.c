@@ -144,10 +144,11 @@ static void session_of_row(const struct session_row *row, struct session *ret) {
     }
 }
 
-static void gone_from_rows(struct session_entry *se, const struct store_query *q) {
-    for (size_t i = 0; i < q->gone_count; i++) {
+static void gone_from_rows(struct session_entry *se, const struct gone_rows *rows) {
+    for (size_t i = 0; i < rows->count; i++) {
+        const struct gone_row *row = &rows->list[i];
         struct gone_entry *g = mem_alloc(sizeof(*g));
-        *g = (struct gone_entry){.seq = q->gone[i].seq, .task = q->gone[i].task, .reason = (enum gone_reason) q->gone[i].reason, .at = q->gone[i].at};
+        *g = (struct gone_entry){.seq = row->seq, .task = row->task, .reason = (enum gone_reason) row->reason, .at = row->at};
         TAILQ_INSERT_TAIL(&se->gone, g, link);
         se->gone_count++;
     }
@@ -162,16 +163,17 @@ static uint64_t newest_number(const struct session_entry *s) {
 }
 
 struct session_entry *session_from_rows(struct engine *e, const struct store_query *q, struct task *tasks, size_t count, bool reload) {
+    const struct session_row *session = &q->answer.session.row;
     struct session s;
-    session_of_row(&q->sessions[0], &s);
+    session_of_row(session, &s);
     session_bound(&s, e->now);
     session_put_back(&s, wall_of(e, e->now));
     struct session_entry *se = session_entry_create(e, &s);
-    se->seq = se->reserved = se->reserved_pending = se->reserved_written = q->sessions[0].seq;
-    se->gone_floor = q->sessions[0].gone_floor;
+    se->seq = se->reserved = se->reserved_pending = se->reserved_written = session->seq;
+    se->gone_floor = session->gone_floor;
     se->active_written = s.active_at;
-    se->due_written = q->sessions[0].due_at;
-    const struct task_row *row = q->tasks;
+    se->due_written = session->due_at;
+    const struct task_row *row = q->answer.session.tasks.list;
     for (size_t i = 0; i < count; i++, row++) {
         while (!id_eq(row->id, tasks[i].id)) {
             row++; /* none was made of it */
@@ -181,7 +183,7 @@ struct session_entry *session_from_rows(struct engine *e, const struct store_que
         te->has_progress = row->progress != NULL;
     }
     order_by_change(se);
-    gone_from_rows(se, q);
+    gone_from_rows(se, &q->answer.session.gone);
     if (e->dead) {
         se->seq = newest_number(se); /* the batch that failed may be on disk after all: nobody may be told of numbers that it could hold */
     }

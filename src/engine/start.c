@@ -74,10 +74,11 @@ void engine_started(struct engine *e, struct store_query *q) {
         e->state = ENGINE_STOPPED;
         return;
     }
-    clocks_begin(e, q->clock);
-    e->unclean = q->clean.p && !str_eqz(q->clean, "1");
-    if (q->epoch.p && q->epoch.len < sizeof(e->epoch)) {
-        memcpy(e->epoch, q->epoch.p, q->epoch.len);
+    clocks_begin(e, q->answer.start.clock);
+    struct str clean = q->answer.start.clean, epoch = q->answer.start.epoch;
+    e->unclean = clean.p && !str_eqz(clean, "1");
+    if (epoch.p && epoch.len < sizeof(e->epoch)) {
+        memcpy(e->epoch, epoch.p, epoch.len);
     } else {
         static const char digits[] = "0123456789abcdefghjkmnpqrstvwxyz";
         uint8_t random[8];
@@ -87,10 +88,10 @@ void engine_started(struct engine *e, struct store_query *q) {
         }
     }
     engine_mark(e);
-    slots_from_row(e, q->slots);
-    kinds_load(e, q->kinds, q->kind_count);
-    for (size_t i = 0; i < q->ret_id_count; i++) {
-        session_load_first(e, q->ret_ids[i]);
+    slots_from_row(e, q->answer.start.slots);
+    kinds_load(e, q->answer.start.kinds, q->answer.start.kind_count);
+    for (size_t i = 0; i < q->answer.start.sessions.count; i++) {
+        session_load_first(e, q->answer.start.sessions.list[i]);
     }
     if (e->loads_left == 0) {
         engine_serve(e);

@@ -89,38 +89,35 @@ void *rows_reserve(struct arena *a, void *list, size_t count, size_t element_byt
 }
 
 void rows_clear_answer(struct store_query *q) {
-    q->found = false;
-    q->bytes.len = q->kept;
-    q->ret_id = (struct id){0};
-    q->ret_ids = NULL;
-    q->sessions = NULL;
-    q->tasks = NULL;
-    q->gone = NULL;
-    q->tombstone = NULL;
-    q->idempotency = NULL;
-    q->old_key = NULL;
-    q->output = NULL;
-    q->blobs = NULL;
-    q->kinds = NULL;
-    q->clean = q->epoch = q->slots = q->clock = STR_NONE;
-    q->task_counts = NULL;
-    q->ret_id_count = q->session_count = q->task_count = q->gone_count = q->output_count = q->blob_count = q->kind_count = 0;
+    if (q->type == STORE_GET_OUTPUT) {
+        q->ask.output.bytes.len = q->ask.output.kept;
+    }
+    memset(&q->answer, 0, sizeof(q->answer));
+}
+
+bool rows_push_id(struct arena *a, struct id_list *list, struct id id) {
+    struct id *place = rows_push(a, list->list, list->count);
+    if (place) {
+        *place = id;
+    }
+    return place;
 }
 
 bool rows_join_output(struct store_query *q, uint64_t offset, struct str data) {
-    size_t have = q->bytes.len - q->kept;
-    uint64_t at = have ? q->ret_offset + have : q->number;
-    if (offset > at && q->bytes.len) {
+    struct buf *bytes = &q->ask.output.bytes;
+    size_t have = bytes->len - q->ask.output.kept, limit = q->ask.output.limit;
+    uint64_t at = have ? q->answer.output.offset + have : q->ask.output.offset;
+    if (offset > at && bytes->len) {
         return false;
     }
     uint64_t skip = offset < at ? at - offset : 0;
     data = skip < data.len ? str_from(data, skip) : STR("");
-    data.len = data.len < q->limit - have ? data.len : q->limit - have;
+    data.len = data.len < limit - have ? data.len : limit - have;
     if (data.len && !have) {
-        q->ret_offset = offset + skip;
+        q->answer.output.offset = offset + skip;
     }
-    buf_str(&q->bytes, data);
-    return !q->bytes.failed && q->bytes.len - q->kept < q->limit;
+    buf_str(bytes, data);
+    return !bytes->failed && bytes->len - q->ask.output.kept < limit;
 }
 
 static uint64_t task_version(const struct task_row *r) {
@@ -133,9 +130,9 @@ static int task_cmp(const void *left, const void *right) {
     return x != y ? (x > y) - (x < y) : id_cmp(a->id, b->id);
 }
 
-void rows_sort_tasks(struct store_query *q) {
-    if (q->task_count) {
-        qsort(q->tasks, q->task_count, sizeof(q->tasks[0]), task_cmp);
+void rows_sort_tasks(struct task_rows *tasks) {
+    if (tasks->count) {
+        qsort(tasks->list, tasks->count, sizeof(tasks->list[0]), task_cmp);
     }
 }
 

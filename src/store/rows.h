@@ -30,11 +30,14 @@ void *rows_reserve(struct arena *a, void *list, size_t count, size_t element_byt
 /* Takes back whatever stands in the answer: nothing found. The arena keeps its memory. */
 void rows_clear_answer(struct store_query *q);
 
-/* Of one more row of output, what belongs into the bytes of a query with `joined`. False: no more rows (or, where `bytes` has failed, no memory). */
+/* One more id; false when there is no memory. */
+bool rows_push_id(struct arena *a, struct id_list *list, struct id id) MUST_CHECK;
+
+/* Of one more row of output, what belongs into the bytes of STORE_GET_OUTPUT. False: no more rows (or, where `bytes` has failed, no memory). */
 bool rows_join_output(struct store_query *q, uint64_t offset, struct str data) MUST_CHECK;
 
-/* The answer's tasks by version, then by id. */
-void rows_sort_tasks(struct store_query *q);
+/* By version, then by id. */
+void rows_sort_tasks(struct task_rows *tasks);
 
 /* Which was earlier, of one key or of several. */
 int rows_old_key_cmp(const struct old_key_row *a, const struct old_key_row *b);

@@ -191,77 +191,152 @@ struct store_batch {
 /* ---- queries ---- */
 
 enum store_query_type {
-    /* The whole of one session: session (found), tasks in order of version (of their progress, where that counts), gone in order of seq. */
-    STORE_LOAD_SESSION, /* by id */
-    STORE_FIND_TASK,    /* by id: ret session id, or tombstone */
-    STORE_FIND_KEY, /* by data = key hash: the active session with it (found, ret_id; a batch in which two would have it fails, so the old owner's row comes first), and the newest old_key if there is one */
-    STORE_FIND_OLD_KEY, /* by data = key hashes one behind the other, number = a second, time = now: old_key (found), the earliest of them with a greater jwt_from_s that is not over */
-    STORE_FIND_USER,    /* by data = user: its active sessions, and ended ones that still hold tasks, whatever their state; newest first */
-    STORE_FIND_IDEMPOTENCY, /* by data = scope, time = now: found unless expired (expires_at 0 never is) */
-    STORE_GET_INPUT,        /* by ids: blobs in the same order, STR_NONE for one that does not exist */
-    STORE_GET_RESULT,       /* by id: found, and one blob (STR_NONE if there is none) */
-    STORE_GET_OUTPUT, /* by id, number = offset, limit bytes: rows from the one that holds offset on, at least one if there is any behind it, until limit bytes are passed. `joined`: see there */
-    STORE_GET_OUTPUT_AFTER, /* by ids (tasks), number = seq: their rows with a greater seq in order of seq, until limit bytes are passed (at least one if there is any) */
-    STORE_LIST_SESSIONS, /* newest first, after = id or none, limit, filters user, state */
-    STORE_LIST_TASKS,    /* newest first, after, limit, filters session, user, state, kind, queue */
-    STORE_DUE, /* by time: ids of sessions (ret_ids) and of tasks with their sessions (tasks: id and session only) with 0 < due_at <= time, earliest first, at most limit each */
-    STORE_START, /* ids of sessions that have unfinished tasks (ret_ids), all kind rows, and the meta values "clean", "epoch", "slots", "clock" */
+    STORE_LOAD_SESSION,     /* the whole of one session */
+    STORE_FIND_TASK,        /* where a task is, or what it was */
+    STORE_FIND_KEY,         /* the active session with a key, and when the key was last lost */
+    STORE_FIND_OLD_KEY,     /* the first time after a second that one of several keys was lost */
+    STORE_FIND_USER,        /* a user's active sessions, and ended ones that still hold tasks */
+    STORE_FIND_IDEMPOTENCY, /* an answer that is kept */
+    STORE_GET_INPUT,        /* the inputs of several tasks */
+    STORE_GET_RESULT,       /* the result of a task */
+    STORE_GET_OUTPUT,       /* a run of a task's output */
+    STORE_GET_OUTPUT_AFTER, /* output of several tasks that came after a number */
+    STORE_LIST_SESSIONS,
+    STORE_LIST_TASKS,
+    STORE_DUE,   /* what is to be looked at by now */
+    STORE_START, /* what a start needs */
 };
 
 #define STORE_JOIN_ROWS 4096
 
-struct store_query {
-    enum store_query_type type;
-    struct id id;
-    struct id *ids;
-    size_t id_count;
-    struct str data;
-    uint64_t number;
-    int64_t time;
-    size_t limit;
-    /*
-     * GET_OUTPUT: the bytes from offset on, at most limit of them, in one run behind those that are in `bytes` already (`kept` of them), instead of as rows.
-     * It ends at a hole, if there are bytes before it, and after STORE_JOIN_ROWS rows. ret_offset: of the first byte added, if there is any.
-     */
-    bool joined;
-    size_t kept;
-    struct buf bytes; /* the asker's, before and after */
-    uint64_t ret_offset;
+struct id_list {
+    struct id *list;
+    size_t count;
+};
+
+struct session_rows {
+    struct session_row *list;
+    size_t count;
+};
+
+struct task_rows {
+    struct task_row *list;
+    size_t count;
+};
+
+struct gone_rows {
+    struct gone_row *list;
+    size_t count;
+};
+
+/* What is asked, by the type of the query. A filter that is none or STR_NONE lets all pass. */
+union store_ask {
+    struct id session;   /* LOAD_SESSION */
+    struct id task;      /* FIND_TASK, GET_RESULT */
+    struct str key_hash; /* FIND_KEY */
     struct {
-        struct id after, session; /* none: no such filter */
+        struct str hashes; /* one behind the other */
+        int64_t after_s, now;
+    } old_key;       /* FIND_OLD_KEY */
+    struct str user; /* FIND_USER */
+    struct {
+        struct str scope;
+        int64_t now;
+    } idempotency;         /* FIND_IDEMPOTENCY */
+    struct id_list inputs; /* GET_INPUT: the tasks */
+    struct {
+        struct id task;
+        uint64_t offset;
+        size_t limit;
+        /*
+         * The asker's, before and after: at most limit bytes from offset on are put behind those that are there already (`kept` of them). They end at a
+         * hole, if there are bytes before it, and after STORE_JOIN_ROWS rows.
+         */
+        size_t kept;
+        struct buf bytes;
+    } output; /* GET_OUTPUT */
+    struct {
+        struct id_list tasks;
+        uint64_t seq;
+        size_t limit; /* bytes */
+    } output_after;   /* GET_OUTPUT_AFTER */
+    struct {
+        size_t limit;
+        struct id after; /* the last of the page before */
+        struct str user;
+        int state; /* -1: any */
+    } list_sessions;
+    struct {
+        size_t limit;
+        struct id after, session;
         struct str user, kind, queue;
         int state; /* -1: any */
-    } filter;
+    } list_tasks;
+    struct {
+        int64_t now;
+        size_t limit; /* of each sort */
+    } due;
+};
 
-    /* the answer, in the arena */
-    enum store_result result;
-    bool found;
-    struct id ret_id;
-    struct id *ret_ids;
-    size_t ret_id_count;
-    struct session_row *sessions;
-    size_t session_count;
-    struct task_row *tasks;
-    size_t task_count;
-    struct gone_row *gone;
-    size_t gone_count;
-    struct tombstone_row *tombstone; /* NULL if none */
-    struct idempotency_row *idempotency;
-    struct old_key_row *old_key;
-    struct output_row *output;
-    size_t output_count;
-    struct str *blobs;
-    size_t blob_count;
-    struct kind_row *kinds;
-    size_t kind_count;
-    struct str clean, epoch, slots, clock;
-    /* with LIST_SESSIONS: unfinished and ended tasks of each */
-    uint32_t (*task_counts)[2];
+/* What was found, by the type of the query; in its arena. Nothing found is all zero. */
+union store_answer {
+    struct {
+        bool found;
+        struct session_row row;
+        struct task_rows tasks; /* in order of version (of their progress, where that counts) */
+        struct gone_rows gone;  /* in order of seq */
+    } session;                  /* LOAD_SESSION */
+    struct {
+        bool found;
+        struct id session;
+        struct tombstone_row *tombstone; /* if it was not found, what it was; NULL if it never was */
+    } task;                              /* FIND_TASK */
+    struct {
+        bool found;
+        struct id session;               /* a change set after which two would have the key fails, so the old owner's row comes first */
+        struct old_key_row *old_key;     /* the newest; NULL if it was never lost */
+    } key;                               /* FIND_KEY */
+    struct old_key_row *old_key;         /* FIND_OLD_KEY: the earliest with a greater jwt_from_s that is not over, or NULL */
+    struct session_rows user;            /* FIND_USER: newest first */
+    struct idempotency_row *idempotency; /* FIND_IDEMPOTENCY: NULL if there is none or it has expired (expires_at 0 never is) */
+    struct {
+        struct str *list; /* in the order asked for, STR_NONE for one that does not exist */
+        size_t count;
+    } inputs;          /* GET_INPUT */
+    struct str result; /* GET_RESULT: STR_NONE if there is none */
+    struct {
+        uint64_t offset; /* of the first byte added, if there is any */
+    } output;            /* GET_OUTPUT */
+    struct {
+        struct output_row *list; /* in order of seq, until the limit is passed; at least one if there is any */
+        size_t count;
+    } output_after; /* GET_OUTPUT_AFTER */
+    struct {
+        struct session_rows sessions; /* newest first */
+        uint32_t (*task_counts)[2];   /* unfinished and ended ones of each */
+    } list_sessions;
+    struct task_rows list_tasks; /* newest first */
+    struct {                     /* with 0 < due_at <= now, earliest first */
+        struct id_list sessions;
+        struct id_list tasks, task_sessions; /* of each task the session */
+    } due;
+    struct {
+        struct id_list sessions; /* those that have unfinished tasks */
+        struct kind_row *kinds;
+        size_t kind_count;
+        struct str clean, epoch, slots, clock; /* meta values */
+    } start;
+};
 
-    struct arena arena;
+struct store_query {
+    enum store_query_type type;
     bool patient; /* it may be answered after all that are not */
-    void *owner;  /* the engine's affair */
-    int purpose;  /* the engine's affair */
+    enum store_result result;
+    union store_ask ask;
+    union store_answer answer; /* counts with STORE_OK; all zero otherwise */
+    struct arena arena;
+    void *owner; /* these two are the engine's affair */
+    int purpose;
 };
 
 struct store;

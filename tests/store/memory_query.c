@@ -21,17 +21,9 @@ static const struct session_row *find_session(const struct memory_rows *m, struc
     return op ? &op->row.session : NULL;
 }
 
-static bool push_id(struct store_query *q, struct id id) {
-    struct id *place = rows_push(&q->arena, q->ret_ids, q->ret_id_count);
-    if (place) {
-        *place = id;
-    }
-    return place;
-}
-
-static bool push_task(const struct memory_rows *m, struct store_query *q, const struct task_row *from) {
-    struct task_row *row = rows_push(&q->arena, q->tasks, q->task_count);
-    if (!row || !rows_copy_task(&q->arena, from, row)) {
+static bool push_task(const struct memory_rows *m, struct arena *a, struct task_rows *rows, const struct task_row *from) {
+    struct task_row *row = rows_push(a, rows->list, rows->count);
+    if (!row || !rows_copy_task(a, from, row)) {
         return false;
     }
     if (!from->slot || from->state >= STORE_TASK_ENDED) {
@@ -41,13 +33,13 @@ static bool push_task(const struct memory_rows *m, struct store_query *q, const 
     if (!op || !id_eq(op->row.progress.task, from->id)) {
         return true;
     }
-    row->progress = arena_alloc(&q->arena, sizeof(*row->progress));
-    return row->progress && rows_copy_progress(&q->arena, &op->row.progress, row->progress);
+    row->progress = arena_alloc(a, sizeof(*row->progress));
+    return row->progress && rows_copy_progress(a, &op->row.progress, row->progress);
 }
 
-static bool push_session(struct store_query *q, const struct session_row *from) {
-    struct session_row *row = rows_push(&q->arena, q->sessions, q->session_count);
-    return row && rows_copy_session(&q->arena, from, row);
+static bool push_session(struct arena *a, struct session_rows *rows, const struct session_row *from) {
+    struct session_row *row = rows_push(a, rows->list, rows->count);
+    return row && rows_copy_session(a, from, row);
 }
 
 static int slot_cmp(const void *left, const void *right) {
@@ -90,8 +82,8 @@ static bool answer_session_gone(const struct memory_rows *m, struct store_query 
     for
         each_row(m, TABLE_GONE, i) {
             const struct gone_row *from = &memory_row_at(m, TABLE_GONE, i)->row.gone;
-            if (id_eq(from->session, q->id)) {
-                struct gone_row *row = rows_push(&q->arena, q->gone, q->gone_count);
+            if (id_eq(from->session, q->ask.session)) {
+                struct gone_row *row = rows_push(&q->arena, q->answer.session.gone.list, q->answer.session.gone.count);
                 if (!row) {
                     return false;
                 }
@@ -102,61 +94,61 @@ static bool answer_session_gone(const struct memory_rows *m, struct store_query 
 }
 
 static bool answer_load_session(const struct memory_rows *m, struct store_query *q) {
-    const struct session_row *session = find_session(m, q->id);
+    const struct session_row *session = find_session(m, q->ask.session);
     if (!session) {
         return true;
     }
-    q->found = true;
-    bool ok = push_session(q, session);
+    q->answer.session.found = true;
+    bool ok = rows_copy_session(&q->arena, session, &q->answer.session.row);
     for
         each_row(m, TABLE_TASKS, i) {
-            if (ok && id_eq(task_at(m, i)->session, q->id)) {
-                ok = push_task(m, q, task_at(m, i));
+            if (ok && id_eq(task_at(m, i)->session, q->ask.session)) {
+                ok = push_task(m, &q->arena, &q->answer.session.tasks, task_at(m, i));
             }
         }
-    rows_sort_tasks(q);
+    rows_sort_tasks(&q->answer.session.tasks);
     return ok && answer_session_gone(m, q);
 }
 
 static bool answer_find_task(const struct memory_rows *m, struct store_query *q) {
-    const struct store_op *op = memory_rows_find(m, &(struct store_op){.type = STORE_PUT_TASK, .row.task.id = q->id});
+    const struct store_op *op = memory_rows_find(m, &(struct store_op){.type = STORE_PUT_TASK, .row.task.id = q->ask.task});
     if (op) {
-        q->found = true;
-        q->ret_id = op->row.task.session;
+        q->answer.task.found = true;
+        q->answer.task.session = op->row.task.session;
         return true;
     }
-    op = memory_rows_find(m, &(struct store_op){.type = STORE_PUT_TOMBSTONE, .row.tombstone.task = q->id});
+    op = memory_rows_find(m, &(struct store_op){.type = STORE_PUT_TOMBSTONE, .row.tombstone.task = q->ask.task});
     if (op) {
-        q->tombstone = arena_alloc(&q->arena, sizeof(*q->tombstone));
-        return q->tombstone && rows_copy_tombstone(&q->arena, &op->row.tombstone, q->tombstone);
+        q->answer.task.tombstone = arena_alloc(&q->arena, sizeof(*q->answer.task.tombstone));
+        return q->answer.task.tombstone && rows_copy_tombstone(&q->arena, &op->row.tombstone, q->answer.task.tombstone);
     }
     return true;
 }
 
-static bool put_old_key(struct store_query *q, const struct old_key_row *r) {
+static bool put_old_key(struct arena *a, const struct old_key_row *r, struct old_key_row **ret_row) {
     if (!r) {
         return true;
     }
-    q->old_key = arena_alloc(&q->arena, sizeof(*q->old_key));
-    return q->old_key && rows_copy_old_key(&q->arena, r, q->old_key);
+    *ret_row = arena_alloc(a, sizeof(**ret_row));
+    return *ret_row && rows_copy_old_key(a, r, *ret_row);
 }
 
 static bool answer_find_key(const struct memory_rows *m, struct store_query *q) {
     for
         each_row(m, TABLE_SESSIONS, i) {
             const struct session_row *r = session_at(m, i);
-            if (r->state == STORE_SESSION_ACTIVE && r->key_hash.p && str_eq(r->key_hash, q->data)) {
-                q->found = true;
-                q->ret_id = r->id;
+            if (r->state == STORE_SESSION_ACTIVE && r->key_hash.p && str_eq(r->key_hash, q->ask.key_hash)) {
+                q->answer.key.found = true;
+                q->answer.key.session = r->id;
             }
         }
     const struct old_key_row *newest = NULL;
     for
         each_row(m, TABLE_OLD_KEYS, i) {
             const struct old_key_row *r = &memory_row_at(m, TABLE_OLD_KEYS, i)->row.old_key;
-            newest = str_eq(r->key_hash, q->data) ? r : newest; /* they are in order */
+            newest = str_eq(r->key_hash, q->ask.key_hash) ? r : newest; /* they are in order */
         }
-    return put_old_key(q, newest);
+    return put_old_key(&q->arena, newest, &q->answer.key.old_key);
 }
 
 static bool key_among(struct str key, struct str keys) {
@@ -173,23 +165,23 @@ static bool answer_find_old_key(const struct memory_rows *m, struct store_query 
     for
         each_row(m, TABLE_OLD_KEYS, i) {
             const struct old_key_row *r = &memory_row_at(m, TABLE_OLD_KEYS, i)->row.old_key;
-            bool over = r->expires_at != 0 && r->expires_at <= q->time;
-            if (key_among(r->key_hash, q->data) && !over && r->jwt_from_s > (int64_t) q->number && (!first || rows_old_key_cmp(r, first) < 0)) {
+            bool over = r->expires_at != 0 && r->expires_at <= q->ask.old_key.now;
+            if (key_among(r->key_hash, q->ask.old_key.hashes) && !over && r->jwt_from_s > q->ask.old_key.after_s &&
+                (!first || rows_old_key_cmp(r, first) < 0)) {
                 first = r;
             }
         }
-    q->found = first;
-    return put_old_key(q, first);
+    return put_old_key(&q->arena, first, &q->answer.old_key);
 }
 
 static bool answer_find_idempotency(const struct memory_rows *m, struct store_query *q) {
-    const struct store_op *op = memory_rows_find(m, &(struct store_op){.type = STORE_PUT_IDEMPOTENCY, .row.idempotency.scope = q->data});
-    if (!op || (op->row.idempotency.expires_at != 0 && op->row.idempotency.expires_at <= q->time)) {
+    const struct store_op *op =
+        memory_rows_find(m, &(struct store_op){.type = STORE_PUT_IDEMPOTENCY, .row.idempotency.scope = q->ask.idempotency.scope});
+    if (!op || (op->row.idempotency.expires_at != 0 && op->row.idempotency.expires_at <= q->ask.idempotency.now)) {
         return true;
     }
-    q->found = true;
-    q->idempotency = arena_alloc(&q->arena, sizeof(*q->idempotency));
-    return q->idempotency && rows_copy_idempotency(&q->arena, &op->row.idempotency, q->idempotency);
+    q->answer.idempotency = arena_alloc(&q->arena, sizeof(*q->answer.idempotency));
+    return q->answer.idempotency && rows_copy_idempotency(&q->arena, &op->row.idempotency, q->answer.idempotency);
 }
 
 /* ---- ids by something ---- */
@@ -212,8 +204,8 @@ static bool has_tasks(const struct memory_rows *m, struct id session) {
 static bool answer_find_user(const struct memory_rows *m, struct store_query *q) {
     for (size_t i = m->table[TABLE_SESSIONS].count; i-- > 0;) {
         const struct session_row *r = session_at(m, i);
-        bool theirs = r->user.p && q->data.p && str_eq(r->user, q->data);
-        if (theirs && (r->state == STORE_SESSION_ACTIVE || has_tasks(m, r->id)) && !push_session(q, r)) {
+        bool theirs = r->user.p && q->ask.user.p && str_eq(r->user, q->ask.user);
+        if (theirs && (r->state == STORE_SESSION_ACTIVE || has_tasks(m, r->id)) && !push_session(&q->arena, &q->answer.user, r)) {
             return false;
         }
     }
@@ -231,7 +223,7 @@ static int due_cmp(const void *left, const void *right) {
 }
 
 static bool is_due(int64_t at, const struct store_query *q) {
-    return at > 0 && at <= q->time;
+    return at > 0 && at <= q->ask.due.now;
 }
 
 static bool answer_due_sessions(const struct memory_rows *m, struct store_query *q, struct due *due) {
@@ -245,8 +237,8 @@ static bool answer_due_sessions(const struct memory_rows *m, struct store_query 
         }
     qsort(due, count, sizeof(*due), due_cmp);
     bool ok = true;
-    for (size_t i = 0; i < count && i < q->limit && ok; i++) {
-        ok = push_id(q, due[i].id);
+    for (size_t i = 0; i < count && i < q->ask.due.limit && ok; i++) {
+        ok = rows_push_id(&q->arena, &q->answer.due.sessions, due[i].id);
     }
     return ok;
 }
@@ -262,13 +254,8 @@ static bool answer_due_tasks(const struct memory_rows *m, struct store_query *q,
         }
     qsort(due, count, sizeof(*due), due_cmp);
     bool ok = true;
-    for (size_t i = 0; i < count && i < q->limit && ok; i++) {
-        struct task_row *row = rows_push(&q->arena, q->tasks, q->task_count);
-        ok = row;
-        if (row) {
-            row->id = due[i].id;
-            row->session = due[i].session;
-        }
+    for (size_t i = 0; i < count && i < q->ask.due.limit && ok; i++) {
+        ok = rows_push_id(&q->arena, &q->answer.due.tasks, due[i].id) && rows_push_id(&q->arena, &q->answer.due.task_sessions, due[i].session);
     }
     return ok;
 }
@@ -289,22 +276,23 @@ static int id_order(const void *left, const void *right) {
 }
 
 static bool answer_unfinished(const struct memory_rows *m, struct store_query *q) {
+    struct id_list *ids = &q->answer.start.sessions;
     for
         each_row(m, TABLE_TASKS, i) {
-            if (task_at(m, i)->state < STORE_TASK_ENDED && !push_id(q, task_at(m, i)->session)) {
+            if (task_at(m, i)->state < STORE_TASK_ENDED && !rows_push_id(&q->arena, ids, task_at(m, i)->session)) {
                 return false;
             }
         }
-    if (q->ret_id_count) {
-        qsort(q->ret_ids, q->ret_id_count, sizeof(q->ret_ids[0]), id_order);
+    if (ids->count) {
+        qsort(ids->list, ids->count, sizeof(ids->list[0]), id_order);
     }
     size_t kept = 0;
-    for (size_t i = 0; i < q->ret_id_count; i++) {
-        if (kept == 0 || !id_eq(q->ret_ids[kept - 1], q->ret_ids[i])) {
-            q->ret_ids[kept++] = q->ret_ids[i];
+    for (size_t i = 0; i < ids->count; i++) {
+        if (kept == 0 || !id_eq(ids->list[kept - 1], ids->list[i])) {
+            ids->list[kept++] = ids->list[i];
         }
     }
-    q->ret_id_count = kept;
+    ids->count = kept;
     return true;
 }
 
@@ -316,48 +304,49 @@ static bool copy_meta(const struct memory_rows *m, struct store_query *q, struct
 static bool answer_start(const struct memory_rows *m, struct store_query *q) {
     for
         each_row(m, TABLE_KINDS, i) {
-            struct kind_row *row = rows_push(&q->arena, q->kinds, q->kind_count);
+            struct kind_row *row = rows_push(&q->arena, q->answer.start.kinds, q->answer.start.kind_count);
             if (!row || !rows_copy_kind(&q->arena, &memory_row_at(m, TABLE_KINDS, i)->row.kind, row)) {
                 return false;
             }
         }
-    return answer_unfinished(m, q) && copy_meta(m, q, STR("clean"), &q->clean) && copy_meta(m, q, STR("epoch"), &q->epoch) &&
-           copy_meta(m, q, STR("slots"), &q->slots) && copy_meta(m, q, STR("clock"), &q->clock);
+    return answer_unfinished(m, q) && copy_meta(m, q, STR("clean"), &q->answer.start.clean) &&
+           copy_meta(m, q, STR("epoch"), &q->answer.start.epoch) && copy_meta(m, q, STR("slots"), &q->answer.start.slots) &&
+           copy_meta(m, q, STR("clock"), &q->answer.start.clock);
 }
 
 /* ---- input, result, output ---- */
 
-static bool push_blob(const struct memory_rows *m, struct store_query *q, enum store_op_type type, struct id id) {
-    struct str *blob = rows_push(&q->arena, q->blobs, q->blob_count);
+static bool copy_blob(const struct memory_rows *m, struct arena *a, enum store_op_type type, struct id id, struct str *ret_text) {
     const struct store_op *op = memory_rows_find(m, &(struct store_op){.type = type, .id = id});
-    return blob && rows_copy_str(&q->arena, op ? op->data : STR_NONE, blob);
+    return rows_copy_str(a, op ? op->data : STR_NONE, ret_text);
 }
 
 static bool answer_get_input(const struct memory_rows *m, struct store_query *q) {
-    bool ok = true;
-    for (size_t i = 0; i < q->id_count && ok; i++) {
-        ok = push_blob(m, q, STORE_PUT_INPUT, q->ids[i]);
+    const struct id_list *tasks = &q->ask.inputs;
+    q->answer.inputs.list = arena_alloc(&q->arena, tasks->count * sizeof(struct str));
+    bool ok = q->answer.inputs.list;
+    for (size_t i = 0; i < tasks->count && ok; i++) {
+        ok = copy_blob(m, &q->arena, STORE_PUT_INPUT, tasks->list[i], &q->answer.inputs.list[i]);
+        q->answer.inputs.count++;
     }
     return ok;
 }
 
 static bool answer_get_result(const struct memory_rows *m, struct store_query *q) {
-    bool ok = push_blob(m, q, STORE_PUT_RESULT, q->id);
-    q->found = ok && q->blobs[0].p;
-    return ok;
+    return copy_blob(m, &q->arena, STORE_PUT_RESULT, q->ask.task, &q->answer.result);
 }
 
 static bool join_output(struct store_query *q, const struct output_row *const *rows, size_t count) {
     for (size_t i = 0; i < count && i < STORE_JOIN_ROWS && rows_join_output(q, rows[i]->offset, rows[i]->data); i++) {
     }
-    return !q->bytes.failed;
+    return !q->ask.output.bytes.failed;
 }
 
 /* Copies the rows as long as what was copied before is less than the limit, the first in any case. */
 static bool push_output(struct store_query *q, const struct output_row *const *rows, size_t count) {
     size_t bytes = 0;
-    for (size_t i = 0; i < count && (i == 0 || bytes < q->limit); i++) {
-        struct output_row *row = rows_push(&q->arena, q->output, q->output_count);
+    for (size_t i = 0; i < count && (i == 0 || bytes < q->ask.output_after.limit); i++) {
+        struct output_row *row = rows_push(&q->arena, q->answer.output_after.list, q->answer.output_after.count);
         if (!row || !rows_copy_output(&q->arena, rows[i], row)) {
             return false;
         }
@@ -381,18 +370,18 @@ static bool answer_get_output(const struct memory_rows *m, struct store_query *q
     for
         each_row(m, TABLE_OUTPUT, i) {
             const struct output_row *r = &memory_row_at(m, TABLE_OUTPUT, i)->row.output;
-            if (id_eq(r->task, q->id) && (r->offset >= q->number || r->offset + r->data.len > q->number)) {
+            if (id_eq(r->task, q->ask.output.task) && (r->offset >= q->ask.output.offset || r->offset + r->data.len > q->ask.output.offset)) {
                 rows[count++] = r;
             }
         }
-    bool ok = q->joined ? join_output(q, rows, count) : push_output(q, rows, count);
+    bool ok = join_output(q, rows, count);
     mem_free(rows);
     return ok;
 }
 
-static bool id_among(struct id id, const struct id *ids, size_t count) {
-    for (size_t i = 0; i < count; i++) {
-        if (id_eq(ids[i], id)) {
+static bool id_among(struct id id, const struct id_list *ids) {
+    for (size_t i = 0; i < ids->count; i++) {
+        if (id_eq(ids->list[i], id)) {
             return true;
         }
     }
@@ -405,7 +394,7 @@ static bool answer_get_output_after(const struct memory_rows *m, struct store_qu
     for
         each_row(m, TABLE_OUTPUT, i) {
             const struct output_row *r = &memory_row_at(m, TABLE_OUTPUT, i)->row.output;
-            if (r->seq > q->number && id_among(r->task, q->ids, q->id_count)) {
+            if (r->seq > q->ask.output_after.seq && id_among(r->task, &q->ask.output_after.tasks)) {
                 rows[count++] = r;
             }
         }
@@ -421,40 +410,47 @@ static bool passes_str(struct str filter, struct str value) {
     return !filter.p || (value.p && str_eq(filter, value));
 }
 
-static bool passes_place(const struct store_query *q, struct id id) {
-    return id_is_none(q->filter.after) || id_cmp(id, q->filter.after) < 0;
+static bool passes_place(struct id after, struct id id) {
+    return id_is_none(after) || id_cmp(id, after) < 0;
 }
 
-static bool passes_state(const struct store_query *q, uint8_t state) {
-    return q->filter.state < 0 || q->filter.state == state;
+static bool passes_state(int filter, uint8_t state) {
+    return filter < 0 || filter == state;
 }
 
 static bool answer_list_sessions(const struct memory_rows *m, struct store_query *q) {
+    struct session_rows *rows = &q->answer.list_sessions.sessions;
     bool ok = true;
-    for (size_t i = m->table[TABLE_SESSIONS].count; i-- > 0 && q->session_count < q->limit && ok;) {
+    for (size_t i = m->table[TABLE_SESSIONS].count; i-- > 0 && rows->count < q->ask.list_sessions.limit && ok;) {
         const struct session_row *r = session_at(m, i);
-        if (passes_place(q, r->id) && passes_state(q, r->state) && passes_str(q->filter.user, r->user)) {
-            ok = push_session(q, r);
+        if (passes_place(q->ask.list_sessions.after, r->id) && passes_state(q->ask.list_sessions.state, r->state) &&
+            passes_str(q->ask.list_sessions.user, r->user)) {
+            ok = push_session(&q->arena, rows, r);
         }
     }
-    q->task_counts = ok ? arena_alloc(&q->arena, q->session_count * sizeof(*q->task_counts)) : NULL;
-    for (size_t i = 0; q->task_counts && i < q->session_count; i++) {
-        count_tasks(m, q->sessions[i].id, q->task_counts[i]);
+    uint32_t(*counts)[2] = ok ? arena_alloc(&q->arena, rows->count * sizeof(*counts)) : NULL;
+    for (size_t i = 0; counts && i < rows->count; i++) {
+        count_tasks(m, rows->list[i].id, counts[i]);
     }
-    return q->task_counts;
+    q->answer.list_sessions.task_counts = counts;
+    return counts;
 }
 
 static bool task_listed(const struct memory_rows *m, const struct store_query *q, const struct task_row *r) {
-    const struct session_row *session = q->filter.user.p ? find_session(m, r->session) : NULL;
-    return passes_place(q, r->id) && passes_state(q, r->state) && passes_str(q->filter.kind, r->kind) && passes_str(q->filter.queue, r->queue) &&
-           (id_is_none(q->filter.session) || id_eq(q->filter.session, r->session)) && passes_str(q->filter.user, session ? session->user : STR_NONE);
+    struct str user = q->ask.list_tasks.user;
+    struct id session_id = q->ask.list_tasks.session;
+    const struct session_row *session = user.p ? find_session(m, r->session) : NULL;
+    return passes_place(q->ask.list_tasks.after, r->id) && passes_state(q->ask.list_tasks.state, r->state) &&
+           passes_str(q->ask.list_tasks.kind, r->kind) && passes_str(q->ask.list_tasks.queue, r->queue) &&
+           (id_is_none(session_id) || id_eq(session_id, r->session)) && passes_str(user, session ? session->user : STR_NONE);
 }
 
 static bool answer_list_tasks(const struct memory_rows *m, struct store_query *q) {
+    struct task_rows *rows = &q->answer.list_tasks;
     bool ok = true;
-    for (size_t i = m->table[TABLE_TASKS].count; i-- > 0 && q->task_count < q->limit && ok;) {
+    for (size_t i = m->table[TABLE_TASKS].count; i-- > 0 && rows->count < q->ask.list_tasks.limit && ok;) {
         if (task_listed(m, q, task_at(m, i))) {
-            ok = push_task(m, q, task_at(m, i));
+            ok = push_task(m, &q->arena, rows, task_at(m, i));
         }
     }
     return ok;

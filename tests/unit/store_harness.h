@@ -270,17 +270,18 @@ static inline void render_task(struct buf *out, const struct task_row *r) {
     }
 }
 
-static inline void render_rare(struct buf *out, const struct store_query *q) {
-    if (q->tombstone) {
-        const struct tombstone_row *r = q->tombstone;
+static inline void render_tombstone(struct buf *out, const struct tombstone_row *r) {
+    if (r) {
         buf_puts(out, "\ntombstone ");
         render_id(out, r->task);
         render_id(out, r->session);
         buf_printf(out, "%u %u %d %lld %lld ", r->watch_gen, r->attempt, r->state, (long long) r->ended_at, (long long) r->gone_at);
         render_str(out, r->kind);
     }
-    if (q->idempotency) {
-        const struct idempotency_row *r = q->idempotency;
+}
+
+static inline void render_idempotency(struct buf *out, const struct idempotency_row *r) {
+    if (r) {
         buf_printf(out, "\nidempotency %d %lld ", r->status, (long long) r->expires_at);
         render_str(out, r->scope);
         render_str(out, r->request);
@@ -288,56 +289,112 @@ static inline void render_rare(struct buf *out, const struct store_query *q) {
         render_str(out, r->cookie);
         render_str(out, r->answer);
     }
-    if (q->old_key) {
-        const struct old_key_row *r = q->old_key;
+}
+
+static inline void render_old_key(struct buf *out, const struct old_key_row *r) {
+    if (r) {
         buf_printf(out, "\nold_key %lld %lld %u %lld ", (long long) r->jwt_from_s, (long long) r->at, r->gen, (long long) r->expires_at);
         render_str(out, r->key_hash);
         render_id(out, r->session);
     }
 }
 
-static inline void render_answer(struct buf *out, const struct store_query *q) {
-    buf_printf(out, "query=%d result=%d found=%d ", (int) q->type, (int) q->result, q->found);
-    render_id(out, q->ret_id);
-    for (size_t i = 0; i < q->ret_id_count; i++) {
+static inline void render_ids(struct buf *out, const struct id_list *ids) {
+    for (size_t i = 0; i < ids->count; i++) {
         buf_puts(out, "\nid ");
-        render_id(out, q->ret_ids[i]);
+        render_id(out, ids->list[i]);
     }
-    for (size_t i = 0; i < q->session_count; i++) {
-        render_session(out, &q->sessions[i]);
+}
+
+static inline void render_sessions(struct buf *out, const struct session_rows *rows) {
+    for (size_t i = 0; i < rows->count; i++) {
+        render_session(out, &rows->list[i]);
     }
-    for (size_t i = 0; i < q->task_count; i++) {
-        render_task(out, &q->tasks[i]);
+}
+
+static inline void render_tasks(struct buf *out, const struct task_rows *rows) {
+    for (size_t i = 0; i < rows->count; i++) {
+        render_task(out, &rows->list[i]);
     }
-    size_t counted = q->session_count ? q->session_count : q->ret_id_count;
-    for (size_t i = 0; q->task_counts && i < counted; i++) {
-        buf_printf(out, "\ncounts %u %u", q->task_counts[i][0], q->task_counts[i][1]);
+}
+
+static inline void render_whole_session(struct buf *out, const union store_answer *a) {
+    if (a->session.found) {
+        render_session(out, &a->session.row);
     }
-    for (size_t i = 0; i < q->gone_count; i++) {
-        buf_printf(out, "\ngone %llu %d %lld ", (unsigned long long) q->gone[i].seq, q->gone[i].reason, (long long) q->gone[i].at);
-        render_id(out, q->gone[i].session);
-        render_id(out, q->gone[i].task);
+    render_tasks(out, &a->session.tasks);
+    for (size_t i = 0; i < a->session.gone.count; i++) {
+        const struct gone_row *r = &a->session.gone.list[i];
+        buf_printf(out, "\ngone %llu %d %lld ", (unsigned long long) r->seq, r->reason, (long long) r->at);
+        render_id(out, r->session);
+        render_id(out, r->task);
     }
-    for (size_t i = 0; i < q->output_count; i++) {
-        buf_printf(out, "\noutput %llu %llu ", (unsigned long long) q->output[i].offset, (unsigned long long) q->output[i].seq);
-        render_id(out, q->output[i].task);
-        render_str(out, q->output[i].data);
-    }
-    for (size_t i = 0; i < q->blob_count; i++) {
-        buf_puts(out, "\nblob ");
-        render_str(out, q->blobs[i]);
-    }
-    for (size_t i = 0; i < q->kind_count; i++) {
+}
+
+static inline void render_start(struct buf *out, const union store_answer *a) {
+    render_ids(out, &a->start.sessions);
+    for (size_t i = 0; i < a->start.kind_count; i++) {
         buf_puts(out, "\nkind ");
-        render_str(out, q->kinds[i].kind);
-        render_str(out, q->kinds[i].phase);
-        render_str(out, q->kinds[i].body);
+        render_str(out, a->start.kinds[i].kind);
+        render_str(out, a->start.kinds[i].phase);
+        render_str(out, a->start.kinds[i].body);
     }
-    render_rare(out, q);
     buf_puts(out, "\nmeta ");
-    render_str(out, q->clean);
-    render_str(out, q->epoch);
-    render_str(out, q->slots);
+    render_str(out, a->start.clean);
+    render_str(out, a->start.epoch);
+    render_str(out, a->start.slots);
+}
+
+static inline void render_answer(struct buf *out, const struct store_query *q) {
+    const union store_answer *a = &q->answer;
+    buf_printf(out, "query=%d result=%d ", (int) q->type, (int) q->result);
+    switch (q->type) {
+    case STORE_LOAD_SESSION: render_whole_session(out, a); break;
+    case STORE_FIND_TASK:
+        buf_printf(out, "found=%d ", a->task.found);
+        render_id(out, a->task.session);
+        render_tombstone(out, a->task.tombstone);
+        break;
+    case STORE_FIND_KEY:
+        buf_printf(out, "found=%d ", a->key.found);
+        render_id(out, a->key.session);
+        render_old_key(out, a->key.old_key);
+        break;
+    case STORE_FIND_OLD_KEY: render_old_key(out, a->old_key); break;
+    case STORE_FIND_USER: render_sessions(out, &a->user); break;
+    case STORE_FIND_IDEMPOTENCY: render_idempotency(out, a->idempotency); break;
+    case STORE_GET_INPUT:
+        for (size_t i = 0; i < a->inputs.count; i++) {
+            render_str(out, a->inputs.list[i]);
+        }
+        break;
+    case STORE_GET_RESULT: render_str(out, a->result); break;
+    case STORE_GET_OUTPUT:
+        buf_printf(out, "%llu: ", (unsigned long long) a->output.offset);
+        buf_str(out, buf_view(&q->ask.output.bytes));
+        break;
+    case STORE_GET_OUTPUT_AFTER:
+        for (size_t i = 0; i < a->output_after.count; i++) {
+            const struct output_row *r = &a->output_after.list[i];
+            buf_printf(out, "\noutput %llu %llu ", (unsigned long long) r->offset, (unsigned long long) r->seq);
+            render_id(out, r->task);
+            render_str(out, r->data);
+        }
+        break;
+    case STORE_LIST_SESSIONS:
+        render_sessions(out, &a->list_sessions.sessions);
+        for (size_t i = 0; i < a->list_sessions.sessions.count; i++) {
+            buf_printf(out, "\ncounts %u %u", a->list_sessions.task_counts[i][0], a->list_sessions.task_counts[i][1]);
+        }
+        break;
+    case STORE_LIST_TASKS: render_tasks(out, &a->list_tasks); break;
+    case STORE_DUE:
+        render_ids(out, &a->due.sessions);
+        render_ids(out, &a->due.tasks);
+        render_ids(out, &a->due.task_sessions);
+        break;
+    case STORE_START: render_start(out, a); break;
+    }
 }
 
 #endif

@@ -11,11 +11,11 @@
 #include <sys/wait.h>
 
 static bool session_there(struct harness *h, uint64_t n) {
-    struct store_query q = {.type = STORE_LOAD_SESSION, .id = nth_id(n)};
+    struct store_query q = {.type = STORE_LOAD_SESSION, .ask.session = nth_id(n)};
     harness_ask(h, &q);
     assert_int_equal(q.result, STORE_OK);
     arena_fini(&q.arena);
-    return q.found;
+    return q.answer.session.found;
 }
 
 static enum store_result put_session(struct harness *h, uint64_t n) {
@@ -228,26 +228,29 @@ static void test_an_older_version_is_brought_up_to_date(void **state) {
     begin(&h);
     sql(h.path, version_1);
     assert_int_equal(harness_open(&h), SQLITE_OPEN_OK);
-    struct store_query q = {.type = STORE_LOAD_SESSION, .id = nth_id(1)};
+    struct store_query q = {.type = STORE_LOAD_SESSION, .ask.session = nth_id(1)};
     harness_ask(&h, &q);
-    assert_true(q.found && q.task_count == 2 && q.sessions[0].seq == 99);
-    assert_true(id_eq(q.tasks[0].id, nth_id(10)) && q.tasks[0].version == 7 && q.tasks[0].slot == 0 && !q.tasks[0].progress);
-    assert_true(id_eq(q.tasks[1].id, nth_id(11)) && q.tasks[1].due_at == 50 && !q.tasks[1].queue.p);
+    assert_true(q.answer.session.found && q.answer.session.tasks.count == 2 && q.answer.session.row.seq == 99);
+    assert_true(id_eq(q.answer.session.tasks.list[0].id, nth_id(10)) && q.answer.session.tasks.list[0].version == 7 &&
+                q.answer.session.tasks.list[0].slot == 0 && !q.answer.session.tasks.list[0].progress);
+    assert_true(id_eq(q.answer.session.tasks.list[1].id, nth_id(11)) && q.answer.session.tasks.list[1].due_at == 50 &&
+                !q.answer.session.tasks.list[1].queue.p);
     struct store_op op = op_task_slot(10, 1, 1, 9, 1);
-    op.row.task.body = q.tasks[0].body;
+    op.row.task.body = q.answer.session.tasks.list[0].body;
     struct store_op ops[] = {op, op_progress(1, 10, 12)};
     assert_int_equal(harness_apply(&h, ops, 2), STORE_OK);
     arena_fini(&q.arena);
     q = (struct store_query){.type = STORE_START};
     harness_ask(&h, &q);
-    assert_true(q.ret_id_count == 1 && str_eqz(q.epoch, "abcd") && str_eqz(q.clean, "1"));
-    assert_true(q.kind_count == 1 && str_eqz(q.kinds[0].kind, "report") && q.kinds[0].phase.p && !q.kinds[0].phase.len);
-    assert_true(str_eqz(q.kinds[0].body, "{\"ms\":[5]}"));
+    assert_true(q.answer.start.sessions.count == 1 && str_eqz(q.answer.start.epoch, "abcd") && str_eqz(q.answer.start.clean, "1"));
+    assert_true(q.answer.start.kind_count == 1 && str_eqz(q.answer.start.kinds[0].kind, "report") && q.answer.start.kinds[0].phase.p &&
+                !q.answer.start.kinds[0].phase.len);
+    assert_true(str_eqz(q.answer.start.kinds[0].body, "{\"ms\":[5]}"));
     arena_fini(&q.arena);
     struct id ids[] = {nth_id(10)};
-    q = (struct store_query){.type = STORE_GET_INPUT, .ids = ids, .id_count = 1};
+    q = (struct store_query){.type = STORE_GET_INPUT, .ask.inputs.list = ids, .ask.inputs.count = 1};
     harness_ask(&h, &q);
-    assert_true(str_eqz(q.blobs[0], "[1]"));
+    assert_true(str_eqz(q.answer.inputs.list[0], "[1]"));
     arena_fini(&q.arena);
     static const struct {
         int64_t from;
@@ -255,10 +258,14 @@ static void test_an_older_version_is_brought_up_to_date(void **state) {
     } lost[] = {{10, 2, 5}, {9, 1, 0}, {10, 9, 0}}; /* ended: its last; goes on: the one before; forgotten */
     for (size_t i = 0; i < 3; i++) {
         char hash[KEY_HASH_BYTES] = {(char) i};
-        q = (struct store_query){.type = STORE_FIND_OLD_KEY, .data = str_n(hash, sizeof(hash)), .number = (uint64_t) lost[i].from - 1, .time = 1};
+        q = (struct store_query){.type = STORE_FIND_OLD_KEY,
+                                 .ask.old_key.hashes = str_n(hash, sizeof(hash)),
+                                 .ask.old_key.after_s = lost[i].from - 1,
+                                 .ask.old_key.now = 1};
         harness_ask(&h, &q);
-        assert_true(q.found && q.old_key->jwt_from_s == lost[i].from && q.old_key->gen == lost[i].gen && q.old_key->at == 9500);
-        assert_true(id_eq(q.old_key->session, nth_id(lost[i].session)));
+        assert_true(q.answer.old_key && q.answer.old_key->jwt_from_s == lost[i].from && q.answer.old_key->gen == lost[i].gen &&
+                    q.answer.old_key->at == 9500);
+        assert_true(id_eq(q.answer.old_key->session, nth_id(lost[i].session)));
         arena_fini(&q.arena);
     }
     close_store(&h);
@@ -268,9 +275,10 @@ static void test_an_older_version_is_brought_up_to_date(void **state) {
     assert_int_equal(
         number_in(h.path, "SELECT CAST(value AS INTEGER) = (SELECT user_version FROM pragma_user_version) FROM meta WHERE name = 'schema'"), 1);
     assert_int_equal(harness_open(&h), SQLITE_OPEN_OK); /* and once more, as it is now */
-    q = (struct store_query){.type = STORE_LOAD_SESSION, .id = nth_id(1)};
+    q = (struct store_query){.type = STORE_LOAD_SESSION, .ask.session = nth_id(1)};
     harness_ask(&h, &q);
-    assert_true(q.task_count == 2 && q.tasks[1].progress && q.tasks[1].progress->version == 12);
+    assert_true(q.answer.session.tasks.count == 2 && q.answer.session.tasks.list[1].progress &&
+                q.answer.session.tasks.list[1].progress->version == 12);
     arena_fini(&q.arena);
     harness_stop(&h);
     harness_stop(&made);
@@ -436,9 +444,9 @@ static void test_a_failed_fsync_in_a_checkpoint_is_final_too(void **state) {
     nasty_sync = 0;
     close_store(&h);
     assert_int_equal(harness_open(&h), SQLITE_OPEN_OK);
-    struct store_query q = {.type = STORE_GET_RESULT, .id = nth_id(1)};
+    struct store_query q = {.type = STORE_GET_RESULT, .ask.task = nth_id(1)};
     harness_ask(&h, &q);
-    assert_int_equal(q.blobs[0].len, 5 << 20);
+    assert_int_equal(q.answer.result.len, 5 << 20);
     arena_fini(&q.arena);
     harness_stop(&h);
 }
@@ -491,10 +499,10 @@ static void test_a_batch_without_memory_is_not_kept(void **state) {
         refused = nasty_malloc_left < 0;
         nasty_malloc_left = -1;
         assert_true(result == STORE_OK || (result == STORE_FAILED && refused));
-        struct store_query q = {.type = STORE_LOAD_SESSION, .id = nth_id(n)};
+        struct store_query q = {.type = STORE_LOAD_SESSION, .ask.session = nth_id(n)};
         assert_int_equal(parts_ask(&p, &q), STORE_OK);
-        assert_int_equal(q.found, result == STORE_OK);
-        assert_int_equal(q.task_count, result == STORE_OK);
+        assert_int_equal(q.answer.session.found, result == STORE_OK);
+        assert_int_equal(q.answer.session.tasks.count, result == STORE_OK);
         arena_fini(&q.arena);
         assert_true(i < 2000);
     }
@@ -513,10 +521,52 @@ static bool ask_refused(struct parts *p, struct store_query q, int skip, bool sq
     nasty_malloc_left = -1;
     assert_true(q.result == STORE_OK || (q.result == STORE_FAILED && refused));
     if (q.result == STORE_FAILED) {
-        assert_false(q.found || q.session_count || q.task_count || q.output_count || q.ret_id_count || q.blob_count);
+        static const union store_answer nothing;
+        assert_memory_equal(&q.answer, &nothing, sizeof(nothing));
+    }
+    if (q.type == STORE_GET_OUTPUT) {
+        buf_fini(&q.ask.output.bytes);
     }
     arena_fini(&q.arena);
     return refused;
+}
+
+/* A query of that type, about the first of these two where it is about one, that finds much. */
+static struct store_query ask_much(enum store_query_type type, struct id *ids) {
+    struct store_query q = {.type = type};
+    struct id_list both = {ids, 2};
+    switch (type) {
+    case STORE_LOAD_SESSION: q.ask.session = ids[0]; break;
+    case STORE_FIND_TASK:
+    case STORE_GET_RESULT: q.ask.task = ids[0]; break;
+    case STORE_FIND_KEY: q.ask.key_hash = STR("u"); break;
+    case STORE_FIND_USER: q.ask.user = STR("u"); break;
+    case STORE_FIND_IDEMPOTENCY: q.ask.idempotency.scope = STR("u"); break;
+    case STORE_GET_INPUT: q.ask.inputs = both; break;
+    case STORE_GET_OUTPUT:
+        q.ask.output.task = ids[0];
+        q.ask.output.limit = 1000;
+        break;
+    case STORE_GET_OUTPUT_AFTER:
+        q.ask.output_after.tasks = both;
+        q.ask.output_after.limit = 1000;
+        break;
+    case STORE_LIST_SESSIONS:
+        q.ask.list_sessions.limit = 1000;
+        q.ask.list_sessions.state = -1;
+        break;
+    case STORE_LIST_TASKS:
+        q.ask.list_tasks.limit = 1000;
+        q.ask.list_tasks.state = -1;
+        break;
+    case STORE_DUE:
+        q.ask.due.now = INT64_MAX;
+        q.ask.due.limit = 1000;
+        break;
+    case STORE_FIND_OLD_KEY:
+    case STORE_START: break;
+    }
+    return q;
 }
 
 static void test_a_query_without_memory_fails_cleanly(void **state) {
@@ -536,13 +586,7 @@ static void test_a_query_without_memory_fails_cleanly(void **state) {
     parts_open(&p, &h);
     struct id ids[] = {nth_id(1), nth_id(2)};
     for (int type = STORE_LOAD_SESSION; type <= STORE_START; type++) {
-        struct store_query q = {.type = (enum store_query_type) type,
-                                .id = nth_id(1),
-                                .ids = ids,
-                                .id_count = 2,
-                                .data = STR("u"),
-                                .limit = 1000,
-                                .filter = {.state = -1}};
+        struct store_query q = ask_much((enum store_query_type) type, ids);
         for (int sqlite = 0; sqlite < 2; sqlite++) {
             for (int skip = 0; ask_refused(&p, q, skip, sqlite); skip++) {
                 assert_true(skip < 2000);
@@ -628,13 +672,22 @@ static bool forget_some(struct harness *h, int64_t budget_us) {
 
 /* What is being deleted is no longer to be had, not even the part that is still there. */
 static void assert_nothing_of(struct harness *h, struct id id) {
-    static const enum store_query_type types[] = {STORE_GET_INPUT, STORE_GET_RESULT, STORE_GET_OUTPUT, STORE_GET_OUTPUT_AFTER};
-    for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++) {
-        struct store_query q = {.type = types[i], .id = id, .ids = &id, .id_count = 1, .limit = 1000};
-        harness_ask(h, &q);
-        assert_int_equal(q.result, STORE_OK);
-        assert_true(q.output_count == 0 && (!q.blob_count || !q.blobs[0].p));
-        arena_fini(&q.arena);
+    struct store_query input = {.type = STORE_GET_INPUT, .ask.inputs = {&id, 1}};
+    struct store_query result = {.type = STORE_GET_RESULT, .ask.task = id};
+    struct store_query output = {.type = STORE_GET_OUTPUT, .ask.output = {.task = id, .limit = 1000}};
+    struct store_query after = {.type = STORE_GET_OUTPUT_AFTER, .ask.output_after = {.tasks = {&id, 1}, .limit = 1000}};
+    struct store_query *all[] = {&input, &result, &output, &after};
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        harness_ask(h, all[i]);
+        assert_int_equal(all[i]->result, STORE_OK);
+    }
+    assert_null(input.answer.inputs.list[0].p);
+    assert_null(result.answer.result.p);
+    assert_int_equal(output.ask.output.bytes.len, 0);
+    assert_int_equal(after.answer.output_after.count, 0);
+    buf_fini(&output.ask.output.bytes);
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        arena_fini(&all[i]->arena);
     }
 }
 
@@ -701,7 +754,7 @@ static void test_closing_hands_back_everything(void **state) {
     bool back[50] = {false};
     store_submit(h.store, &b);
     for (int i = 0; i < 50; i++) {
-        q[i] = (struct store_query){.type = STORE_LIST_SESSIONS, .limit = 10, .filter = {.state = -1}, .owner = &back[i]};
+        q[i] = (struct store_query){.type = STORE_LIST_SESSIONS, .ask.list_sessions.limit = 10, .ask.list_sessions.state = -1, .owner = &back[i]};
         store_query(h.store, &q[i]);
     }
     close_store(&h);
@@ -724,7 +777,7 @@ static void test_queries_beside_batches_see_whole_batches(void **state) {
         ops[0].row.session.seq = ops[1].row.session.seq = i;
         struct store_batch b = {.number = i, .ops = ops, .count = 2};
         bool back = false;
-        struct store_query q = {.type = STORE_LIST_SESSIONS, .limit = 10, .filter = {.state = -1}, .owner = &back};
+        struct store_query q = {.type = STORE_LIST_SESSIONS, .ask.list_sessions.limit = 10, .ask.list_sessions.state = -1, .owner = &back};
         h.batch_back = NULL;
         store_submit(h.store, &b);
         store_query(h.store, &q);
@@ -734,10 +787,10 @@ static void test_queries_beside_batches_see_whole_batches(void **state) {
         }
         pthread_mutex_unlock(&h.mutex);
         assert_int_equal(b.result, STORE_OK);
-        assert_true(q.session_count == 2 || (q.session_count == 0 && i == 1));
-        if (q.session_count) {
-            assert_int_equal(q.sessions[0].seq, q.sessions[1].seq);
-            assert_true(q.sessions[0].seq == i || q.sessions[0].seq == i - 1);
+        assert_true(q.answer.list_sessions.sessions.count == 2 || (q.answer.list_sessions.sessions.count == 0 && i == 1));
+        if (q.answer.list_sessions.sessions.count) {
+            assert_int_equal(q.answer.list_sessions.sessions.list[0].seq, q.answer.list_sessions.sessions.list[1].seq);
+            assert_true(q.answer.list_sessions.sessions.list[0].seq == i || q.answer.list_sessions.sessions.list[0].seq == i - 1);
         }
         arena_fini(&q.arena);
     }
@@ -774,16 +827,20 @@ static void test_a_long_list_lets_others_go_first(void **state) {
     o.h.store = sqlite_store_open(o.h.path, (struct store_sink){harness_batch_done, order_query_done, &o}, &e, &err);
     assert_non_null(o.h.store);
     bool list_back = false;
-    struct store_query list = {.type = STORE_LIST_TASKS, .limit = 10, .filter = {.state = -1, .kind = STR("no such kind")}, .owner = &list_back};
-    struct store_query find = {.type = STORE_FIND_TASK, .id = nth_id(5)};
+    struct store_query list = {.type = STORE_LIST_TASKS,
+                               .ask.list_tasks.limit = 10,
+                               .ask.list_tasks.state = -1,
+                               .ask.list_tasks.kind = STR("no such kind"),
+                               .owner = &list_back};
+    struct store_query find = {.type = STORE_FIND_TASK, .ask.task = nth_id(5)};
     store_query(o.h.store, &list);
     harness_ask(&o.h, &find);
     close_store(&o.h);
-    assert_true(find.found);
+    assert_true(find.answer.task.found);
     assert_ptr_equal(o.first, &find);
     assert_true(list_back);
     assert_int_equal(list.result, STORE_OK);
-    assert_int_equal(list.task_count, 0);
+    assert_int_equal(list.answer.list_tasks.count, 0);
     arena_fini(&list.arena);
     arena_fini(&find.arena);
     harness_stop(&o.h);
@@ -834,9 +891,9 @@ static void test_what_was_acknowledged_survives_a_kill(void **state) {
         for (uint64_t i = 0; i <= acknowledged; i++) {
             struct store_op probe = op_session(i + 1, NULL, NULL, 0);
             assert_int_equal(harness_apply(&h, &probe, 1), STORE_OK);
-            struct store_query q = {.type = STORE_LOAD_SESSION, .id = nth_id(i + 1)};
+            struct store_query q = {.type = STORE_LOAD_SESSION, .ask.session = nth_id(i + 1)};
             harness_ask(&h, &q);
-            assert_true(q.task_count == KILL_OPS || (i == acknowledged && q.task_count == 0));
+            assert_true(q.answer.session.tasks.count == KILL_OPS || (i == acknowledged && q.answer.session.tasks.count == 0));
             arena_fini(&q.arena);
         }
         close_store(&h);

@@ -23,17 +23,17 @@ static void assert_id(struct id id, uint64_t n) {
 }
 
 static bool session_there(struct harness *h, uint64_t n) {
-    struct store_query q = {.type = STORE_LOAD_SESSION, .id = nth_id(n)};
+    struct store_query q = {.type = STORE_LOAD_SESSION, .ask.session = nth_id(n)};
     ask(h, &q);
     arena_fini(&q.arena);
-    return q.found;
+    return q.answer.session.found;
 }
 
 static bool task_there(struct harness *h, uint64_t n) {
-    struct store_query q = {.type = STORE_FIND_TASK, .id = nth_id(n)};
+    struct store_query q = {.type = STORE_FIND_TASK, .ask.task = nth_id(n)};
     ask(h, &q);
     arena_fini(&q.arena);
-    return q.found;
+    return q.answer.task.found;
 }
 
 /* ---- behaviours ---- */
@@ -61,16 +61,15 @@ static void session_comes_back_as_it_was_put(struct harness *h) {
                                           .jwt_from_s = 16,
                                           .due_at = 13}};
     assert_int_equal(APPLY(h, op), STORE_OK);
-    struct store_query q = {.type = STORE_LOAD_SESSION, .id = nth_id(7)};
+    struct store_query q = {.type = STORE_LOAD_SESSION, .ask.session = nth_id(7)};
     ask(h, &q);
-    assert_true(q.found);
-    assert_int_equal(q.session_count, 1);
+    assert_true(q.answer.session.found);
     struct buf put = {0}, got = {0};
     render_session(&put, &op.row.session);
-    render_session(&got, &q.sessions[0]);
+    render_session(&got, &q.answer.session.row);
     assert_string_equal(buf_z(&put), buf_z(&got));
-    assert_int_equal(q.sessions[0].user.len, 3);
-    assert_memory_equal(q.sessions[0].user.p, "u\0v", 3);
+    assert_int_equal(q.answer.session.row.user.len, 3);
+    assert_memory_equal(q.answer.session.row.user.p, "u\0v", 3);
     buf_fini(&put);
     buf_fini(&got);
     arena_fini(&q.arena);
@@ -82,19 +81,19 @@ static void none_and_empty_are_different(struct harness *h) {
     none.row.session.metadata = STR_NONE;
     empty.row.session.metadata = STR("");
     assert_int_equal(APPLY(h, none, empty, op_data(STORE_PUT_RESULT, 3, STR(""))), STORE_OK);
-    struct store_query q = {.type = STORE_LOAD_SESSION, .id = nth_id(1)};
+    struct store_query q = {.type = STORE_LOAD_SESSION, .ask.session = nth_id(1)};
     ask(h, &q);
-    assert_null(q.sessions[0].user.p);
-    assert_null(q.sessions[0].metadata.p);
-    q.id = nth_id(2);
+    assert_null(q.answer.session.row.user.p);
+    assert_null(q.answer.session.row.metadata.p);
+    q.ask.session = nth_id(2);
     ask(h, &q);
-    assert_text(q.sessions[0].user, "");
-    assert_text(q.sessions[0].metadata, "");
+    assert_text(q.answer.session.row.user, "");
+    assert_text(q.answer.session.row.metadata, "");
     q.type = STORE_GET_RESULT;
-    q.id = nth_id(3);
+    q.ask.task = nth_id(3);
     ask(h, &q);
-    assert_true(q.found);
-    assert_text(q.blobs[0], "");
+    assert_non_null(q.answer.result.p);
+    assert_text(q.answer.result, "");
     arena_fini(&q.arena);
 }
 
@@ -105,16 +104,16 @@ static void session_comes_with_tasks_by_version_and_gone_by_seq(struct harness *
     assert_int_equal(APPLY(h, op_session(1, NULL, NULL, 0), op_task(10, 1, 0, 30), op_task(11, 1, 1, 20), op_task(12, 1, 3, 10), op_task(13, 2, 1, 1),
                            gone2, gone1),
                      STORE_OK);
-    struct store_query q = {.type = STORE_LOAD_SESSION, .id = nth_id(1)};
+    struct store_query q = {.type = STORE_LOAD_SESSION, .ask.session = nth_id(1)};
     ask(h, &q);
-    assert_int_equal(q.task_count, 3);
-    assert_id(q.tasks[0].id, 12);
-    assert_id(q.tasks[1].id, 11);
-    assert_id(q.tasks[2].id, 10);
-    assert_text(q.tasks[2].body, "body");
-    assert_int_equal(q.gone_count, 2);
-    assert_int_equal(q.gone[0].seq, 4);
-    assert_int_equal(q.gone[1].seq, 9);
+    assert_int_equal(q.answer.session.tasks.count, 3);
+    assert_id(q.answer.session.tasks.list[0].id, 12);
+    assert_id(q.answer.session.tasks.list[1].id, 11);
+    assert_id(q.answer.session.tasks.list[2].id, 10);
+    assert_text(q.answer.session.tasks.list[2].body, "body");
+    assert_int_equal(q.answer.session.gone.count, 2);
+    assert_int_equal(q.answer.session.gone.list[0].seq, 4);
+    assert_int_equal(q.answer.session.gone.list[1].seq, 9);
     arena_fini(&q.arena);
 }
 
@@ -123,21 +122,21 @@ static void later_put_replaces(struct harness *h) {
     changed.row.task.body = STR("other");
     assert_int_equal(APPLY(h, op_session(1, NULL, NULL, 0), op_session(2, NULL, NULL, 0), op_task(10, 1, 1, 7)), STORE_OK);
     assert_int_equal(APPLY(h, changed), STORE_OK);
-    struct store_query q = {.type = STORE_LOAD_SESSION, .id = nth_id(1)};
+    struct store_query q = {.type = STORE_LOAD_SESSION, .ask.session = nth_id(1)};
     ask(h, &q);
-    assert_int_equal(q.task_count, 1);
-    assert_int_equal(q.tasks[0].version, 8);
-    assert_text(q.tasks[0].body, "other");
+    assert_int_equal(q.answer.session.tasks.count, 1);
+    assert_int_equal(q.answer.session.tasks.list[0].version, 8);
+    assert_text(q.answer.session.tasks.list[0].body, "other");
     changed.row.task.session = nth_id(2); /* it moves */
     changed.row.task.state = 3;
     changed.row.task.due_at = 77;
     assert_int_equal(APPLY(h, changed), STORE_OK);
     ask(h, &q);
-    assert_int_equal(q.task_count, 0);
+    assert_int_equal(q.answer.session.tasks.count, 0);
     q.type = STORE_FIND_TASK;
-    q.id = nth_id(10);
+    q.ask.task = nth_id(10);
     ask(h, &q);
-    assert_id(q.ret_id, 2);
+    assert_id(q.answer.task.session, 2);
     arena_fini(&q.arena);
 }
 
@@ -153,33 +152,33 @@ static void deleted_task_takes_everything_with_it(struct harness *h) {
     assert_int_equal(APPLY(h, op_number(STORE_DELETE_TASK, 10, 0), tombstone), STORE_OK);
     assert_true(task_there(h, 11));
     struct id ids[] = {nth_id(10), nth_id(11)};
-    struct store_query q = {.type = STORE_GET_INPUT, .ids = ids, .id_count = 2};
+    struct store_query q = {.type = STORE_GET_INPUT, .ask.inputs.list = ids, .ask.inputs.count = 2};
     ask(h, &q);
-    assert_int_equal(q.blob_count, 2);
-    assert_null(q.blobs[0].p);
-    assert_text(q.blobs[1], "2");
-    q = (struct store_query){.type = STORE_GET_RESULT, .id = nth_id(10), .arena = q.arena};
+    assert_int_equal(q.answer.inputs.count, 2);
+    assert_null(q.answer.inputs.list[0].p);
+    assert_text(q.answer.inputs.list[1], "2");
+    q = (struct store_query){.type = STORE_GET_RESULT, .ask.task = nth_id(10), .arena = q.arena};
     ask(h, &q);
-    assert_false(q.found);
-    assert_null(q.blobs[0].p);
-    q = (struct store_query){.type = STORE_GET_OUTPUT, .id = nth_id(10), .limit = 100, .arena = q.arena};
+    assert_null(q.answer.result.p);
+    q = (struct store_query){.type = STORE_GET_OUTPUT, .ask.output.task = nth_id(10), .ask.output.limit = 100, .arena = q.arena};
     ask(h, &q);
-    assert_int_equal(q.output_count, 0);
-    q = (struct store_query){.type = STORE_FIND_TASK, .id = nth_id(10), .arena = q.arena};
+    assert_int_equal(q.ask.output.bytes.len, 0);
+    buf_fini(&q.ask.output.bytes);
+    q = (struct store_query){.type = STORE_FIND_TASK, .ask.task = nth_id(10), .arena = q.arena};
     ask(h, &q);
-    assert_false(q.found);
-    assert_non_null(q.tombstone);
-    assert_int_equal(q.tombstone->attempt, 3);
-    assert_text(q.tombstone->kind, "k");
+    assert_false(q.answer.task.found);
+    assert_non_null(q.answer.task.tombstone);
+    assert_int_equal(q.answer.task.tombstone->attempt, 3);
+    assert_text(q.answer.task.tombstone->kind, "k");
     arena_fini(&q.arena);
 }
 
 /* ---- progress ---- */
 
 static struct store_query load_first(struct harness *h) {
-    struct store_query q = {.type = STORE_LOAD_SESSION, .id = nth_id(1)};
+    struct store_query q = {.type = STORE_LOAD_SESSION, .ask.session = nth_id(1)};
     ask(h, &q);
-    assert_true(q.found);
+    assert_true(q.answer.session.found);
     return q;
 }
 
@@ -200,25 +199,25 @@ static void progress_comes_with_its_task(struct harness *h) {
                      STORE_OK);
     assert_int_equal(APPLY(h, full, none), STORE_OK);
     struct store_query q = load_first(h);
-    assert_int_equal(q.task_count, 3);
-    assert_id(q.tasks[0].id, 11);
-    assert_progress(q.tasks[0].progress, &none.row.progress); /* also one that does not count: whoever reads decides */
-    assert_id(q.tasks[1].id, 10);
-    assert_progress(q.tasks[1].progress, &full.row.progress);
+    assert_int_equal(q.answer.session.tasks.count, 3);
+    assert_id(q.answer.session.tasks.list[0].id, 11);
+    assert_progress(q.answer.session.tasks.list[0].progress, &none.row.progress); /* also one that does not count: whoever reads decides */
+    assert_id(q.answer.session.tasks.list[1].id, 10);
+    assert_progress(q.answer.session.tasks.list[1].progress, &full.row.progress);
     arena_fini(&q.arena);
     full.row.progress.version = 12;
     full.row.progress.has_total = false;
     full.row.progress.total = full.row.progress.rate = 0;
     full.row.progress.message = STR("\xc3\xa9\0x");
     assert_int_equal(APPLY(h, full), STORE_OK);
-    q = (struct store_query){.type = STORE_LIST_TASKS, .limit = 10, .filter = {.state = 1}};
+    q = (struct store_query){.type = STORE_LIST_TASKS, .ask.list_tasks.limit = 10, .ask.list_tasks.state = 1};
     ask(h, &q);
-    assert_int_equal(q.task_count, 2);
-    assert_id(q.tasks[1].id, 10);
-    assert_int_equal(q.tasks[1].version, 7);
-    assert_int_equal(q.tasks[1].slot, 4);
-    assert_progress(q.tasks[1].progress, &full.row.progress);
-    assert_null(q.tasks[0].progress);
+    assert_int_equal(q.answer.list_tasks.count, 2);
+    assert_id(q.answer.list_tasks.list[1].id, 10);
+    assert_int_equal(q.answer.list_tasks.list[1].version, 7);
+    assert_int_equal(q.answer.list_tasks.list[1].slot, 4);
+    assert_progress(q.answer.list_tasks.list[1].progress, &full.row.progress);
+    assert_null(q.answer.list_tasks.list[0].progress);
     arena_fini(&q.arena);
 }
 
@@ -228,17 +227,17 @@ static void progress_that_is_newer_counts_for_the_order(struct harness *h) {
                      STORE_OK);
     static const uint64_t order[] = {10, 12, 13, 11};
     struct store_query q = load_first(h);
-    assert_int_equal(q.task_count, 4);
+    assert_int_equal(q.answer.session.tasks.count, 4);
     for (int i = 0; i < 4; i++) {
-        assert_id(q.tasks[i].id, order[i]);
+        assert_id(q.answer.session.tasks.list[i].id, order[i]);
     }
     arena_fini(&q.arena);
 }
 
 static void assert_no_progress(struct harness *h) {
     struct store_query q = load_first(h);
-    assert_int_equal(q.task_count, 1);
-    assert_null(q.tasks[0].progress);
+    assert_int_equal(q.answer.session.tasks.count, 1);
+    assert_null(q.answer.session.tasks.list[0].progress);
     arena_fini(&q.arena);
 }
 
@@ -251,7 +250,7 @@ static void progress_is_its_tasks_alone_and_goes(struct harness *h) {
     assert_no_progress(h); /* it has ended */
     assert_int_equal(APPLY(h, op_task_slot(10, 1, 0, 3, 4)), STORE_OK);
     struct store_query q = load_first(h);
-    assert_non_null(q.tasks[0].progress);
+    assert_non_null(q.answer.session.tasks.list[0].progress);
     arena_fini(&q.arena);
     assert_int_equal(APPLY(h, op_number(STORE_DELETE_PROGRESS, 0, 3), op_number(STORE_DELETE_PROGRESS, 0, 4)), STORE_OK);
     assert_no_progress(h);
@@ -260,7 +259,7 @@ static void progress_is_its_tasks_alone_and_goes(struct harness *h) {
 }
 
 static struct store_query find_key(struct harness *h, const char *key) {
-    struct store_query q = {.type = STORE_FIND_KEY, .data = str_of(key)};
+    struct store_query q = {.type = STORE_FIND_KEY, .ask.key_hash = str_of(key)};
     ask(h, &q);
     return q;
 }
@@ -270,16 +269,16 @@ static void key_belongs_to_one_active_session(struct harness *h) {
     assert_int_equal(APPLY(h, op_session(3, NULL, NULL, 0), op_session(2, NULL, KEY_A, 0)), STORE_FAILED);
     assert_false(session_there(h, 3)); /* nothing of a failed batch is kept */
     struct store_query q = find_key(h, KEY_B);
-    assert_true(q.found);
-    assert_id(q.ret_id, 2);
+    assert_true(q.answer.key.found);
+    assert_id(q.answer.key.session, 2);
     arena_fini(&q.arena);
     assert_int_equal(APPLY(h, op_session(1, NULL, KEY_A, 1), op_session(2, NULL, KEY_A, 0)), STORE_OK);
     q = find_key(h, KEY_A);
-    assert_id(q.ret_id, 2);
-    assert_null(q.old_key);
+    assert_id(q.answer.key.session, 2);
+    assert_null(q.answer.key.old_key);
     arena_fini(&q.arena);
     q = find_key(h, KEY_B);
-    assert_false(q.found);
+    assert_false(q.answer.key.found);
     arena_fini(&q.arena);
 }
 
@@ -292,12 +291,11 @@ static struct store_op op_old_key(const char *key, int64_t jwt_from_s, int64_t a
 
 /* The session and generation that a JWT of that second is an old token of; 0 if of none. */
 static uint64_t old_key_of(struct harness *h, const char *keys, int64_t iat_s, int64_t now, uint32_t *ret_gen) {
-    struct store_query q = {.type = STORE_FIND_OLD_KEY, .data = str_of(keys), .number = (uint64_t) iat_s, .time = now};
+    struct store_query q = {.type = STORE_FIND_OLD_KEY, .ask.old_key.hashes = str_of(keys), .ask.old_key.after_s = iat_s, .ask.old_key.now = now};
     uint64_t session = 0;
     ask(h, &q);
-    assert_true(q.found == (q.old_key != NULL));
-    *ret_gen = q.found ? q.old_key->gen : 0;
-    while (q.found && !id_eq(q.old_key->session, nth_id(session))) {
+    *ret_gen = q.answer.old_key ? q.answer.old_key->gen : 0;
+    while (q.answer.old_key && !id_eq(q.answer.old_key->session, nth_id(session))) {
         session++;
     }
     arena_fini(&q.arena);
@@ -310,13 +308,13 @@ static void each_time_a_key_was_lost_is_remembered(struct harness *h) {
                            op_old_key(KEY_B, 20, 20100, 7, 3), op_old_key(KEY_B, 40, 40100, 8, 1), op_old_key(KEY_B, 40, 40100, 8, 2)),
                      STORE_OK);
     struct store_query q = find_key(h, KEY_A);
-    assert_false(q.found);
-    assert_non_null(q.old_key);
-    assert_int_equal(q.old_key->jwt_from_s, 30);
-    assert_int_equal(q.old_key->at, 30100);
-    assert_int_equal(q.old_key->gen, 2);
-    assert_int_equal(q.old_key->expires_at, 31100);
-    assert_id(q.old_key->session, 5);
+    assert_false(q.answer.key.found);
+    assert_non_null(q.answer.key.old_key);
+    assert_int_equal(q.answer.key.old_key->jwt_from_s, 30);
+    assert_int_equal(q.answer.key.old_key->at, 30100);
+    assert_int_equal(q.answer.key.old_key->gen, 2);
+    assert_int_equal(q.answer.key.old_key->expires_at, 31100);
+    assert_id(q.answer.key.old_key->session, 5);
     arena_fini(&q.arena);
     assert_true(old_key_of(h, KEY_A, 10, 0, &gen) == 6 && gen == 1); /* of those of one second the first */
     assert_true(old_key_of(h, KEY_A, -5, 0, &gen) == 6);
@@ -338,11 +336,11 @@ static void user_has_active_sessions_and_ended_ones_with_tasks(struct harness *h
     assert_int_equal(APPLY(h, op_session(1, "u", NULL, 0), op_session(2, "u", NULL, 1), op_session(3, "u", NULL, 1), op_session(4, "v", NULL, 0),
                            op_task(10, 3, 3, 1), op_task(11, 1, 1, 1), op_task(12, 1, 5, 2), op_task(13, 1, 2, 3)),
                      STORE_OK);
-    struct store_query q = {.type = STORE_FIND_USER, .data = STR("u")};
+    struct store_query q = {.type = STORE_FIND_USER, .ask.user = STR("u")};
     ask(h, &q);
-    assert_int_equal(q.session_count, 2);
-    assert_id(q.sessions[0].id, 3);
-    assert_id(q.sessions[1].id, 1);
+    assert_int_equal(q.answer.user.count, 2);
+    assert_id(q.answer.user.list[0].id, 3);
+    assert_id(q.answer.user.list[1].id, 1);
     arena_fini(&q.arena);
 }
 
@@ -352,74 +350,43 @@ static void idempotency_answer_is_kept_until_it_expires(struct harness *h) {
         .row.idempotency = {
             .scope = STR(KEY_A), .request = STR("{}"), .status = 202, .location = STR("/v1/x"), .answer = STR("{\"a\":1}"), .expires_at = 100}};
     assert_int_equal(APPLY(h, op), STORE_OK);
-    struct store_query q = {.type = STORE_FIND_IDEMPOTENCY, .data = STR(KEY_A), .time = 99};
+    struct store_query q = {.type = STORE_FIND_IDEMPOTENCY, .ask.idempotency.scope = STR(KEY_A), .ask.idempotency.now = 99};
     ask(h, &q);
-    assert_true(q.found);
-    assert_int_equal(q.idempotency->status, 202);
-    assert_text(q.idempotency->location, "/v1/x");
-    assert_text(q.idempotency->answer, "{\"a\":1}");
-    assert_null(q.idempotency->cookie.p);
-    q.time = 100;
+    assert_non_null(q.answer.idempotency);
+    assert_int_equal(q.answer.idempotency->status, 202);
+    assert_text(q.answer.idempotency->location, "/v1/x");
+    assert_text(q.answer.idempotency->answer, "{\"a\":1}");
+    assert_null(q.answer.idempotency->cookie.p);
+    q.ask.idempotency.now = 100;
     ask(h, &q);
-    assert_false(q.found);
-    assert_null(q.idempotency);
-    arena_fini(&q.arena);
-}
-
-static void ask_output(struct harness *h, struct store_query *q, uint64_t offset, size_t limit, size_t count, uint64_t first) {
-    q->number = offset;
-    q->limit = limit;
-    ask(h, q);
-    assert_int_equal(q->output_count, count);
-    if (count) {
-        assert_int_equal(q->output[0].offset, first);
-    }
-}
-
-static void output_is_read_from_the_row_that_holds_the_offset(struct harness *h) {
-    assert_int_equal(APPLY(h, op_output(5, 0, 1, "abcd"), op_output(5, 4, 2, "efgh"), op_output(5, 8, 3, "ijkl"), op_output(6, 0, 2, "zz")),
-                     STORE_OK);
-    struct store_query q = {.type = STORE_GET_OUTPUT, .id = nth_id(5)};
-    ask_output(h, &q, 0, 1000, 3, 0);
-    assert_text(q.output[1].data, "efgh");
-    ask_output(h, &q, 3, 1000, 3, 0);
-    ask_output(h, &q, 4, 1000, 2, 4);
-    ask_output(h, &q, 5, 4, 1, 4);
-    ask_output(h, &q, 5, 5, 2, 4);
-    ask_output(h, &q, 11, 0, 1, 8);
-    ask_output(h, &q, 12, 1000, 0, 0);
-    assert_int_equal(APPLY(h, op_number(STORE_TRIM_OUTPUT, 5, 7)), STORE_OK);
-    ask_output(h, &q, 0, 1000, 2, 4);
-    assert_int_equal(APPLY(h, op_number(STORE_TRIM_OUTPUT, 5, 8)), STORE_OK);
-    ask_output(h, &q, 5, 1000, 1, 8);
+    assert_null(q.answer.idempotency);
     arena_fini(&q.arena);
 }
 
 /* Puts the bytes from offset on behind those that are there. */
 static void join_output(struct harness *h, struct store_query *q, uint64_t offset, size_t limit, const char *whole) {
-    q->number = offset;
-    q->limit = limit;
-    q->kept = q->bytes.len;
+    q->ask.output.offset = offset;
+    q->ask.output.limit = limit;
+    q->ask.output.kept = q->ask.output.bytes.len;
     ask(h, q);
-    assert_int_equal(q->output_count, 0);
-    assert_text(buf_view(&q->bytes), whole);
+    assert_text(buf_view(&q->ask.output.bytes), whole);
 }
 
 static void output_is_joined_behind_what_is_there(struct harness *h) {
     assert_int_equal(APPLY(h, op_output(5, 0, 1, "abcd"), op_output(5, 4, 2, "efgh"), op_output(5, 8, 3, "ijkl")), STORE_OK);
-    struct store_query q = {.type = STORE_GET_OUTPUT, .id = nth_id(5), .joined = true};
+    struct store_query q = {.type = STORE_GET_OUTPUT, .ask.output.task = nth_id(5)};
     join_output(h, &q, 3, 3, "def");
-    assert_int_equal(q.ret_offset, 3);
+    assert_int_equal(q.answer.output.offset, 3);
     join_output(h, &q, 6, 4, "defghij");
-    assert_int_equal(q.ret_offset, 6);
+    assert_int_equal(q.answer.output.offset, 6);
     join_output(h, &q, 10, 1000, "defghijkl");
     join_output(h, &q, 12, 1000, "defghijkl");
     assert_int_equal(APPLY(h, op_number(STORE_TRIM_OUTPUT, 5, 8)), STORE_OK);
     join_output(h, &q, 7, 1000, "defghijkl"); /* what follows would not fit */
-    buf_clear(&q.bytes);
+    buf_clear(&q.ask.output.bytes);
     join_output(h, &q, 7, 1000, "ijkl");
-    assert_int_equal(q.ret_offset, 8);
-    buf_fini(&q.bytes);
+    assert_int_equal(q.answer.output.offset, 8);
+    buf_fini(&q.ask.output.bytes);
     arena_fini(&q.arena);
 }
 
@@ -429,13 +396,13 @@ static void joined_output_ends_after_so_many_rows(struct harness *h) {
         ops[i] = op_output(5, i, 1 + i, "x");
     }
     assert_int_equal(harness_apply(h, ops, STORE_JOIN_ROWS + 2), STORE_OK);
-    struct store_query q = {.type = STORE_GET_OUTPUT, .id = nth_id(5), .joined = true, .limit = 100000};
+    struct store_query q = {.type = STORE_GET_OUTPUT, .ask.output.task = nth_id(5), .ask.output.limit = 100000};
     ask(h, &q);
-    assert_int_equal(q.bytes.len, STORE_JOIN_ROWS);
-    q.number = q.kept = q.bytes.len;
+    assert_int_equal(q.ask.output.bytes.len, STORE_JOIN_ROWS);
+    q.ask.output.offset = q.ask.output.kept = q.ask.output.bytes.len;
     ask(h, &q);
-    assert_int_equal(q.bytes.len, STORE_JOIN_ROWS + 2);
-    buf_fini(&q.bytes);
+    assert_int_equal(q.ask.output.bytes.len, STORE_JOIN_ROWS + 2);
+    buf_fini(&q.ask.output.bytes);
     arena_fini(&q.arena);
     free(ops);
 }
@@ -445,22 +412,26 @@ static void output_of_several_tasks_comes_in_order_of_seq(struct harness *h) {
                            op_output(7, 0, 12, "no")),
                      STORE_OK);
     struct id ids[] = {nth_id(6), nth_id(5)};
-    struct store_query q = {.type = STORE_GET_OUTPUT_AFTER, .ids = ids, .id_count = 2, .number = 11, .limit = 1000};
+    struct store_query q = {.type = STORE_GET_OUTPUT_AFTER,
+                            .ask.output_after.tasks.list = ids,
+                            .ask.output_after.tasks.count = 2,
+                            .ask.output_after.seq = 11,
+                            .ask.output_after.limit = 1000};
     ask(h, &q);
-    assert_int_equal(q.output_count, 3);
-    assert_int_equal(q.output[0].seq, 12);
-    assert_int_equal(q.output[1].seq, 13);
-    assert_int_equal(q.output[2].seq, 14);
-    assert_text(q.output[1].data, "cc");
-    q.limit = 3;
+    assert_int_equal(q.answer.output_after.count, 3);
+    assert_int_equal(q.answer.output_after.list[0].seq, 12);
+    assert_int_equal(q.answer.output_after.list[1].seq, 13);
+    assert_int_equal(q.answer.output_after.list[2].seq, 14);
+    assert_text(q.answer.output_after.list[1].data, "cc");
+    q.ask.output_after.limit = 3;
     ask(h, &q);
-    assert_int_equal(q.output_count, 2);
-    q.limit = 0;
+    assert_int_equal(q.answer.output_after.count, 2);
+    q.ask.output_after.limit = 0;
     ask(h, &q);
-    assert_int_equal(q.output_count, 1);
-    q.number = 14;
+    assert_int_equal(q.answer.output_after.count, 1);
+    q.ask.output_after.seq = 14;
     ask(h, &q);
-    assert_int_equal(q.output_count, 0);
+    assert_int_equal(q.answer.output_after.count, 0);
     arena_fini(&q.arena);
 }
 
@@ -472,17 +443,17 @@ static void what_is_due_comes_earliest_first(struct harness *h) {
     ops[3].row.task.due_at = 150;
     ops[4].row.task.due_at = 201;
     assert_int_equal(harness_apply(h, ops, 5), STORE_OK);
-    struct store_query q = {.type = STORE_DUE, .time = 200, .limit = 10};
+    struct store_query q = {.type = STORE_DUE, .ask.due.now = 200, .ask.due.limit = 10};
     ask(h, &q);
-    assert_int_equal(q.ret_id_count, 2);
-    assert_id(q.ret_ids[0], 2);
-    assert_id(q.ret_ids[1], 1);
-    assert_int_equal(q.task_count, 1);
-    assert_id(q.tasks[0].id, 10);
-    assert_id(q.tasks[0].session, 1);
-    q.limit = 1;
+    assert_int_equal(q.answer.due.sessions.count, 2);
+    assert_id(q.answer.due.sessions.list[0], 2);
+    assert_id(q.answer.due.sessions.list[1], 1);
+    assert_int_equal(q.answer.due.tasks.count, 1);
+    assert_id(q.answer.due.tasks.list[0], 10);
+    assert_id(q.answer.due.task_sessions.list[0], 1);
+    q.ask.due.limit = 1;
     ask(h, &q);
-    assert_int_equal(q.ret_id_count, 1);
+    assert_int_equal(q.answer.due.sessions.count, 1);
     arena_fini(&q.arena);
 }
 
@@ -505,10 +476,10 @@ static void a_kind_has_a_row_for_each_phase(struct harness *h) {
     assert_int_equal(APPLY(h, op_phase(STORE_DELETE_KIND, "x", STR_NONE), op_phase(STORE_DELETE_KIND, "never", STR_NONE)), STORE_OK);
     struct store_query q = {.type = STORE_START};
     ask(h, &q);
-    assert_int_equal(q.kind_count, 2);
-    assert_text(q.kinds[0].phase, "");
-    assert_text(q.kinds[1].phase, "y");
-    assert_text(q.kinds[1].body, "4");
+    assert_int_equal(q.answer.start.kind_count, 2);
+    assert_text(q.answer.start.kinds[0].phase, "");
+    assert_text(q.answer.start.kinds[1].phase, "y");
+    assert_text(q.answer.start.kinds[1].body, "4");
     arena_fini(&q.arena);
 }
 
@@ -521,24 +492,24 @@ static void start_names_sessions_with_unfinished_tasks(struct harness *h) {
     assert_int_equal(APPLY(h, op_named(STORE_PUT_META, STR("clean"), STR("1"))), STORE_OK);
     struct store_query q = {.type = STORE_START};
     ask(h, &q);
-    assert_int_equal(q.ret_id_count, 2);
-    assert_id(q.ret_ids[0], 1);
-    assert_id(q.ret_ids[1], 3);
-    assert_int_equal(q.kind_count, 2);
-    assert_text(q.kinds[0].kind, "a");
-    assert_text(q.epoch, "5f2c");
-    assert_text(q.clean, "1");
-    assert_text(q.slots, "65536");
+    assert_int_equal(q.answer.start.sessions.count, 2);
+    assert_id(q.answer.start.sessions.list[0], 1);
+    assert_id(q.answer.start.sessions.list[1], 3);
+    assert_int_equal(q.answer.start.kind_count, 2);
+    assert_text(q.answer.start.kinds[0].kind, "a");
+    assert_text(q.answer.start.epoch, "5f2c");
+    assert_text(q.answer.start.clean, "1");
+    assert_text(q.answer.start.slots, "65536");
     arena_fini(&q.arena);
 }
 
 static void first_start_finds_nothing(struct harness *h) {
     struct store_query q = {.type = STORE_START};
     ask(h, &q);
-    assert_int_equal(q.ret_id_count, 0);
-    assert_null(q.epoch.p);
-    assert_null(q.clean.p);
-    assert_null(q.slots.p);
+    assert_int_equal(q.answer.start.sessions.count, 0);
+    assert_null(q.answer.start.epoch.p);
+    assert_null(q.answer.start.clean.p);
+    assert_null(q.answer.start.slots.p);
     arena_fini(&q.arena);
 }
 
@@ -554,48 +525,64 @@ static void fill_many(struct harness *h, uint64_t count) {
     free(ops);
 }
 
+/* The next page of a list; how many there are on it, each before *last. */
+static size_t list_page(struct harness *h, struct store_query *q, uint64_t *last) {
+    bool tasks = q->type == STORE_LIST_TASKS;
+    ask(h, q);
+    size_t count = tasks ? q->answer.list_tasks.count : q->answer.list_sessions.sessions.count;
+    for (size_t i = 0; i < count; i++) {
+        struct id id = tasks ? q->answer.list_tasks.list[i].id : q->answer.list_sessions.sessions.list[i].id;
+        uint64_t n = (uint64_t) id.b[13] << 16 | (uint64_t) id.b[14] << 8 | id.b[15];
+        assert_true(n < *last);
+        *last = n;
+        *(tasks ? &q->ask.list_tasks.after : &q->ask.list_sessions.after) = id;
+    }
+    arena_fini(&q->arena);
+    return count;
+}
+
 /* Follows the pages of a list to its end. */
 static size_t list_all(struct harness *h, struct store_query *q) {
-    size_t all = 0;
+    size_t limit = q->type == STORE_LIST_TASKS ? q->ask.list_tasks.limit : q->ask.list_sessions.limit;
+    size_t all = 0, count;
     uint64_t last = UINT64_MAX;
-    for (;;) {
-        ask(h, q);
-        size_t count = q->type == STORE_LIST_TASKS ? q->task_count : q->session_count;
-        for (size_t i = 0; i < count; i++) {
-            struct id id = q->type == STORE_LIST_TASKS ? q->tasks[i].id : q->sessions[i].id;
-            uint64_t n = (uint64_t) id.b[13] << 16 | (uint64_t) id.b[14] << 8 | id.b[15];
-            assert_true(n < last);
-            last = n;
-            q->filter.after = id;
-        }
+    do {
+        count = list_page(h, q, &last);
         all += count;
-        assert_true(count <= q->limit);
-        arena_fini(&q->arena);
-        if (count < q->limit) {
-            return all;
-        }
-    }
+        assert_true(count <= limit);
+    } while (count == limit);
+    return all;
 }
 
 static void lists_are_newest_first_in_pages(struct harness *h) {
     fill_many(h, 2500);
-    struct store_query q = {.type = STORE_LIST_SESSIONS, .limit = 999, .filter = {.state = -1}};
+    struct store_query q = {.type = STORE_LIST_SESSIONS, .ask.list_sessions.limit = 999, .ask.list_sessions.state = -1};
     assert_int_equal(list_all(h, &q), 2500);
-    q = (struct store_query){.type = STORE_LIST_SESSIONS, .limit = 7, .filter = {.state = 0}};
+    q = (struct store_query){.type = STORE_LIST_SESSIONS, .ask.list_sessions.limit = 7, .ask.list_sessions.state = 0};
     assert_int_equal(list_all(h, &q), 25);
-    q = (struct store_query){.type = STORE_LIST_SESSIONS, .limit = 1000, .filter = {.state = -1, .user = STR("u")}};
+    q = (struct store_query){
+        .type = STORE_LIST_SESSIONS, .ask.list_sessions.limit = 1000, .ask.list_sessions.state = -1, .ask.list_sessions.user = STR("u")};
     assert_int_equal(list_all(h, &q), 25);
-    q = (struct store_query){.type = STORE_LIST_SESSIONS, .limit = 1000, .filter = {.state = 1, .user = STR("u")}};
+    q = (struct store_query){
+        .type = STORE_LIST_SESSIONS, .ask.list_sessions.limit = 1000, .ask.list_sessions.state = 1, .ask.list_sessions.user = STR("u")};
     assert_int_equal(list_all(h, &q), 0);
-    q = (struct store_query){.type = STORE_LIST_TASKS, .limit = 100, .filter = {.state = -1}};
+    q = (struct store_query){.type = STORE_LIST_TASKS, .ask.list_tasks.limit = 100, .ask.list_tasks.state = -1};
     assert_int_equal(list_all(h, &q), 2500);
-    q = (struct store_query){.type = STORE_LIST_TASKS, .limit = 26, .filter = {.state = 1, .kind = STR("report"), .queue = STR("q")}};
+    q = (struct store_query){.type = STORE_LIST_TASKS,
+                             .ask.list_tasks.limit = 26,
+                             .ask.list_tasks.state = 1,
+                             .ask.list_tasks.kind = STR("report"),
+                             .ask.list_tasks.queue = STR("q")};
     assert_int_equal(list_all(h, &q), 25);
-    q = (struct store_query){.type = STORE_LIST_TASKS, .limit = 10, .filter = {.state = -1, .user = STR("u")}};
+    q = (struct store_query){.type = STORE_LIST_TASKS, .ask.list_tasks.limit = 10, .ask.list_tasks.state = -1, .ask.list_tasks.user = STR("u")};
     assert_int_equal(list_all(h, &q), 25);
-    q = (struct store_query){.type = STORE_LIST_TASKS, .limit = 10, .filter = {.state = -1, .session = nth_id(101)}};
+    q = (struct store_query){.type = STORE_LIST_TASKS, .ask.list_tasks.limit = 10, .ask.list_tasks.state = -1, .ask.list_tasks.session = nth_id(101)};
     assert_int_equal(list_all(h, &q), 1);
-    q = (struct store_query){.type = STORE_LIST_TASKS, .limit = 10, .filter = {.state = -1, .session = nth_id(102), .user = STR("u")}};
+    q = (struct store_query){.type = STORE_LIST_TASKS,
+                             .ask.list_tasks.limit = 10,
+                             .ask.list_tasks.state = -1,
+                             .ask.list_tasks.session = nth_id(102),
+                             .ask.list_tasks.user = STR("u")};
     assert_int_equal(list_all(h, &q), 0);
 }
 
@@ -603,20 +590,20 @@ static void session_list_counts_tasks(struct harness *h) {
     assert_int_equal(
         APPLY(h, op_session(1, NULL, NULL, 0), op_session(2, NULL, NULL, 0), op_task(10, 1, 0, 1), op_task(11, 1, 2, 1), op_task(12, 1, 4, 1)),
         STORE_OK);
-    struct store_query q = {.type = STORE_LIST_SESSIONS, .limit = 10, .filter = {.state = -1}};
+    struct store_query q = {.type = STORE_LIST_SESSIONS, .ask.list_sessions.limit = 10, .ask.list_sessions.state = -1};
     ask(h, &q);
-    assert_int_equal(q.session_count, 2);
-    assert_int_equal(q.task_counts[0][0] + q.task_counts[0][1], 0);
-    assert_int_equal(q.task_counts[1][0], 2);
-    assert_int_equal(q.task_counts[1][1], 1);
+    assert_int_equal(q.answer.list_sessions.sessions.count, 2);
+    assert_int_equal(q.answer.list_sessions.task_counts[0][0] + q.answer.list_sessions.task_counts[0][1], 0);
+    assert_int_equal(q.answer.list_sessions.task_counts[1][0], 2);
+    assert_int_equal(q.answer.list_sessions.task_counts[1][1], 1);
     arena_fini(&q.arena);
 }
 
 static size_t gone_count(struct harness *h, uint64_t session) {
-    struct store_query q = {.type = STORE_LOAD_SESSION, .id = nth_id(session)};
+    struct store_query q = {.type = STORE_LOAD_SESSION, .ask.session = nth_id(session)};
     ask(h, &q);
     arena_fini(&q.arena);
-    return q.gone_count;
+    return q.answer.session.gone.count;
 }
 
 static void gone_is_forgotten_up_to_a_seq_and_with_its_session(struct harness *h) {
@@ -637,9 +624,9 @@ static void gone_is_forgotten_up_to_a_seq_and_with_its_session(struct harness *h
 static size_t tombstones_left(struct harness *h, uint64_t count) {
     size_t left = 0;
     for (uint64_t i = 1; i <= count; i++) {
-        struct store_query q = {.type = STORE_FIND_TASK, .id = nth_id(i)};
+        struct store_query q = {.type = STORE_FIND_TASK, .ask.task = nth_id(i)};
         ask(h, &q);
-        left += q.tombstone != NULL;
+        left += q.answer.task.tombstone != NULL;
         arena_fini(&q.arena);
     }
     return left;
@@ -661,11 +648,11 @@ static void forgetting_takes_what_is_over_a_piece_at_a_time(struct harness *h) {
     assert_int_equal(APPLY(h, forget), STORE_OK);
     assert_int_equal(tombstones_left(h, 601), 1);
     struct store_query q = find_key(h, KEY_A);
-    assert_null(q.old_key);
+    assert_null(q.answer.key.old_key);
     arena_fini(&q.arena);
     q = find_key(h, KEY_B);
-    assert_non_null(q.old_key);
-    assert_int_equal(q.old_key->jwt_from_s, 0);
+    assert_non_null(q.answer.key.old_key);
+    assert_int_equal(q.answer.key.old_key->jwt_from_s, 0);
     arena_fini(&q.arena);
 }
 
@@ -678,12 +665,13 @@ static void large_and_binary_texts_come_back_whole(struct harness *h) {
     struct store_op op = op_output(1, 0, 1, "");
     op.row.output.data = str_n(big, 65536);
     assert_int_equal(APPLY(h, op_data(STORE_PUT_RESULT, 1, str_n(big, len)), op), STORE_OK);
-    struct store_query q = {.type = STORE_GET_RESULT, .id = nth_id(1)};
+    struct store_query q = {.type = STORE_GET_RESULT, .ask.task = nth_id(1)};
     ask(h, &q);
-    assert_true(str_eq(q.blobs[0], str_n(big, len)));
-    q = (struct store_query){.type = STORE_GET_OUTPUT, .id = nth_id(1), .limit = 1, .arena = q.arena};
+    assert_true(str_eq(q.answer.result, str_n(big, len)));
+    q = (struct store_query){.type = STORE_GET_OUTPUT, .ask.output.task = nth_id(1), .ask.output.limit = len, .arena = q.arena};
     ask(h, &q);
-    assert_true(str_eq(q.output[0].data, str_n(big, 65536)));
+    assert_true(str_eq(buf_view(&q.ask.output.bytes), str_n(big, 65536)));
+    buf_fini(&q.ask.output.bytes);
     arena_fini(&q.arena);
     free(big);
 }
@@ -714,7 +702,6 @@ static void on_both(behaviour *b) {
     X(each_time_a_key_was_lost_is_remembered) \
     X(user_has_active_sessions_and_ended_ones_with_tasks) \
     X(idempotency_answer_is_kept_until_it_expires) \
-    X(output_is_read_from_the_row_that_holds_the_offset) \
     X(output_is_joined_behind_what_is_there) \
     X(joined_output_ends_after_so_many_rows) \
     X(output_of_several_tasks_comes_in_order_of_seq) \
@@ -883,47 +870,83 @@ static struct store_op some_op(void) {
     }
 }
 
+/* One or two. */
+static struct str some_hashes(void) {
+    static char both[2 * KEY_HASH_BYTES];
+    memcpy(both, some_hash().p, KEY_HASH_BYTES);
+    memcpy(both + KEY_HASH_BYTES, some_hash().p, KEY_HASH_BYTES);
+    return str_n(both, (1 + dice(2)) * KEY_HASH_BYTES);
+}
+
+static struct id_list some_tasks(struct id *ids, uint64_t from, uint64_t step) {
+    struct id_list tasks = {ids, 1 + dice(3)};
+    for (size_t i = 0; i < tasks.count; i++) {
+        ids[i] = nth_id(1 + (from + i * step) % 40);
+    }
+    return tasks;
+}
+
 static struct store_query some_query(struct id *ids) {
-    struct store_query q = {.type = (enum store_query_type) dice(STORE_START + 1),
-                            .id = nth_id(1 + dice(40)),
-                            .ids = ids,
-                            .number = dice(40),
-                            .time = (int64_t) dice(90),
-                            .limit = dice(30),
-                            .filter = {.state = (int) dice(7) - 1}};
-    q.id_count = 1 + dice(3);
-    uint64_t first = dice(30);
-    for (size_t i = 0; i < q.id_count; i++) {
-        ids[i] = nth_id(1 + (first + i * 7) % 40);
+    struct store_query q = {.type = (enum store_query_type) dice(STORE_START + 1)};
+    struct id task = nth_id(1 + dice(40)), after = dice(2) ? no_id : nth_id(dice(40));
+    int64_t now = (int64_t) dice(90);
+    size_t limit = dice(30);
+    switch (q.type) {
+    case STORE_LOAD_SESSION: q.ask.session = nth_id(1 + dice(12)); break;
+    case STORE_FIND_TASK:
+    case STORE_GET_RESULT: q.ask.task = task; break;
+    case STORE_FIND_KEY: q.ask.key_hash = some_hash(); break;
+    case STORE_FIND_OLD_KEY:
+        q.ask.old_key.hashes = some_hashes();
+        q.ask.old_key.after_s = (int64_t) dice(40);
+        q.ask.old_key.now = now;
+        break;
+    case STORE_FIND_USER: q.ask.user = some_text(2); break;
+    case STORE_FIND_IDEMPOTENCY:
+        q.ask.idempotency.scope = some_hash();
+        q.ask.idempotency.now = now;
+        break;
+    case STORE_GET_INPUT: q.ask.inputs = some_tasks(ids, dice(30), 7); break;
+    case STORE_GET_OUTPUT:
+        q.ask.output.task = nth_id(1 + dice(6));
+        q.ask.output.offset = dice(40);
+        q.ask.output.limit = limit;
+        break;
+    case STORE_GET_OUTPUT_AFTER:
+        q.ask.output_after.tasks = some_tasks(ids, 0, 2);
+        q.ask.output_after.seq = dice(40);
+        q.ask.output_after.limit = limit;
+        break;
+    case STORE_LIST_SESSIONS:
+        q.ask.list_sessions.limit = limit;
+        q.ask.list_sessions.after = after;
+        q.ask.list_sessions.user = dice(3) ? STR_NONE : some_text(3);
+        q.ask.list_sessions.state = (int) dice(4) - 1;
+        break;
+    case STORE_LIST_TASKS:
+        q.ask.list_tasks.limit = limit;
+        q.ask.list_tasks.after = after;
+        q.ask.list_tasks.session = dice(3) ? no_id : nth_id(1 + dice(12));
+        q.ask.list_tasks.user = dice(3) ? STR_NONE : some_text(3);
+        q.ask.list_tasks.kind = dice(4) ? STR_NONE : some_text(4);
+        q.ask.list_tasks.queue = dice(4) ? STR_NONE : some_text(3);
+        q.ask.list_tasks.state = (int) dice(7) - 1;
+        break;
+    case STORE_DUE:
+        q.ask.due.now = now;
+        q.ask.due.limit = limit;
+        break;
+    case STORE_START: break;
     }
-    if (q.type == STORE_GET_OUTPUT || q.type == STORE_GET_OUTPUT_AFTER) {
-        q.id = nth_id(1 + dice(6));
-        q.joined = q.type == STORE_GET_OUTPUT && dice(2);
-        for (size_t i = 0; i < q.id_count; i++) {
-            ids[i] = nth_id(1 + i * 2);
-        }
-    }
-    q.data = q.type == STORE_FIND_USER ? some_text(2) : some_hash();
-    if (q.type == STORE_FIND_OLD_KEY && dice(2)) {
-        static char both[2 * KEY_HASH_BYTES];
-        memcpy(both, q.data.p, KEY_HASH_BYTES);
-        memcpy(both + KEY_HASH_BYTES, some_hash().p, KEY_HASH_BYTES);
-        q.data = str_n(both, sizeof(both));
-    }
-    q.filter.after = dice(2) ? no_id : nth_id(dice(40));
-    q.filter.session = dice(3) ? no_id : nth_id(1 + dice(12));
-    q.filter.user = dice(3) ? STR_NONE : some_text(3);
-    q.filter.kind = dice(4) ? STR_NONE : some_text(4);
-    q.filter.queue = dice(4) ? STR_NONE : some_text(3);
     return q;
 }
 
 static void render_and_free(struct harness *h, struct store_query q, struct buf *out) {
     harness_ask(h, &q);
     render_answer(out, &q);
-    buf_printf(out, "joined %llu: ", (unsigned long long) q.ret_offset);
-    buf_str(out, buf_view(&q.bytes));
-    buf_fini(&q.bytes);
+    if (q.type == STORE_GET_OUTPUT) {
+        buf_fini(&q.ask.output.bytes);
+    }
     arena_fini(&q.arena);
 }
 
@@ -1063,7 +1086,7 @@ static void test_memory_may_answer_from_before_the_batch(void **state) {
         struct store_op op = op_session(1, NULL, NULL, 0);
         struct store_batch b = {.number = 1, .ops = &op, .count = 1};
         bool back = false;
-        struct store_query q = {.type = STORE_LOAD_SESSION, .id = nth_id(1), .owner = &back};
+        struct store_query q = {.type = STORE_LOAD_SESSION, .ask.session = nth_id(1), .owner = &back};
         store_submit(h.store, &b);
         store_query(h.store, &q);
         assert_true(memory_store_step(h.store, 1 | stale << 1));
@@ -1071,7 +1094,7 @@ static void test_memory_may_answer_from_before_the_batch(void **state) {
         assert_false(back);
         assert_true(memory_store_step(h.store, 0));
         assert_true(back);
-        assert_int_equal(q.found, !stale);
+        assert_int_equal(q.answer.session.found, !stale);
         assert_false(memory_store_step(h.store, 0));
         arena_fini(&q.arena);
         harness_stop(&h);

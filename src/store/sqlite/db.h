@@ -205,8 +205,8 @@ int read_output_after(struct reader *r, struct store_query *q);
 int read_task_counts(struct reader *r, const struct id *session, uint32_t ret_counts[2]);
 
 bool column_session(sqlite3_stmt *st, struct arena *a, struct session_row *ret_row);
-/* The present row of st as one more task of the answer, with the progress that is stored beside it. SQLITE_DONE. */
-int read_task(struct reader *r, sqlite3_stmt *st, struct store_query *q);
+/* The present row of st as one more task, with the progress that is stored beside it. SQLITE_DONE. */
+int read_task(struct reader *r, sqlite3_stmt *st, struct arena *a, struct task_rows *rows);
 
 #define SESSION_COLUMNS                                                                                                                           \
     "id,state,reason,gen,seq,gone_floor,user,key_hash,metadata,created_at,ended_at,active_at,idle_timeout,max_age,rotated_at,merged_into,due_at," \

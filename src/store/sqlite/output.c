@@ -1,4 +1,4 @@
-/* Output of tasks: from an offset, as rows or as one run of bytes, and what came after a number, of several tasks in order. */
+/* Output of tasks: from an offset, as one run of bytes, and what came after a number, of several tasks in order. */
 #include "store/sqlite/db.h"
 
 #include "store/rows.h"
@@ -14,49 +14,22 @@ static bool column_output(sqlite3_stmt *st, struct arena *a, struct output_row *
     return !c.failed;
 }
 
-static int output_start(struct reader *r, struct store_query *q, sqlite3_stmt **ret_st) {
+int read_output(struct reader *r, struct store_query *q) {
     struct binder b = bind_start(r->st[READ_OUTPUT]);
-    bind_id(&b, &q->id);
-    bind_u64(&b, q->number);
-    *ret_st = b.st;
-    return b.rc == SQLITE_OK ? sqlite3_step(b.st) : b.rc;
-}
-
-static int read_joined_output(struct reader *r, struct store_query *q) {
-    sqlite3_stmt *st;
+    bind_id(&b, &q->ask.output.task);
+    bind_u64(&b, q->ask.output.offset);
     bool more = true;
-    int rc = output_start(r, q, &st);
+    int rc = b.rc == SQLITE_OK ? sqlite3_step(b.st) : b.rc;
     for (unsigned rows = 0; rc == SQLITE_ROW && more && rows < STORE_JOIN_ROWS; rows++) {
-        const char *data = sqlite3_column_blob(st, 3);
-        size_t len = (size_t) sqlite3_column_bytes(st, 3);
+        const char *data = sqlite3_column_blob(b.st, 3);
+        size_t len = (size_t) sqlite3_column_bytes(b.st, 3);
         if (len && !data) {
             return SQLITE_NOMEM;
         }
-        more = rows_join_output(q, (uint64_t) sqlite3_column_int64(st, 1), str_n(data ? data : "", len));
-        rc = more ? sqlite3_step(st) : rc;
+        more = rows_join_output(q, (uint64_t) sqlite3_column_int64(b.st, 1), str_n(data ? data : "", len));
+        rc = more ? sqlite3_step(b.st) : rc;
     }
-    return q->bytes.failed ? SQLITE_NOMEM : rc == SQLITE_ROW ? SQLITE_DONE : rc;
-}
-
-static int read_rows_of_output(struct reader *r, struct store_query *q) {
-    sqlite3_stmt *st;
-    int rc = output_start(r, q, &st);
-    for (size_t bytes = 0; rc == SQLITE_ROW && (q->output_count == 0 || bytes < q->limit); rc = sqlite3_step(st)) {
-        uint64_t offset = (uint64_t) sqlite3_column_int64(st, 1), len = (uint64_t) sqlite3_column_bytes(st, 3);
-        if (offset < q->number && offset + len <= q->number) {
-            continue; /* the row before: it ends at or before what is asked for */
-        }
-        struct output_row *row = rows_push(&q->arena, q->output, q->output_count);
-        if (!row || !column_output(st, &q->arena, row)) {
-            return SQLITE_NOMEM;
-        }
-        bytes += row->data.len;
-    }
-    return rc == SQLITE_ROW ? SQLITE_DONE : rc;
-}
-
-int read_output(struct reader *r, struct store_query *q) {
-    return q->joined ? read_joined_output(r, q) : read_rows_of_output(r, q);
+    return q->ask.output.bytes.failed ? SQLITE_NOMEM : rc == SQLITE_ROW ? SQLITE_DONE : rc;
 }
 
 /* A row of output that may be among those asked for: several tasks' rows are put in order before any data is read. */
@@ -85,10 +58,10 @@ struct output_picks {
 static int output_pick_task(struct reader *r, const struct store_query *q, const struct id *task, struct output_picks *p) {
     struct binder b = bind_start(r->st[READ_OUTPUT_AFTER]);
     bind_id(&b, task);
-    bind_u64(&b, q->number);
+    bind_u64(&b, q->ask.output_after.seq);
     int rc = b.rc == SQLITE_OK ? sqlite3_step(b.st) : b.rc;
     uint64_t bytes = 0;
-    for (size_t taken = 0; rc == SQLITE_ROW && (taken == 0 || bytes < q->limit); rc = sqlite3_step(b.st), taken++) {
+    for (size_t taken = 0; rc == SQLITE_ROW && (taken == 0 || bytes < q->ask.output_after.limit); rc = sqlite3_step(b.st), taken++) {
         struct output_pick *pick = rows_push(&p->arena, p->list, p->count);
         if (!pick) {
             return SQLITE_NOMEM;
@@ -111,21 +84,22 @@ static int output_fetch(struct reader *r, struct store_query *q, int64_t rowid) 
     if (rc != SQLITE_ROW) {
         return rc;
     }
-    struct output_row *row = rows_push(&q->arena, q->output, q->output_count);
+    struct output_row *row = rows_push(&q->arena, q->answer.output_after.list, q->answer.output_after.count);
     return row && column_output(b.st, &q->arena, row) ? SQLITE_DONE : SQLITE_NOMEM;
 }
 
 int read_output_after(struct reader *r, struct store_query *q) {
+    const struct id_list *tasks = &q->ask.output_after.tasks;
     struct output_picks p = {0};
     int rc = SQLITE_DONE;
-    for (size_t i = 0; i < q->id_count && rc == SQLITE_DONE; i++) {
-        rc = output_pick_task(r, q, &q->ids[i], &p);
+    for (size_t i = 0; i < tasks->count && rc == SQLITE_DONE; i++) {
+        rc = output_pick_task(r, q, &tasks->list[i], &p);
     }
     if (rc == SQLITE_DONE && p.count) {
         qsort(p.list, p.count, sizeof(p.list[0]), output_pick_cmp);
     }
     uint64_t bytes = 0;
-    for (size_t i = 0; i < p.count && rc == SQLITE_DONE && (i == 0 || bytes < q->limit); i++) {
+    for (size_t i = 0; i < p.count && rc == SQLITE_DONE && (i == 0 || bytes < q->ask.output_after.limit); i++) {
         rc = output_fetch(r, q, p.list[i].rowid);
         bytes += p.list[i].bytes;
     }

@@ -139,32 +139,33 @@ static int read_progress(struct reader *r, struct arena *a, struct task_row *row
     return rc;
 }
 
-int read_task(struct reader *r, sqlite3_stmt *st, struct store_query *q) {
-    struct task_row *row = rows_push(&q->arena, q->tasks, q->task_count);
-    if (!row || !column_task(st, &q->arena, row)) {
+int read_task(struct reader *r, sqlite3_stmt *st, struct arena *a, struct task_rows *rows) {
+    struct task_row *row = rows_push(a, rows->list, rows->count);
+    if (!row || !column_task(st, a, row)) {
         return SQLITE_NOMEM;
     }
-    return row->slot && row->state < STORE_TASK_ENDED ? read_progress(r, &q->arena, row) : SQLITE_DONE;
+    return row->slot && row->state < STORE_TASK_ENDED ? read_progress(r, a, row) : SQLITE_DONE;
 }
 
 static int read_session_tasks(struct reader *r, struct store_query *q) {
     sqlite3_stmt *st = r->st[READ_SESSION_TASKS];
-    int rc = read_first(r, READ_SESSION_TASKS, &q->id);
+    int rc = read_first(r, READ_SESSION_TASKS, &q->ask.session);
     for (; rc == SQLITE_ROW; rc = sqlite3_step(st)) {
-        rc = read_task(r, st, q);
+        rc = read_task(r, st, &q->arena, &q->answer.session.tasks);
         if (rc != SQLITE_DONE) {
             return rc;
         }
     }
-    rows_sort_tasks(q);
+    rows_sort_tasks(&q->answer.session.tasks);
     return rc;
 }
 
 static int read_session_gone(struct reader *r, struct store_query *q) {
     sqlite3_stmt *st = r->st[READ_SESSION_GONE];
-    int rc = read_first(r, READ_SESSION_GONE, &q->id);
+    struct gone_rows *gone = &q->answer.session.gone;
+    int rc = read_first(r, READ_SESSION_GONE, &q->ask.session);
     for (; rc == SQLITE_ROW; rc = sqlite3_step(st)) {
-        struct gone_row *row = rows_push(&q->arena, q->gone, q->gone_count);
+        struct gone_row *row = rows_push(&q->arena, gone->list, gone->count);
         if (!row) {
             return SQLITE_NOMEM;
         }
@@ -179,21 +180,20 @@ static int read_session_gone(struct reader *r, struct store_query *q) {
 }
 
 static int read_load_session(struct reader *r, struct store_query *q) {
-    int rc = read_first(r, READ_SESSION, &q->id);
+    int rc = read_first(r, READ_SESSION, &q->ask.session);
     if (rc != SQLITE_ROW) {
         return rc;
     }
-    struct session_row *row = rows_push(&q->arena, q->sessions, q->session_count);
-    if (!row || !column_session(r->st[READ_SESSION], &q->arena, row)) {
+    if (!column_session(r->st[READ_SESSION], &q->arena, &q->answer.session.row)) {
         return SQLITE_NOMEM;
     }
-    q->found = true;
+    q->answer.session.found = true;
     rc = read_session_tasks(r, q);
     return rc == SQLITE_DONE ? read_session_gone(r, q) : rc;
 }
 
 static int read_tombstone(struct reader *r, struct store_query *q) {
-    int rc = read_first(r, READ_TOMBSTONE, &q->id);
+    int rc = read_first(r, READ_TOMBSTONE, &q->ask.task);
     if (rc != SQLITE_ROW) {
         return rc;
     }
@@ -210,72 +210,71 @@ static int read_tombstone(struct reader *r, struct store_query *q) {
     row->state = (uint8_t) column_i64(&c);
     row->ended_at = column_i64(&c);
     row->gone_at = column_i64(&c);
-    q->tombstone = row;
+    q->answer.task.tombstone = row;
     return c.failed ? SQLITE_NOMEM : SQLITE_DONE;
 }
 
 static int read_find_task(struct reader *r, struct store_query *q) {
-    int rc = read_first(r, READ_TASK_SESSION, &q->id);
+    int rc = read_first(r, READ_TASK_SESSION, &q->ask.task);
     if (rc != SQLITE_ROW) {
         return rc == SQLITE_DONE ? read_tombstone(r, q) : rc;
     }
     struct columns c = {.st = r->st[READ_TASK_SESSION]};
-    q->ret_id = column_id(&c);
-    q->found = true;
+    q->answer.task.session = column_id(&c);
+    q->answer.task.found = true;
     return SQLITE_DONE;
 }
 
-/* The row that the statement stands at, if that is earlier than what the answer has. */
-static int take_old_key(sqlite3_stmt *st, struct store_query *q) {
-    struct old_key_row *row = arena_alloc(&q->arena, sizeof(*row));
+/* The row that the statement stands at, if that is earlier than *ret_row or that is NULL. */
+static int take_old_key(sqlite3_stmt *st, struct arena *a, struct old_key_row **ret_row) {
+    struct old_key_row *row = arena_alloc(a, sizeof(*row));
     if (!row) {
         return SQLITE_NOMEM;
     }
-    struct columns c = {.st = st, .arena = &q->arena};
+    struct columns c = {.st = st, .arena = a};
     row->key_hash = column_str(&c);
     row->jwt_from_s = column_i64(&c);
     row->at = column_i64(&c);
     row->session = column_id(&c);
     row->gen = (uint32_t) column_i64(&c);
     row->expires_at = column_i64(&c);
-    if (!q->old_key || rows_old_key_cmp(row, q->old_key) < 0) {
-        q->old_key = row;
+    if (!*ret_row || rows_old_key_cmp(row, *ret_row) < 0) {
+        *ret_row = row;
     }
     return c.failed ? SQLITE_NOMEM : SQLITE_DONE;
 }
 
 static int read_find_old_key(struct reader *r, struct store_query *q) {
     int rc = SQLITE_DONE;
-    for (struct str keys = q->data; keys.len && rc == SQLITE_DONE; keys = str_from(keys, KEY_HASH_BYTES)) {
+    for (struct str keys = q->ask.old_key.hashes; keys.len && rc == SQLITE_DONE; keys = str_from(keys, KEY_HASH_BYTES)) {
         struct binder b = bind_start(r->st[READ_OLD_KEY]);
         bind_blob(&b, str_n(keys.p, KEY_HASH_BYTES));
-        bind_i64(&b, (int64_t) q->number);
-        bind_i64(&b, q->time);
+        bind_i64(&b, q->ask.old_key.after_s);
+        bind_i64(&b, q->ask.old_key.now);
         rc = b.rc == SQLITE_OK ? sqlite3_step(b.st) : b.rc;
-        rc = rc == SQLITE_ROW ? take_old_key(b.st, q) : rc;
+        rc = rc == SQLITE_ROW ? take_old_key(b.st, &q->arena, &q->answer.old_key) : rc;
     }
-    q->found = q->old_key;
     return rc;
 }
 
 static int read_find_key(struct reader *r, struct store_query *q) {
-    int rc = read_first_blob(r, READ_KEY, q->data);
+    int rc = read_first_blob(r, READ_KEY, q->ask.key_hash);
     if (rc == SQLITE_ROW) {
         struct columns c = {.st = r->st[READ_KEY]};
-        q->ret_id = column_id(&c);
-        q->found = true;
+        q->answer.key.session = column_id(&c);
+        q->answer.key.found = true;
         rc = SQLITE_DONE;
     }
     if (rc == SQLITE_DONE) {
-        rc = read_first_blob(r, READ_NEWEST_OLD_KEY, q->data);
+        rc = read_first_blob(r, READ_NEWEST_OLD_KEY, q->ask.key_hash);
     }
-    return rc == SQLITE_ROW ? take_old_key(r->st[READ_NEWEST_OLD_KEY], q) : rc;
+    return rc == SQLITE_ROW ? take_old_key(r->st[READ_NEWEST_OLD_KEY], &q->arena, &q->answer.key.old_key) : rc;
 }
 
 static int read_find_idempotency(struct reader *r, struct store_query *q) {
     struct binder b = bind_start(r->st[READ_IDEMPOTENCY]);
-    bind_blob(&b, q->data);
-    bind_i64(&b, q->time);
+    bind_blob(&b, q->ask.idempotency.scope);
+    bind_i64(&b, q->ask.idempotency.now);
     int rc = b.rc == SQLITE_OK ? sqlite3_step(b.st) : b.rc;
     if (rc != SQLITE_ROW) {
         return rc;
@@ -292,32 +291,29 @@ static int read_find_idempotency(struct reader *r, struct store_query *q) {
     row->cookie = column_str(&c);
     row->answer = column_str(&c);
     row->expires_at = column_i64(&c);
-    q->idempotency = row;
-    q->found = true;
+    q->answer.idempotency = row;
     return c.failed ? SQLITE_NOMEM : SQLITE_DONE;
 }
 
 /* ---- ids by something ---- */
 
-static int read_ids(struct store_query *q, struct binder *b) {
+static int read_ids(struct binder *b, struct arena *a, struct id_list *ret_ids) {
     int rc = b->rc == SQLITE_OK ? sqlite3_step(b->st) : b->rc;
     for (; rc == SQLITE_ROW; rc = sqlite3_step(b->st)) {
-        struct id *id = rows_push(&q->arena, q->ret_ids, q->ret_id_count);
-        if (!id) {
+        struct columns c = {.st = b->st};
+        if (!rows_push_id(a, ret_ids, column_id(&c))) {
             return SQLITE_NOMEM;
         }
-        struct columns c = {.st = b->st};
-        *id = column_id(&c);
     }
     return rc;
 }
 
 static int read_find_user(struct reader *r, struct store_query *q) {
     struct binder b = bind_start(r->st[READ_USER]);
-    bind_text(&b, q->data);
+    bind_text(&b, q->ask.user);
     int rc = b.rc == SQLITE_OK ? sqlite3_step(b.st) : b.rc;
     for (; rc == SQLITE_ROW; rc = sqlite3_step(b.st)) {
-        struct session_row *row = rows_push(&q->arena, q->sessions, q->session_count);
+        struct session_row *row = rows_push(&q->arena, q->answer.user.list, q->answer.user.count);
         if (!row || !column_session(b.st, &q->arena, row)) {
             return SQLITE_NOMEM;
         }
@@ -327,8 +323,8 @@ static int read_find_user(struct reader *r, struct store_query *q) {
 
 static struct binder read_due_bind(struct reader *r, enum read_statement which, const struct store_query *q) {
     struct binder b = bind_start(r->st[which]);
-    bind_i64(&b, q->time);
-    bind_u64(&b, q->limit);
+    bind_i64(&b, q->ask.due.now);
+    bind_u64(&b, q->ask.due.limit);
     return b;
 }
 
@@ -336,20 +332,17 @@ static int read_due_tasks(struct reader *r, struct store_query *q) {
     struct binder b = read_due_bind(r, READ_DUE_TASKS, q);
     int rc = b.rc == SQLITE_OK ? sqlite3_step(b.st) : b.rc;
     for (; rc == SQLITE_ROW; rc = sqlite3_step(b.st)) {
-        struct task_row *row = rows_push(&q->arena, q->tasks, q->task_count);
-        if (!row) {
+        struct columns c = {.st = b.st};
+        if (!rows_push_id(&q->arena, &q->answer.due.tasks, column_id(&c)) || !rows_push_id(&q->arena, &q->answer.due.task_sessions, column_id(&c))) {
             return SQLITE_NOMEM;
         }
-        struct columns c = {.st = b.st};
-        row->id = column_id(&c);
-        row->session = column_id(&c);
     }
     return rc;
 }
 
 static int read_due(struct reader *r, struct store_query *q) {
     struct binder b = read_due_bind(r, READ_DUE_SESSIONS, q);
-    int rc = read_ids(q, &b);
+    int rc = read_ids(&b, &q->arena, &q->answer.due.sessions);
     return rc == SQLITE_DONE ? read_due_tasks(r, q) : rc;
 }
 
@@ -371,7 +364,7 @@ static int read_kinds(struct reader *r, struct store_query *q) {
     struct binder b = bind_start(r->st[READ_KINDS]);
     int rc = sqlite3_step(b.st);
     for (; rc == SQLITE_ROW; rc = sqlite3_step(b.st)) {
-        struct kind_row *row = rows_push(&q->arena, q->kinds, q->kind_count);
+        struct kind_row *row = rows_push(&q->arena, q->answer.start.kinds, q->answer.start.kind_count);
         struct columns c = {.st = b.st, .arena = &q->arena};
         if (!row) {
             return SQLITE_NOMEM;
@@ -388,50 +381,47 @@ static int read_kinds(struct reader *r, struct store_query *q) {
 
 static int read_start(struct reader *r, struct store_query *q) {
     struct binder b = bind_start(r->st[READ_UNFINISHED]);
-    int rc = read_ids(q, &b);
+    int rc = read_ids(&b, &q->arena, &q->answer.start.sessions);
     if (rc == SQLITE_DONE) {
         rc = read_kinds(r, q);
     }
     if (rc == SQLITE_DONE) {
-        rc = read_meta(r, q, STR("clean"), &q->clean);
+        rc = read_meta(r, q, STR("clean"), &q->answer.start.clean);
     }
     if (rc == SQLITE_DONE) {
-        rc = read_meta(r, q, STR("epoch"), &q->epoch);
+        rc = read_meta(r, q, STR("epoch"), &q->answer.start.epoch);
     }
     if (rc == SQLITE_DONE) {
-        rc = read_meta(r, q, STR("slots"), &q->slots);
+        rc = read_meta(r, q, STR("slots"), &q->answer.start.slots);
     }
-    return rc == SQLITE_DONE ? read_meta(r, q, STR("clock"), &q->clock) : rc;
+    return rc == SQLITE_DONE ? read_meta(r, q, STR("clock"), &q->answer.start.clock) : rc;
 }
 
 /* ---- input, result ---- */
 
-static int read_blob(struct reader *r, struct store_query *q, enum read_statement which, const struct id *id) {
-    struct str *blob = rows_push(&q->arena, q->blobs, q->blob_count);
-    if (!blob) {
-        return SQLITE_NOMEM;
-    }
+static int read_blob(struct reader *r, struct arena *a, enum read_statement which, const struct id *id, struct str *ret_text) {
     int rc = read_first(r, which, id);
     if (rc != SQLITE_ROW) {
         return rc;
     }
-    struct columns c = {.st = r->st[which], .arena = &q->arena};
-    *blob = column_str(&c);
+    struct columns c = {.st = r->st[which], .arena = a};
+    *ret_text = column_str(&c);
     return c.failed ? SQLITE_NOMEM : SQLITE_DONE;
 }
 
 static int read_get_input(struct reader *r, struct store_query *q) {
-    int rc = SQLITE_DONE;
-    for (size_t i = 0; i < q->id_count && rc == SQLITE_DONE; i++) {
-        rc = read_blob(r, q, READ_INPUT, &q->ids[i]);
+    const struct id_list *tasks = &q->ask.inputs;
+    q->answer.inputs.list = arena_alloc(&q->arena, tasks->count * sizeof(struct str));
+    int rc = q->answer.inputs.list ? SQLITE_DONE : SQLITE_NOMEM;
+    for (size_t i = 0; i < tasks->count && rc == SQLITE_DONE; i++) {
+        rc = read_blob(r, &q->arena, READ_INPUT, &tasks->list[i], &q->answer.inputs.list[i]);
+        q->answer.inputs.count++;
     }
     return rc;
 }
 
 static int read_get_result(struct reader *r, struct store_query *q) {
-    int rc = read_blob(r, q, READ_RESULT, &q->id);
-    q->found = rc == SQLITE_DONE && q->blobs[0].p;
-    return rc;
+    return read_blob(r, &q->arena, READ_RESULT, &q->ask.task, &q->answer.result);
 }
 
 /* ---- one query ---- */
