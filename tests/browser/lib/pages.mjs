@@ -3,7 +3,13 @@ import http from 'node:http';
 import { chromium } from 'playwright-core';
 
 /** more: further arguments. */
-export const launch = (...more) => chromium.launch({
+export const launch = (...more) => start({}, more);
+
+/** One that keeps pages for going back to them, as people's browsers do. */
+export const launchKeeping = () => start({ ignoreDefaultArgs: ['--disable-back-forward-cache'] }, []);
+
+const start = (options, more) => chromium.launch({
+    ...options,
     executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
     args: ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync', ...more],
 });
