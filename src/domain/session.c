@@ -57,7 +57,7 @@ void session_bound(struct session *s, int64_t now_ms) {
     s->rotated_at = s->rotated_at < now_ms ? s->rotated_at : now_ms;
 }
 
-bool session_put_back(struct session *s, int64_t wall_ms) {
+bool session_put_back(struct session *s, int64_t wall_ms, int64_t jwt_skew_s) {
     int64_t created_ahead = s->created_at - wall_ms, ended_ahead = s->ended_at - wall_ms, now_s = wall_ms / 1000;
     if (created_ahead > 0) {
         s->created_at -= created_ahead;
@@ -67,7 +67,7 @@ bool session_put_back(struct session *s, int64_t wall_ms) {
         s->ended_at -= ended_ahead;
         s->ended_apart -= ended_ahead;
     }
-    bool jwt_ahead = s->jwt_from_s > now_s + 1;
+    bool jwt_ahead = s->jwt_from_s > now_s + 1 + jwt_skew_s;
     if (jwt_ahead) {
         s->jwt_from_s = s->rotated_at ? now_s : now_s + 1; /* since its rotation, or since another lost its key */
     }

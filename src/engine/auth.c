@@ -103,6 +103,12 @@ static enum found by_old_jwt(struct engine *e, struct cmd *c) {
     return c->cred.gen == s->s.gen ? alive(e, c, s) : rotated(e, c, s);
 }
 
+/* Whoever issues them may have a clock that is ahead of ours: what has been used is old once the session ends, also where it is dated later. */
+static enum found jwt_counts(struct engine *e, struct cmd *c, struct session_entry *s) {
+    s->s.jwt_seen_s = c->cred.iat_s > s->s.jwt_seen_s ? c->cred.iat_s : s->s.jwt_seen_s;
+    return alive(e, c, s);
+}
+
 static enum found by_jwt(struct engine *e, struct cmd *c) {
     struct session_entry *s;
     if (e->put_back > e->durable) { /* what a clock that was ahead had dated is being put right */
@@ -118,8 +124,11 @@ static enum found by_jwt(struct engine *e, struct cmd *c) {
     if (c->cred.iat_s < (f == FOUND ? s->s.jwt_from_s : old_key_jwt_from(e, c, c->cred.sid))) {
         return by_old_jwt(e, c);
     }
+    if (f == FOUND && !sub_fits(c, s)) {
+        return cred_dead(e, c);
+    }
     if (f == FOUND) {
-        return sub_fits(c, s) ? alive(e, c, s) : cred_dead(e, c);
+        return jwt_counts(e, c, s);
     }
     if (e->dead) {
         cmd_refuse(e, c, 0, ERR_UNAVAILABLE, "The store cannot be written any more; the server must be restarted");
@@ -131,7 +140,7 @@ static enum found by_jwt(struct engine *e, struct cmd *c) {
         return f;
     }
     audit(c, "session.created", s->s.id, (struct id){0}, (struct id){0}, NULL);
-    return alive(e, c, s);
+    return jwt_counts(e, c, s);
 }
 
 enum found refuse_gone(struct engine *e, struct cmd *c, const struct tombstone_row *row) {

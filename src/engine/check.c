@@ -37,7 +37,7 @@ static unsigned check_task(const struct engine *e, const struct session_entry *s
 static void check_times(const struct engine *e, const struct session_entry *s) {
     int64_t wall = wall_of(e, e->now);
     const struct task_entry *t;
-    assert(s->s.created_at <= wall && s->s.ended_at <= wall && s->s.jwt_from_s <= wall / 1000 + 2);
+    assert(s->s.created_at <= wall && s->s.ended_at <= wall && s->s.jwt_from_s <= wall / 1000 + 2 + ENGINE_JWT_SKEW_S);
     assert(s->s.active_at <= e->now && s->s.rotated_at <= e->now && s->s.created_at - s->s.created_apart <= e->now);
     TAILQ_FOREACH (t, &s->by_version, by_version) {
         assert(t->t.created_at <= wall && t->t.started_at <= wall && t->t.updated_at <= wall && t->t.ended_at <= wall && t->t.seen_at <= wall);

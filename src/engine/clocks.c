@@ -70,7 +70,7 @@ void clocks_put_rows_back(struct engine *e) {
 
 static void put_back_session(struct engine *e, struct session_entry *s) {
     int64_t wall = wall_of(e, e->now);
-    bool differs = session_put_back(&s->s, wall);
+    bool differs = session_put_back(&s->s, wall, 0);
     if (differs && !e->dead) {
         session_dirty(e, s);
         session_rearm(e, s);

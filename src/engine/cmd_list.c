@@ -69,7 +69,7 @@ static void write_session_row(const struct engine *e, const struct session_row *
                         .idle_timeout_ms = row->idle_timeout,
                         .max_age_ms = row->max_age};
     session_bound(&s, e->now);
-    session_put_back(&s, wall_of(e, e->now));
+    session_put_back(&s, wall_of(e, e->now), ENGINE_JWT_SKEW_S);
     session_write(&s, e->apart, STR_NONE, counts[0], counts[1], out);
     session_fini(&s);
 }

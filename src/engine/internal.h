@@ -60,6 +60,7 @@
 #define ENGINE_PHASES 32 /* phases of a kind of which it is known how long they take: no worker's inventions fill the memory */
 #endif
 #define ENGINE_KEY_LEAST_MS (2 * DAY) /* a lost key is remembered so long: a JWT of before must be over by then, also where the clock has gone back */
+#define ENGINE_JWT_SKEW_S 60          /* `iat` may be ahead by that much (api/jwt.h) */
 #define ENGINE_SOFT_MS 180            /* progress and touches reach the open batch within */
 #define ENGINE_DUE_MS 500             /* pause between two looks at what is due among what is not in memory */
 #define ENGINE_DUE_MORE_MS 20         /* the pause when there was more than that */
@@ -419,6 +420,11 @@ static inline int64_t wall_of(const struct engine *e, int64_t at) { /* a time as
 static inline int64_t wall_second(const struct engine *e) {
     int64_t wall = wall_of(e, e->now);
     return (e->wall_read > wall ? e->wall_read : wall) / 1000;
+}
+/* The newest `iat` that the session has been used with, if it lies ahead; else 0. Where it lies further ahead than any is taken, the clock has gone back. */
+static inline int64_t jwt_ahead_s(const struct engine *e, const struct session_entry *s) {
+    int64_t by = s->s.jwt_seen_s - wall_second(e);
+    return by > 0 && by <= ENGINE_JWT_SKEW_S ? s->s.jwt_seen_s : 0;
 }
 static inline struct moment now_of(const struct engine *e) {
     return (struct moment){.ms = e->now, .wall_ms = wall_of(e, e->now)};

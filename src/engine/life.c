@@ -258,7 +258,7 @@ void session_old_key(struct engine *e, struct session_entry *s, bool kept) {
     if (!s->s.has_key) {
         return;
     }
-    int64_t from_s = wall_second(e) + !kept;
+    int64_t ahead_s = jwt_ahead_s(e, s), from_s = ahead_s ? ahead_s + 1 : wall_second(e) + !kept;
     s->s.jwt_from_s = from_s > s->s.jwt_from_s ? from_s : s->s.jwt_from_s; /* those of who had it before are not to become its own */
     int64_t remembered = e->o->ended_session_ttl > ENGINE_KEY_LEAST_MS ? e->o->ended_session_ttl : ENGINE_KEY_LEAST_MS;
     struct store_op *op = batch_op(e, STORE_PUT_OLD_KEY);
@@ -312,7 +312,7 @@ static struct old_key *old_key_pending(struct engine *e, struct str key) {
 int64_t old_key_jwt_from(struct engine *e, struct cmd *c, struct str key) {
     const struct old_key *k = old_key_pending(e, key);
     int64_t from = c->e.old_key ? c->e.old_key->jwt_from_s : 0;
-    int64_t most = wall_second(e) + 1; /* it may have been read before the clock went back */
+    int64_t most = wall_second(e) + 1 + ENGINE_JWT_SKEW_S; /* it may have been read before the clock went back */
     from = k && k->jwt_from_s > from ? k->jwt_from_s : from;
     return from < most ? from : most;
 }

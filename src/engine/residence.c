@@ -525,7 +525,7 @@ void session_drop(struct engine *e, struct session_entry *s) {
 
 static bool session_is_needed(const struct engine *e, const struct session_entry *s) {
     return s->watchers || s->unfinished || s->pending > e->durable || s->dirt != CLEAN || !LIST_EMPTY(&s->channels) || s->ending ||
-           session_is_crowded(e, s) || s->used_at + ENGINE_EVICT_MS > e->now;
+           session_is_crowded(e, s) || jwt_ahead_s(e, s) || s->used_at + ENGINE_EVICT_MS > e->now;
 }
 
 void session_maybe_evict(struct engine *e, struct session_entry *s) {

@@ -167,7 +167,7 @@ struct session_entry *session_from_rows(struct engine *e, const struct store_que
     struct session s;
     session_of_row(session, &s);
     session_bound(&s, e->now);
-    session_put_back(&s, wall_of(e, e->now));
+    session_put_back(&s, wall_of(e, e->now), ENGINE_JWT_SKEW_S);
     struct session_entry *se = session_entry_create(e, &s);
     se->seq = se->reserved = se->reserved_pending = se->reserved_written = session->seq;
     se->gone_floor = session->gone_floor;

@@ -52,6 +52,25 @@ async function claimedNow(w, queue) {
     return r.json.tasks;
 }
 
+describe('a clock that is ahead where the JWTs are issued', () => {
+    const w = withServer(0);
+
+    test('lets none outlive a log-out or a rotation', async () => {
+        const out = name('out');
+        const kept = name('kept');
+        const used = w.jwt(out, w.clock.nowS() + 30);
+        const session = ok(await used.get('/v1/session'), 200).json;
+        ok(await w.app.delete(`/v1/sessions/${session.id}`), 200);
+        problem(await used.get('/v1/session'), 'session-ended');
+        const before_ = w.jwt(kept, w.clock.nowS() + 30);
+        const rotated = ok(await before_.get('/v1/session'), 200).json;
+        ok(await w.app.post(`/v1/sessions/${rotated.id}/rotate`, { key: kept }), 200);
+        problem(await before_.get('/v1/session'), 'unauthenticated');
+        assert.notEqual(ok(await w.jwt(out, w.clock.nowS() + 40).get('/v1/session'), 200).json.id, session.id);
+        assert.equal(ok(await w.jwt(kept, w.clock.nowS() + 40).get('/v1/session'), 200).json.id, rotated.id);
+    });
+});
+
 describe('a step forward under the running program', () => {
     const w = withServer(0);
 
