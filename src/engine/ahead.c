@@ -1,5 +1,9 @@
 /* What commands will need is fetched while those before them are served: step by step, since each step follows a pointer that the one before has fetched. */
-#include "engine/internal.h"
+#include "engine/channel.h"
+#include "engine/kinds.h"
+#include "engine/queue.h"
+#include "engine/session_entry.h"
+#include "engine/state.h"
 
 #include "base/fetch.h"
 

@@ -1,5 +1,7 @@
 #include "engine/audit.h"
 
+#include "engine/kinds.h"
+
 #include "base/log.h"
 
 static void who(const struct cmd *c, struct buf *out) {

@@ -1,7 +1,21 @@
 /* Who is it, is the credential alive, and whose is the object. Decided here, in the step that carries the command out; never from a cache. */
-#include "engine/audit.h"
+#include "engine/auth.h"
 
-#include "base/mem.h"
+#include "engine/answer.h"
+#include "engine/audit.h"
+#include "engine/batch.h"
+#include "engine/clocks.h"
+#include "engine/cmd_watch.h"
+#include "engine/keys.h"
+#include "engine/kinds.h"
+#include "engine/look_up.h"
+#include "engine/outbox.h"
+#include "engine/queue.h"
+#include "engine/session_begin.h"
+#include "engine/session_clocks.h"
+#include "engine/session_entry.h"
+#include "engine/state.h"
+#include "engine/users.h"
 
 bool cred_is_person(const struct cmd *c) {
     return c->cred.kind == CRED_SESSION || c->cred.kind == CRED_WATCH || c->cred.kind == CRED_JWT;

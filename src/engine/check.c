@@ -1,5 +1,13 @@
 /* Invariants that span the engine's structures. Aborts on a broken one: for the simulation and for tests. */
-#include "engine/internal.h"
+#include "engine/batch.h"
+#include "engine/channel.h"
+#include "engine/clocks.h"
+#include "engine/kinds.h"
+#include "engine/limits.h"
+#include "engine/queue.h"
+#include "engine/quota.h"
+#include "engine/session_entry.h"
+#include "engine/state.h"
 
 #include <assert.h>
 

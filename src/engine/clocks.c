@@ -7,7 +7,18 @@
  * Engine time goes on after a restart where the wall clock says that it would be, but never before a time that was written: a clock that was ahead then
  * makes nothing wait for it now. The meta value "clock" holds both and the highest time that the wall clock has had since it last went back.
  */
-#include "engine/internal.h"
+#include "engine/clocks.h"
+
+#include "engine/batch.h"
+#include "engine/change.h"
+#include "engine/keys.h"
+#include "engine/outbox.h"
+#include "engine/queue.h"
+#include "engine/session_clocks.h"
+#include "engine/session_entry.h"
+#include "engine/state.h"
+#include "engine/task_clocks.h"
+#include "engine/writes.h"
 
 #include "base/log.h"
 

@@ -1,5 +1,20 @@
 /* Lists: a page of rows from the store, each shown as it is in memory if it is there. */
-#include "engine/internal.h"
+#include "engine/cmd_list.h"
+
+#include "engine/answer.h"
+#include "engine/auth.h"
+#include "engine/clocks.h"
+#include "engine/events.h"
+#include "engine/kinds.h"
+#include "engine/limits.h"
+#include "engine/load.h"
+#include "engine/query.h"
+#include "engine/queue.h"
+#include "engine/residence.h"
+#include "engine/rows.h"
+#include "engine/session_entry.h"
+#include "engine/state.h"
+#include "engine/users.h"
 
 #include "base/mem.h"
 

@@ -1,6 +1,22 @@
-#include "engine/audit.h"
+#include "engine/cmd_queue.h"
+
+#include "engine/answer.h"
+#include "engine/auth.h"
+#include "engine/batch.h"
+#include "engine/change.h"
+#include "engine/clocks.h"
+#include "engine/events.h"
+#include "engine/look_up.h"
+#include "engine/outbox.h"
+#include "engine/query.h"
+#include "engine/queue.h"
+#include "engine/residence.h"
+#include "engine/session_entry.h"
+#include "engine/state.h"
+#include "engine/wait.h"
 
 #include "base/mem.h"
+#include "domain/token.h"
 
 #include <stdlib.h>
 

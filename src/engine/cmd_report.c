@@ -1,9 +1,21 @@
 /* What workers say. An array is tried as a whole on a small copy first, then applied; so it counts as a whole or not at all. */
-#include "engine/internal.h"
+#include "engine/cmd_report.h"
 
-#include "base/mem.h"
+#include "engine/answer.h"
+#include "engine/auth.h"
+#include "engine/batch.h"
+#include "engine/change.h"
+#include "engine/clocks.h"
+#include "engine/kinds.h"
+#include "engine/output.h"
+#include "engine/queue.h"
+#include "engine/session_entry.h"
+#include "engine/state.h"
+#include "engine/task_clocks.h"
+#include "engine/wait.h"
+#include "engine/writes.h"
 
-#include <assert.h>
+#include "base/crypto.h"
 
 static void final_hash(const struct report *r, uint8_t out[32]) {
     struct buf text = {0};
@@ -226,142 +238,6 @@ void cmd_task_report(struct engine *e, struct cmd *c) {
 }
 
 /* ---- lines ---- */
-
-#define LINE_ANSWER 176 /* bytes that most answers have room in */
-
-/* Where the fault of a line lies that says itself which task it speaks of, and with which right. */
-static void line_place(struct cmd *c) {
-    static const struct {
-        const char *pointer, *detail;
-    } places[ERR_COUNT] = {[ERR_NOT_FOUND] = {"/task", "does not exist here"},
-                           [ERR_UNAUTHENTICATED] = {"/token", "does not count"},
-                           [ERR_FORBIDDEN] = {"/token", "is required: the task has a queue"}};
-    struct problem *p = &c->answer.problem;
-    if (!p->places && places[p->err].pointer) {
-        problem_add(p, &c->arena, p->err, str_of(places[p->err].pointer), str_of(places[p->err].detail));
-    }
-}
-
-/* What a line is answered with, which is its command's for the moment, becomes a line of the answer. */
-void line_answered(struct cmd *c, uint64_t needs) {
-    struct answer *a = &c->answer;
-    c->e.in_line = false;
-    c->e.line_at++;
-    if (a->body.failed) {
-        buf_fini(&a->body);
-        a->type = ANSWER_PROBLEM;
-        a->problem = (struct problem){.err = ERR_UNAVAILABLE, .detail = STR("There is no memory for this answer"), .retry_after_s = 1};
-    }
-    c->e.lines_need = needs > c->e.lines_need ? needs : c->e.lines_need;
-    if (a->type != ANSWER_PROBLEM) {
-        size_t from = c->e.lines_text.len;
-        buf_str(&c->e.lines_text, buf_view(&a->body));
-        buf_one_line(&c->e.lines_text, from); /* a person's answer may hold line breaks between its tokens, and must not pass for lines of ours */
-    } else {
-        if (c->lines_of_many) {
-            line_place(c);
-        }
-        problem_render(&a->problem, &c->e.lines_text);
-    }
-    buf_char(&c->e.lines_text, '\n');
-    a->ends_stream &= !c->lines_of_many;
-}
-
-/* False: the command is parked, and goes on with this line. */
-static bool line_run(struct engine *e, struct cmd *c, const struct report_line *line) {
-    if (line->refusal.p) {
-        buf_str(&c->e.lines_text, line->refusal);
-        buf_char(&c->e.lines_text, '\n');
-        c->e.line_at++;
-        return true;
-    }
-    c->cred = line->has_token ? (struct cred){.kind = CRED_WORKER, .id = line->token_task, .gen = line->token_attempt} : c->line_cred;
-    c->task = line->task;
-    c->reports = line->report;
-    c->report_count = 1;
-    c->e.in_line = true;
-    if (e->dead) {
-        cmd_refuse(e, c, 0, ERR_UNAVAILABLE, "The store cannot be written any more; the server must be restarted");
-    } else if (authenticate(e, c) == FOUND) {
-        cmd_task_report(e, c);
-    }
-    bool answered = !c->e.in_line;
-    c->e.in_line = false;
-    return answered;
-}
-
-void line_unread(struct engine *e, struct cmd *c, const char *detail) {
-    c->e.in_line = true;
-    cmd_refuse(e, c, 0, ERR_UNAVAILABLE, detail);
-    cmd_park(c, &e->ready);
-}
-
-static struct stopped_stream *stream_stopped(struct engine *e, const struct cmd *c) {
-    struct stopped_stream *s;
-    LIST_FOREACH (s, &e->stopped, link) {
-        if (c->stream && s->stream == c->stream && s->loop == c->loop) {
-            return s;
-        }
-    }
-    return NULL;
-}
-
-/* A line is parked: what its stream brings meanwhile waits behind it. */
-static void stream_stop(struct engine *e, struct cmd *c) {
-    if (!c->e.stopped) {
-        struct stopped_stream *s = mem_alloc(sizeof(*s));
-        s->loop = c->loop;
-        s->stream = c->stream;
-        TAILQ_INIT(&s->behind);
-        LIST_INSERT_HEAD(&e->stopped, s, link);
-        c->e.stopped = s;
-    }
-}
-
-void stream_go_on(struct engine *e, struct cmd *c) {
-    struct stopped_stream *s = c->e.stopped;
-    struct cmd *next = TAILQ_FIRST(&s->behind);
-    c->e.stopped = NULL;
-    if (next) {
-        cmd_unpark(e, next);
-        next->e.stopped = s;
-        cmd_park(next, &e->ready);
-    } else {
-        LIST_REMOVE(s, link);
-        mem_free(s);
-    }
-}
-
-void cmd_report_lines(struct engine *e, struct cmd *c) {
-    struct stopped_stream *stopped = c->e.stopped ? NULL : stream_stopped(e, c);
-    if (stopped) {
-        cmd_park(c, &stopped->behind);
-        return;
-    }
-    if (c->e.lines_failures &&
-        c->e.lines_failures != e->counts.batch_failures + 1) { /* while it was parked: what its first lines changed may be no more */
-        cmd_refuse(e, c, 0, ERR_UNAVAILABLE, "The store could not be written; the outcome is unknown, ask again");
-        return;
-    }
-    (void) buf_reserve(&c->e.lines_text, (c->line_count - c->e.line_at) * LINE_ANSWER);
-    for (size_t i = c->e.line_at; i < c->line_count; i++) { /* what they need comes into the cache together */
-        __builtin_prefetch(task_resident(e, c->lines[i].task));
-    }
-    while (c->e.line_at < c->line_count && !c->answer.ends_stream) {
-        if (!line_run(e, c, &c->lines[c->e.line_at])) {
-            c->e.lines_failures = c->e.lines_need > e->durable ? e->counts.batch_failures + 1 : 0;
-            stream_stop(e, c);
-            return;
-        }
-    }
-    c->line_count = c->e.line_at;
-    buf_fini(&c->answer.body);
-    c->answer.type = ANSWER_JSON;
-    c->answer.status = 200;
-    c->answer.body = c->e.lines_text;
-    c->e.lines_text = (struct buf){0};
-    cmd_answer(e, c, c->e.lines_need);
-}
 
 /* Begins a stream of reports: what would refuse all of them is a status of its own. */
 void cmd_report_open(struct engine *e, struct cmd *c) {

@@ -1,6 +1,25 @@
+#include "engine/cmd_session.h"
+
+#include "engine/answer.h"
 #include "engine/audit.h"
+#include "engine/auth.h"
+#include "engine/batch.h"
+#include "engine/channel.h"
+#include "engine/keys.h"
+#include "engine/kinds.h"
+#include "engine/look_up.h"
+#include "engine/moves.h"
+#include "engine/rows.h"
+#include "engine/session_begin.h"
+#include "engine/session_clocks.h"
+#include "engine/session_end.h"
+#include "engine/session_entry.h"
+#include "engine/state.h"
+#include "engine/users.h"
+#include "engine/writes.h"
 
 #include "base/mem.h"
+#include "domain/token.h"
 
 void session_answer(struct engine *e, struct cmd *c, struct session_entry *s, int status, bool with_token) {
     struct buf token = {0};

@@ -1,6 +1,30 @@
-#include "engine/audit.h"
+#include "engine/cmd_task.h"
 
-#include "base/mem.h"
+#include "engine/answer.h"
+#include "engine/audit.h"
+#include "engine/auth.h"
+#include "engine/batch.h"
+#include "engine/change.h"
+#include "engine/clocks.h"
+#include "engine/events.h"
+#include "engine/kinds.h"
+#include "engine/limits.h"
+#include "engine/look_up.h"
+#include "engine/moves.h"
+#include "engine/outbox.h"
+#include "engine/query.h"
+#include "engine/queue.h"
+#include "engine/removal.h"
+#include "engine/residence.h"
+#include "engine/session_begin.h"
+#include "engine/session_clocks.h"
+#include "engine/session_entry.h"
+#include "engine/state.h"
+#include "engine/task_clocks.h"
+#include "engine/users.h"
+#include "engine/wait.h"
+
+#include "domain/token.h"
 
 #define RETRY_AFTER_S 1
 

@@ -3,7 +3,30 @@
  * A handler that lacks something (a session that is not in memory, a page of the store, time to pass) parks its command and is run again from
  * the start once that is there; so a handler changes nothing before it has everything.
  */
-#include "engine/internal.h"
+#include "engine/answer.h"
+#include "engine/auth.h"
+#include "engine/batch.h"
+#include "engine/channel.h"
+#include "engine/clocks.h"
+#include "engine/cmd_list.h"
+#include "engine/cmd_queue.h"
+#include "engine/cmd_report.h"
+#include "engine/cmd_session.h"
+#include "engine/cmd_task.h"
+#include "engine/cmd_watch.h"
+#include "engine/due.h"
+#include "engine/idempotency.h"
+#include "engine/limits.h"
+#include "engine/load.h"
+#include "engine/outbox.h"
+#include "engine/query.h"
+#include "engine/queue.h"
+#include "engine/refill.h"
+#include "engine/report_lines.h"
+#include "engine/run.h"
+#include "engine/start.h"
+#include "engine/state.h"
+#include "engine/wait.h"
 
 #include <assert.h>
 
@@ -43,153 +66,6 @@ static const struct {
     [CMD_WATCH_REFILL] = {cmd_watch_refill, false},
     [CMD_AUTH] = {cmd_auth, false},
 };
-
-/* ---- parking ---- */
-
-void cmd_park(struct cmd *c, struct cmd_list *list) {
-    assert(!c->e.list);
-    c->e.list = list;
-    TAILQ_INSERT_TAIL(list, c, e.link);
-}
-
-/* It watched as long as it waited. */
-static void watch_is_over(struct engine *e, struct cmd *c) {
-    struct task_entry *t = c->e.watches;
-    c->e.watches = NULL;
-    t->people--;
-    t->unwatched_since = e->now;
-    if (c->cred.kind != CRED_WATCH) {
-        session_keep_alive(e, t->s);
-        t->s->waiting--;
-    }
-}
-
-void cmd_unpark(struct engine *e, struct cmd *c) {
-    if (c->e.watches) {
-        watch_is_over(e, c);
-    }
-    if (c->e.list) {
-        TAILQ_REMOVE(c->e.list, c, e.link);
-        c->e.list = NULL;
-    }
-}
-
-void cmd_wake(struct engine *e, struct cmd_list *list) {
-    while (!TAILQ_EMPTY(list)) {
-        struct cmd *c = TAILQ_FIRST(list);
-        cmd_unpark(e, c);
-        cmd_park(c, &e->ready);
-    }
-}
-
-static void cmd_time_is_up(struct timer *t, int64_t now_ms, void *arg) {
-    struct engine *e = arg;
-    struct cmd *c = (struct cmd *) ((char *) t - offsetof(struct cmd, e.timer));
-    (void) now_ms;
-    c->e.timed_out = true;
-    if (c->e.list) { /* else it waits for the store, and finds out then */
-        cmd_unpark(e, c);
-        cmd_park(c, &e->ready);
-    }
-}
-
-enum found cmd_wait(struct engine *e, struct cmd *c, struct cmd_list *list) {
-    if (c->head || c->wait_ms <= 0 || c->e.timed_out || e->now >= e->waits_end) {
-        return ABSENT;
-    }
-    if (!c->e.timer.at_ms) {
-        int64_t at = e->now + c->wait_ms;
-        wheel_set(&e->wheel, &c->e.timer, at < e->waits_end ? at : e->waits_end, cmd_time_is_up);
-    }
-    cmd_park(c, list);
-    return PARKED;
-}
-
-enum found cmd_wait_watching(struct engine *e, struct cmd *c, struct task_entry *t) {
-    enum found f = cmd_wait(e, c, &t->waiters);
-    if (f == PARKED && cred_is_person(c)) {
-        c->e.watches = t;
-        t->people++;
-        t->s->waiting += c->cred.kind != CRED_WATCH;
-    }
-    return f;
-}
-
-static void waits_end(struct engine *e, struct cmd_list *list) {
-    struct cmd *c;
-    TAILQ_FOREACH (c, list, e.link) {
-        if (c->e.timer.at_ms > e->waits_end) {
-            wheel_set(&e->wheel, &c->e.timer, e->waits_end, cmd_time_is_up);
-        }
-    }
-}
-
-void engine_end_waits(struct engine *e, int64_t at_ms) {
-    e->waits_end = at_ms + e->shift;
-    for (struct task_entry *t = e->tasks; t; t = t->hh.next) {
-        waits_end(e, &t->waiters);
-    }
-    for (struct queue *q = e->queues; q; q = q->hh.next) {
-        waits_end(e, &q->waiters);
-    }
-}
-
-/* ---- answers ---- */
-
-static void cmd_let_go(struct engine *e, struct cmd *c) {
-    if (c->e.stopped) {
-        stream_go_on(e, c);
-    }
-    wheel_cancel(&e->wheel, &c->e.timer);
-    query_free(c->e.query);
-    c->e.query = NULL;
-    c->e.self = NULL;
-}
-
-void cmd_answer(struct engine *e, struct cmd *c, uint64_t needs) {
-    assert(!c->e.list && !c->e.answered && !c->e.asking);
-    if (c->e.in_line) {
-        line_answered(c, needs);
-        return;
-    }
-    if (c->e.idempotency) {
-        needs = idempotency_answered(e, c, needs);
-    }
-    cmd_let_go(e, c);
-    if (c->answer.body.failed) {
-        buf_fini(&c->answer.body);
-        c->answer.type = ANSWER_PROBLEM;
-        c->answer.problem = (struct problem){.err = ERR_UNAVAILABLE, .detail = STR("There is no memory for this answer"), .retry_after_s = 1};
-    }
-    if (c->e.internal) {
-        cmd_free(c);
-        return;
-    }
-    engine_post(e, needs, c->loop, (struct mail){.type = c->e.abandoned ? MAIL_ABANDONED : MAIL_ANSWER, .cmd = c});
-}
-
-struct buf *cmd_json(struct cmd *c, int status) {
-    c->answer.type = ANSWER_JSON;
-    c->answer.status = status;
-    buf_clear(&c->answer.body);
-    return &c->answer.body;
-}
-
-void cmd_refuse(struct engine *e, struct cmd *c, uint64_t needs, enum err err, const char *detail) {
-    c->answer.type = ANSWER_PROBLEM;
-    c->answer.problem = (struct problem){.err = err, .detail = str_of(detail)};
-    if (err == ERR_UNAVAILABLE || err == ERR_QUOTA_EXCEEDED || err == ERR_RATE_LIMITED) {
-        c->answer.problem.retry_after_s = err == ERR_UNAVAILABLE ? 1 : 5;
-    }
-    cmd_answer(e, c, needs);
-}
-
-void cmd_refuse_at(struct engine *e, struct cmd *c, uint64_t needs, enum err err, struct str pointer, const char *detail) {
-    c->answer.type = ANSWER_PROBLEM;
-    c->answer.problem = (struct problem){0};
-    problem_add(&c->answer.problem, &c->arena, err, pointer, str_of(detail));
-    cmd_answer(e, c, needs);
-}
 
 /* ---- commands ---- */
 
@@ -253,7 +129,7 @@ void engine_abandon(struct engine *e, struct cmd *c) {
     assert(!c->e.abandoned);
     c->e.abandoned = true;
     if (c->e.in_effects) {
-        return; /* batch.c gives it back when its batch is through */
+        return; /* outbox.c gives it back when its batch is through */
     }
     if (c->type == CMD_REPORT_LINES && c->e.list) {
         return; /* what has arrived counts: it is given back when its lines are through */
@@ -275,38 +151,6 @@ void engine_abandon(struct engine *e, struct cmd *c) {
     }
     cmd_let_go(e, c);
     engine_post(e, 0, c->loop, (struct mail){.type = MAIL_ABANDONED, .cmd = c});
-}
-
-void engine_unwatch(struct engine *e, unsigned loop, uint64_t number, uint32_t tag) {
-    struct channel *ch;
-    (void) loop;
-    HASH_FIND(hh, e->channels, &number, sizeof(number), ch);
-    if (!ch) {
-        return;
-    }
-    struct session_entry *s = ch->t ? ch->t->s : ch->s;
-    bool person = !(tag & WATCHER_KEY);
-    ch->people -= person;
-    ch->own -= tag == WATCHER_SESSION;
-    if (s) {
-        session_keep_alive(e, s);
-        s->watchers--;
-        s->own -= tag == WATCHER_SESSION;
-        s->used_at = e->now;
-    }
-    if (person && ch->t) {
-        ch->t->people--;
-        ch->t->unwatched_since = e->now;
-    } else if (person && s) {
-        s->people--;
-        s->unwatched_since = e->now;
-    }
-    if (--ch->watchers == 0) {
-        channel_close(e, ch);
-    }
-    if (s) {
-        session_rearm(e, s);
-    }
 }
 
 /* ---- the pass ---- */
@@ -364,14 +208,4 @@ void engine_query_done(struct engine *e, struct store_query *q) {
         break;
     }
     query_free(q);
-}
-
-enum found cmd_query(struct engine *e, struct cmd *c, struct store_query *q) {
-    q->owner = c;
-    q->purpose = QUERY_CMD;
-    query_free(c->e.query);
-    c->e.query = NULL;
-    c->e.asking = q;
-    query_send(e, q);
-    return PARKED;
 }

@@ -1,8 +1,18 @@
 /* Idempotency-Key: the first 2xx is kept in the transaction of its effect and given again; a second request waits for the first. */
-#include "engine/internal.h"
+#include "engine/idempotency.h"
 
-#include "base/json.h"
+#include "engine/answer.h"
+#include "engine/batch.h"
+#include "engine/kinds.h"
+#include "engine/load.h"
+#include "engine/look_up.h"
+#include "engine/session_entry.h"
+#include "engine/state.h"
+#include "engine/wait.h"
+
 #include "base/mem.h"
+#include "base/json.h"
+#include "base/crypto.h"
 
 static void scope_of(struct engine *e, struct cmd *c, unsigned set, uint8_t out[32]) {
     struct buf text = {0};

@@ -2,11 +2,14 @@
  * How long tasks of a kind and their phases take, learned from those that got through, and how long a task still takes. A phase is through when its task goes on to another
  * one, or succeeds in it. Kinds stay in memory; of the phases of a kind only those that were learned last.
  */
-#include "engine/internal.h"
+#include "engine/kinds.h"
+
+#include "engine/kind_rows.h"
+#include "engine/limits.h"
+#include "engine/state.h"
+#include "engine/task_entry.h"
 
 #include "base/mem.h"
-
-#include <stdlib.h>
 
 static struct kind *kind_of(struct engine *e, struct str name) {
     struct kind *k;

@@ -1,5 +1,6 @@
 /* What the engine counts, as OpenMetrics text. */
-#include "engine/internal.h"
+#include "engine/session_entry.h"
+#include "engine/state.h"
 
 static void gauge(struct buf *out, const char *name, const char *help, uint64_t v) {
     buf_printf(out, "# TYPE bowline_%s gauge\n# HELP bowline_%s %s\nbowline_%s %llu\n", name, name, help, name, (unsigned long long) v);

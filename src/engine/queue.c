@@ -2,11 +2,13 @@
  * Queues: what can be claimed, in order of (ready, id), and the claims that wait for it. ready is engine time. not_before is a date: as long as it has not come, when
  * that will be moves with each step of the wall clock; what becomes ready by a step was not ready before it.
  */
-#include "engine/internal.h"
+#include "engine/queue.h"
+
+#include "engine/state.h"
+#include "engine/task_entry.h"
+#include "engine/wait.h"
 
 #include "base/mem.h"
-
-#include <assert.h>
 
 bool queue_before(const struct task_entry *a, const struct task_entry *b) {
     if (a->ready != b->ready) {

@@ -1,49 +1,31 @@
 /* Rows to entries and back. */
-#include "engine/internal.h"
+#include "engine/rows.h"
 
-#include "base/json.h"
-#include "base/log.h"
+#include "engine/batch.h"
+#include "engine/change.h"
+#include "engine/channel.h"
+#include "engine/clocks.h"
+#include "engine/kinds.h"
+#include "engine/limits.h"
+#include "engine/queue.h"
+#include "engine/residence.h"
+#include "engine/session_clocks.h"
+#include "engine/session_entry.h"
+#include "engine/state.h"
+#include "engine/task_clocks.h"
+#include "engine/users.h"
+
 #include "base/mem.h"
+#include "base/log.h"
 
 #include <stdlib.h>
 
 /* What queries of the store say of states. */
 _Static_assert(STORE_SESSION_ACTIVE == (int) SESSION_ACTIVE, "the store looks for another state than the active one");
+
 _Static_assert(STORE_TASK_ENDED == (int) TASK_SUCCEEDED && TASK_FAILED > TASK_SUCCEEDED && TASK_CANCELLED > TASK_SUCCEEDED &&
                    TASK_QUEUED < TASK_SUCCEEDED && TASK_RUNNING < TASK_SUCCEEDED && TASK_INPUT_REQUIRED < TASK_SUCCEEDED,
                "the store takes other states for ended ones");
-
-struct session_entry *session_entry_create(struct engine *e, struct session *s) {
-    struct session_entry *se = mem_alloc(sizeof(*se));
-    se->s = *s;
-    TAILQ_INIT(&se->by_version);
-    TAILQ_INIT(&se->by_change);
-    TAILQ_INIT(&se->by_end);
-    TAILQ_INIT(&se->gone);
-    LIST_INIT(&se->channels);
-    se->used_at = e->now;
-    se->unwatched_since = e->now;
-    HASH_ADD(hh, e->sessions, s.id, sizeof(se->s.id), se);
-    if (se->s.has_key && se->s.state == SESSION_ACTIVE) {
-        HASH_ADD(hh_key, e->sessions_by_key, s.key_hash, sizeof(se->s.key_hash), se);
-    }
-    return se;
-}
-
-struct task_entry *task_entry_create(struct engine *e, struct session_entry *s, struct task *t) {
-    struct task_entry *te = mem_alloc(sizeof(*te));
-    te->t = *t;
-    te->s = s;
-    TAILQ_INIT(&te->waiters);
-    LIST_INIT(&te->channels);
-    te->unwatched_since = e->now;
-    TAILQ_INSERT_TAIL(&s->by_version, te, by_version);
-    TAILQ_INSERT_TAIL(&s->by_change, te, by_change);
-    te->counted_ended = task_is_ended(t);
-    task_count_in(te);
-    HASH_ADD(hh, e->tasks, t.id, sizeof(te->t.id), te);
-    return te;
-}
 
 static int by_change_seq(const void *a, const void *b) {
     const struct task_entry *x = *(struct task_entry *const *) a, *y = *(struct task_entry *const *) b;
@@ -208,13 +190,6 @@ struct session_entry *session_from_rows(struct engine *e, const struct store_que
     return se;
 }
 
-int64_t session_due_at(const struct engine *e, const struct session_entry *s) {
-    if (s->s.state == SESSION_ACTIVE) {
-        return session_expires_at(&s->s, NULL);
-    }
-    return s->unfinished + s->ended ? 0 : session_ended_ms(&s->s) + e->o->ended_session_ttl;
-}
-
 void session_row_put(struct engine *e, struct session_entry *s) {
     struct store_op *op = batch_op(e, STORE_PUT_SESSION);
     s->active_written = s->s.active_at;
@@ -317,69 +292,4 @@ void task_row_put(struct engine *e, struct task_entry *t) {
                                      .kind = batch_text(e, str_of(t->t.kind)),
                                      .queue = batch_text(e, str_of(t->t.queue)),
                                      .body = batch_text(e, buf_view(body))};
-}
-
-/* ---- kinds: how long their tasks took ---- */
-
-void learned_row_put(struct engine *e, const struct kind *k, const struct learned *l) {
-    struct buf *body = &e->scratch;
-    buf_clear(body);
-    buf_puts(body, "{\"ms\":[");
-    const struct kind_durations *d = &l->durations;
-    for (unsigned i = 0; i < d->count; i++) { /* oldest first */
-        buf_puts(body, i ? "," : "");
-        buf_u64(body, d->ms[(d->at + KIND_DURATIONS - d->count + i) % KIND_DURATIONS]);
-    }
-    buf_puts(body, "],\"shapes\":");
-    buf_u64(body, d->shapes);
-    buf_puts(body, ",\"spread\":");
-    buf_json_num(body, d->spread);
-    buf_puts(body, ",\"shape\":[");
-    for (unsigned i = 0; d->shapes && i < ESTIMATE_PARTS - 1; i++) {
-        buf_puts(body, i ? "," : "");
-        buf_json_num(body, d->shape[i]);
-    }
-    buf_puts(body, "],\"at\":");
-    buf_i64(body, l->at);
-    buf_char(body, '}');
-    struct store_op *op = batch_op(e, STORE_PUT_KIND);
-    op->row.kind =
-        (struct kind_row){.kind = batch_text(e, str_of(k->name)), .phase = batch_text(e, str_of(l->phase)), .body = batch_text(e, buf_view(body))};
-}
-
-void learned_row_drop(struct engine *e, const struct kind *k, const struct learned *l) {
-    struct store_op *op = batch_op(e, STORE_DELETE_KIND);
-    op->row.kind = (struct kind_row){.kind = batch_text(e, str_of(k->name)), .phase = batch_text(e, str_of(l->phase))};
-}
-
-static void shape_from_row(struct kind_durations *d, const struct json *root) {
-    const struct json *shapes = json_get(root, "shapes"), *list = json_get(root, "shape"), *spread = json_get(root, "spread");
-    double shape[ESTIMATE_PARTS - 1];
-    int n = 0;
-    for (const struct json *m = list ? list->child : NULL; m && n < ESTIMATE_PARTS - 1; m = m->next) {
-        shape[n++] = m->num;
-    }
-    if (shapes && shapes->integer > 0 && n == ESTIMATE_PARTS - 1 && kind_shape_valid(shape)) {
-        d->shapes = shapes->integer < KIND_SHAPES ? (unsigned) shapes->integer : KIND_SHAPES;
-        memcpy(d->shape, shape, sizeof(shape));
-        d->spread = spread && spread->num >= 0 ? spread->num : 1;
-        kind_trust_shape(d);
-    }
-}
-
-bool learned_from_row(const struct kind_row *row, struct learned *ret) {
-    struct arena arena = {0};
-    struct json *root;
-    struct json_error err;
-    bool good = json_parse(&arena, row->body, 4, &root, &err) == 0;
-    if (good) {
-        const struct json *list = json_get(root, "ms"), *at = json_get(root, "at");
-        for (const struct json *m = list ? list->child : NULL; m; m = m->next) {
-            kind_add(&ret->durations, m->integer);
-        }
-        shape_from_row(&ret->durations, root);
-        ret->at = at ? at->integer : 0;
-    }
-    arena_fini(&arena);
-    return good;
 }

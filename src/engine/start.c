@@ -1,8 +1,31 @@
 /* The engine begins, serves, stops and ends. */
-#include "engine/internal.h"
+#include "engine/start.h"
 
-#include "base/log.h"
+#include "engine/batch.h"
+#include "engine/channel.h"
+#include "engine/clocks.h"
+#include "engine/due.h"
+#include "engine/idempotency.h"
+#include "engine/keys.h"
+#include "engine/kinds.h"
+#include "engine/limits.h"
+#include "engine/load.h"
+#include "engine/look_up.h"
+#include "engine/query.h"
+#include "engine/queue.h"
+#include "engine/report_lines.h"
+#include "engine/residence.h"
+#include "engine/rows.h"
+#include "engine/session_entry.h"
+#include "engine/state.h"
+#include "engine/sweep.h"
+#include "engine/tombstones.h"
+#include "engine/users.h"
+#include "engine/wait.h"
+#include "engine/writes.h"
+
 #include "base/mem.h"
+#include "base/log.h"
 
 static void put_meta(struct engine *e, const char *name, const char *value) {
     struct store_op *op = batch_op(e, STORE_PUT_META);

@@ -2,9 +2,11 @@
  * What is over is taken away in pieces: so many rows with a batch, and fewer when those of the last batch took long, so that no commit waits long for them. What
  * finds no room comes back when its turn is.
  */
-#include "engine/internal.h"
+#include "engine/sweep.h"
 
-/* ---- with a batch ---- */
+#include "engine/batch.h"
+#include "engine/limits.h"
+#include "engine/state.h"
 
 bool sweep_may(struct engine *e, unsigned rows) {
     unsigned room = e->sweep_room ? e->sweep_room : ENGINE_SWEEP_LEAST;

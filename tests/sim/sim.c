@@ -6,7 +6,11 @@
 
 #include "base/log.h"
 #include "base/mem.h"
-#include "engine/internal.h"
+#include "engine/channel.h"
+#include "engine/query.h"
+#include "engine/residence.h"
+#include "engine/session_entry.h"
+#include "engine/state.h"
 
 #include <signal.h>
 #include <stdarg.h>

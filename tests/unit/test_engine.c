@@ -2,7 +2,13 @@
 #include "unit.h"
 
 #include "base/mem.h"
-#include "engine/internal.h"
+#include "engine/channel.h"
+#include "engine/clocks.h"
+#include "engine/kinds.h"
+#include "engine/limits.h"
+#include "engine/queue.h"
+#include "engine/residence.h"
+#include "engine/session_entry.h"
 #include "tests/store/memory.h"
 
 #define LOOPS 1

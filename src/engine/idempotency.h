@@ -1,0 +1,29 @@
+/* idempotency.h: the first answer to an Idempotency-Key, kept here until the store knows: then it is asked. */
+#ifndef BOWLINE_ENGINE_IDEMPOTENCY_H
+#define BOWLINE_ENGINE_IDEMPOTENCY_H
+
+#include "base/hash.h"
+#include "engine/cmd.h"
+#include "engine/found.h"
+#include "store/store.h"
+
+struct engine;
+
+struct idempotency {
+    uint8_t scope[32];
+    bool under_way;
+    uint64_t batch;
+    struct idempotency_row row; /* texts on the heap */
+    struct cmd_list waiters;
+    UT_hash_handle hh;
+};
+
+/* FOUND: it is the first, or runs again. PARKED: the first is under way. ABSENT: it has been answered as the first was. */
+enum found idempotency_begin(struct engine *e, struct cmd *c) MUST_CHECK;
+/* The answer of a first one stands: it is kept if it is a success. Returns what the answer waits for now. */
+uint64_t idempotency_answered(struct engine *e, struct cmd *c, uint64_t needs);
+void idempotency_durable(struct engine *e, uint64_t batch); /* up to this batch */
+void idempotency_drop_pending(struct engine *e);            /* a batch has failed */
+void idempotency_drop_all(struct engine *e);                /* the engine is going */
+
+#endif

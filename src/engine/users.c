@@ -1,0 +1,163 @@
+/* Users, and the sessions that each of them has. */
+#include "engine/users.h"
+
+#include "engine/audit.h"
+#include "engine/look_up.h"
+#include "engine/residence.h"
+#include "engine/session_clocks.h"
+#include "engine/session_end.h"
+#include "engine/session_entry.h"
+#include "engine/state.h"
+
+#include "base/mem.h"
+
+struct user_session *user_session_of(struct user *u, struct id id) {
+    for (size_t i = 0; i < u->count; i++) {
+        if (id_eq(u->sessions[i].id, id)) {
+            return &u->sessions[i];
+        }
+    }
+    if (u->count == u->cap) {
+        u->cap = u->cap ? u->cap * 2 : 4;
+        u->sessions = mem_resize(u->sessions, u->cap * sizeof(*u->sessions));
+    }
+    u->sessions[u->count] = (struct user_session){.id = id};
+    return &u->sessions[u->count++];
+}
+
+static void user_note(struct user *u, const struct session_entry *s) {
+    struct user_session *us = user_session_of(u, s->s.id);
+    us->active_at = s->s.active_at;
+    us->ended = s->s.state == SESSION_ENDED;
+}
+
+struct user *user_create(struct engine *e, struct str name) {
+    struct user *u = mem_alloc(sizeof(*u));
+    u->name = mem_strdup(name);
+    u->stale = true;
+    LIST_INIT(&u->here);
+    HASH_ADD_KEYPTR(hh, e->users, u->name, name.len, u);
+    return u;
+}
+
+/* A session of a user is in memory. */
+void user_add(struct engine *e, struct session_entry *s) {
+    struct user *u;
+    if (!s->s.user || s->user) {
+        return;
+    }
+    HASH_FIND_STR(e->users, s->s.user, u);
+    u = u ? u : user_create(e, str_of(s->s.user));
+    user_note(u, s);
+    s->user = u;
+    LIST_INSERT_HEAD(&u->here, s, of_user);
+}
+
+void user_learn(struct user *u, const struct session_rows *rows) {
+    struct session_entry *s;
+    u->stale = false;
+    u->count = 0;
+    for (size_t i = 0; i < rows->count; i++) {
+        struct user_session *us = user_session_of(u, rows->list[i].id);
+        us->active_at = rows->list[i].active_at;
+        us->ended = rows->list[i].state == SESSION_ENDED;
+    }
+    LIST_FOREACH (s, &u->here, of_user) { /* memory knows better */
+        user_note(u, s);
+    }
+}
+
+static void user_free(struct engine *e, struct user *u) {
+    HASH_DELETE(hh, e->users, u);
+    mem_free(u->sessions);
+    mem_free(u->name);
+    mem_free(u);
+}
+
+void user_forget_session(struct engine *e, struct session_entry *s) {
+    struct user *u = s->user;
+    if (!u) {
+        return;
+    }
+    user_session_of(u, s->s.id)->active_at = s->s.active_at;
+    s->user = NULL;
+    LIST_REMOVE(s, of_user);
+    if (LIST_EMPTY(&u->here)) {
+        user_free(e, u);
+    }
+}
+
+void users_drop(struct engine *e) {
+    struct user *u, *next;
+    HASH_ITER (hh, e->users, u, next) { /* those looked up for a session that was never made */
+        user_free(e, u);
+    }
+}
+
+static int64_t last_active(struct engine *e, const struct user_session *us) {
+    struct session_entry *s = session_resident(e, us->id);
+    if (s) {
+        session_keep_alive(e, s);
+    }
+    return s ? s->s.active_at : us->active_at;
+}
+
+static bool is_active(struct engine *e, const struct user_session *us) {
+    struct session_entry *s = session_resident(e, us->id);
+    return s ? s->s.state == SESSION_ACTIVE : !us->ended;
+}
+
+/* The active session of the user most (or longest not) active, other than `but`; NULL if there is none. */
+struct user_session *user_pick(struct engine *e, struct user *u, struct id but, bool longest_idle) {
+    struct user_session *best = NULL;
+    for (size_t i = 0; i < u->count; i++) {
+        struct user_session *us = &u->sessions[i];
+        if (id_eq(us->id, but) || !is_active(e, us)) {
+            continue;
+        }
+        int64_t mine = last_active(e, us), its = best ? last_active(e, best) : 0;
+        if (!best || (longest_idle ? mine < its : mine > its)) {
+            best = us;
+        }
+    }
+    return best;
+}
+
+enum found user_make_room(struct engine *e, struct cmd *c, struct user *u) {
+    int64_t active = 0;
+    for (size_t i = 0; i < u->count; i++) {
+        active += is_active(e, &u->sessions[i]);
+    }
+    while (active-- >= e->o->max_sessions_per_user) {
+        struct user_session *us = user_pick(e, u, (struct id){0}, true);
+        struct session_entry *s, *heir = NULL;
+        enum found f = find_session(e, c, us->id, &s);
+        if (f == PARKED) {
+            return PARKED;
+        }
+        if (f == ABSENT || s->s.state != SESSION_ACTIVE) {
+            us->ended = true;
+            continue;
+        }
+        if (session_end_prepare(e, c, s, &heir) == PARKED) {
+            return PARKED;
+        }
+        session_end(e, s, REASON_LIMIT, heir);
+        audit(c, "session.ended", s->s.id, (struct id){0}, (struct id){0}, end_reason_name(REASON_LIMIT));
+    }
+    return FOUND;
+}
+
+enum found user_waiting_prepare(struct engine *e, struct cmd *c, struct user *u) {
+    for (size_t i = 0; i < u->count; i++) {
+        struct session_entry *s;
+        enum found f = u->sessions[i].ended ? find_session(e, c, u->sessions[i].id, &s) : FOUND;
+        if (f == PARKED) {
+            return PARKED;
+        }
+        if (f == ABSENT) {
+            u->sessions[i--] = u->sessions[--u->count]; /* it has been forgotten */
+        }
+    }
+    return FOUND;
+}

@@ -1,0 +1,173 @@
+/*
+ * What is to be written: two lists of tasks and sessions, those that are written with the next batch, and those that may wait a little. Tasks lie in arrays, so that
+ * what comes next is known before it is looked at.
+ */
+#include "engine/writes.h"
+
+#include "engine/batch.h"
+#include "engine/clocks.h"
+#include "engine/kinds.h"
+#include "engine/limits.h"
+#include "engine/residence.h"
+#include "engine/rows.h"
+#include "engine/session_entry.h"
+#include "engine/state.h"
+
+#include "base/mem.h"
+#include "base/fetch.h"
+
+static void changed_take(struct task_entry *t) {
+    if (t->changed) {
+        t->changed->at[t->changed_at] = NULL;
+        t->changed->left--;
+        t->changed = NULL;
+    }
+}
+
+static void changed_put(struct changed_tasks *tasks, struct task_entry *t) {
+    tasks->count = tasks->left ? tasks->count : 0;
+    if (tasks->count == tasks->cap) {
+        tasks->cap = tasks->cap ? tasks->cap * 2 : 64;
+        tasks->at = mem_resize(tasks->at, tasks->cap * sizeof(struct task_entry *));
+    }
+    t->changed = tasks;
+    t->changed_at = tasks->count;
+    tasks->at[tasks->count++] = t;
+    tasks->left++;
+}
+
+void task_dirty(struct engine *e, struct task_entry *t) {
+    if (t->changed != &e->dirty_tasks) {
+        changed_take(t);
+        changed_put(&e->dirty_tasks, t);
+    }
+    t->row_stale = true;
+    session_pend(e, t->s);
+}
+
+void session_dirty(struct engine *e, struct session_entry *s) {
+    if (s->dirt == SOFT) {
+        TAILQ_REMOVE(&e->soft_sessions, s, of_dirty);
+    }
+    if (s->dirt != DIRTY) {
+        s->dirt = DIRTY;
+        TAILQ_INSERT_TAIL(&e->dirty_sessions, s, of_dirty);
+    }
+    session_pend(e, s);
+}
+
+/* What became due before is nearly always written by now, and then the tasks need not be looked at. */
+void soft_becomes_dirty(struct engine *e) {
+    struct changed_tasks *due = &e->soft_tasks[!e->soft_side];
+    for (size_t i = 0; due->left; i++) {
+        struct task_entry *t = due->at[i];
+        if (t) {
+            changed_take(t);
+            changed_put(&e->dirty_tasks, t);
+        }
+    }
+    e->soft_side = !e->soft_side;
+    while (!TAILQ_EMPTY(&e->soft_sessions)) {
+        struct session_entry *s = TAILQ_FIRST(&e->soft_sessions);
+        TAILQ_REMOVE(&e->soft_sessions, s, of_dirty);
+        s->dirt = DIRTY;
+        TAILQ_INSERT_TAIL(&e->dirty_sessions, s, of_dirty);
+    }
+}
+
+static void soft_is_due(struct timer *t, int64_t now_ms, void *arg) {
+    (void) t, (void) now_ms;
+    soft_becomes_dirty(arg);
+}
+
+void task_soft(struct engine *e, struct task_entry *t) {
+    if (!t->changed) {
+        changed_put(&e->soft_tasks[e->soft_side], t);
+        if (!e->soft_timer.at_ms) {
+            wheel_set(&e->wheel, &e->soft_timer, e->now + ENGINE_SOFT_MS, soft_is_due);
+        }
+    }
+}
+
+void session_soft(struct engine *e, struct session_entry *s) {
+    if (s->dirt == CLEAN) {
+        s->dirt = SOFT;
+        TAILQ_INSERT_TAIL(&e->soft_sessions, s, of_dirty);
+        if (!e->soft_timer.at_ms) {
+            wheel_set(&e->wheel, &e->soft_timer, e->now + ENGINE_SOFT_MS, soft_is_due);
+        }
+    }
+}
+
+void entry_clean_task(struct task_entry *t) {
+    changed_take(t);
+    t->row_stale = false;
+}
+
+void entry_clean_session(struct engine *e, struct session_entry *s) {
+    if (s->dirt == SOFT) {
+        TAILQ_REMOVE(&e->soft_sessions, s, of_dirty);
+    } else if (s->dirt == DIRTY) {
+        TAILQ_REMOVE(&e->dirty_sessions, s, of_dirty);
+    }
+    s->dirt = CLEAN;
+}
+
+#define EXPECT_APART 3 /* tasks between the two steps in which one is fetched */
+
+/* What the rows of those behind it will need. */
+static void rows_expect(const struct changed_tasks *tasks, size_t i) {
+    const struct task_entry *next = i + EXPECT_APART < tasks->count ? tasks->at[i + EXPECT_APART] : NULL;
+    const struct task_entry *later = i + 2 * (size_t) EXPECT_APART < tasks->count ? tasks->at[i + 2 * (size_t) EXPECT_APART] : NULL;
+    if (later) {
+        size_t from = offsetof(struct task_entry, t.updated_at), upto = offsetof(struct task_entry, t.cancel_requested);
+        fetch_ahead(later, FETCH_LINE);
+        fetch_ahead((const char *) later + from, upto - from);
+        fetch_ahead(&later->s, FETCH_LINE + 1);
+    }
+    if (next) {
+        fetch_ahead(&next->s->pending, 1);
+        fetch_ahead(next->t.progress.unit, 1);
+        fetch_ahead(next->t.progress.message, 1);
+        fetch_ahead(next->t.progress.phase, 1);
+        fetch_ahead(next->t.progress.data, 1);
+    }
+}
+
+static void write_tasks(struct engine *e, struct changed_tasks *tasks) {
+    uint64_t number = e->open->b.number;
+    for (size_t i = 0; tasks->left; i++) {
+        struct task_entry *t = tasks->at[i];
+        rows_expect(tasks, i);
+        if (!t) {
+            continue;
+        }
+        if (t->s->pending != number && t->s->touched != number) {
+            t->s->touched = number;
+            batch_touch(e, t->s, 0); /* progress: nothing waits for it */
+        }
+        task_row_put(e, t);
+        entry_clean_task(t);
+    }
+}
+
+void write_dirty(struct engine *e) {
+    uint64_t number = e->open->b.number;
+    size_t pended = e->open->touched_count;
+    clocks_write(e);
+    kinds_write(e);
+    write_tasks(e, &e->dirty_tasks);
+    write_tasks(e, &e->soft_tasks[!e->soft_side]);
+    while (!TAILQ_EMPTY(&e->dirty_sessions)) {
+        struct session_entry *s = TAILQ_FIRST(&e->dirty_sessions);
+        session_row_put(e, s);
+        if (s->pending != number) {
+            batch_touch(e, s, s->reserved_written);
+        }
+        entry_clean_session(e, s);
+    }
+    for (size_t i = 0; i < pended; i++) { /* they may have left memory */
+        struct session_entry *s = session_resident(e, e->open->touched[i].session);
+        e->open->touched[i].reserved = s ? s->reserved_written : 0;
+    }
+}
