@@ -59,7 +59,7 @@ void api_attach(struct api *a, struct http_loop *loop);
 /* One piece of mail from the engine, on the loop's thread. Takes over what it points to. */
 void api_mail(struct api *a, struct mail m);
 /* This mail will be given soon: steps_left runs from API_EXPECT_STEPS - 1 down to 0. May be left out. */
-#define API_EXPECT_STEPS 5
+#define API_EXPECT_STEPS (FEED_EXPECT_STEPS + 2)
 void api_expect(const struct api *a, const struct mail *m, unsigned steps_left);
 void api_destroy(
     struct api *a); /* after the loop has stopped; commands still with the engine come back by api_mail first or are freed by their owner */

@@ -5,9 +5,12 @@
  *
  * A state that is gone before it was flushed stays beside what says so (`over`), so that those who keep up get both; with the first frame of a later turn it goes.
  */
+#include "net/feed.h"
+
 #include "base/fetch.h"
 #include "base/mem.h"
-#include "net/conn.h"
+#include "net/loop.h"
+#include "net/watch.h"
 
 #include <assert.h>
 
@@ -290,35 +293,37 @@ size_t feed_after(const struct feed *f, uint64_t seq) {
     return high;
 }
 
-/* What of a watcher and its connection a flush looks at. */
+/* What is looked at when a watcher is given something: it, its stream, and the connection of that, one behind the other. */
 static void watcher_fetch(const struct watcher *w) {
-    fetch_ahead(w, w ? offsetof(struct watcher, x) : 0);
+    fetch_ahead(w, w ? offsetof(struct watcher, r) : 0);
 }
 
-static void conn_fetch(const struct watcher *w) {
-    size_t from = offsetof(struct http_conn, transport), upto = offsetof(struct http_conn, link);
-    fetch_ahead(w ? &w->conn->transport : NULL, w ? upto - from : 0);
+static const struct stream *stream_of(const struct watcher *w) {
+    return w ? w->body.stream : NULL;
 }
 
 void feed_expect(const struct feed *f, unsigned steps_left) {
     switch (steps_left) {
-    case 2: fetch_ahead(f, sizeof(*f)); break;
-    case 1:
+    case 3: fetch_ahead(f, sizeof(*f)); break;
+    case 2:
         fetch_ahead(f->entries + f->count, 1);
         fetch_ahead(f->slots, f->slot_count <= FETCH_LINE ? f->slot_count * sizeof(*f->slots) : 0);
         watcher_fetch(TAILQ_FIRST(&f->watchers));
         break;
-    default:
-        conn_fetch(TAILQ_FIRST(&f->watchers));
+    case 1:
+        stream_fetch(stream_of(TAILQ_FIRST(&f->watchers)));
         fetch_ahead(f->count ? f->entries[f->count - 1].frame : NULL, 1); /* which the next one probably replaces */
         break;
+    default: stream_fetch_conn(stream_of(TAILQ_FIRST(&f->watchers))); break;
     }
 }
 
-/* Those that come next are fetched while one is sent to. */
+/* Those that come next are fetched while one is given its own. */
 static void watcher_expect(const struct watcher *next) {
-    conn_fetch(next);
-    watcher_fetch(next ? TAILQ_NEXT(next, link) : NULL);
+    const struct watcher *second = next ? TAILQ_NEXT(next, link) : NULL;
+    stream_fetch_conn(stream_of(next));
+    stream_fetch(stream_of(second));
+    watcher_fetch(second ? TAILQ_NEXT(second, link) : NULL);
 }
 
 void feed_flushed(struct feed *f) {
@@ -327,23 +332,15 @@ void feed_flushed(struct feed *f) {
     TAILQ_REMOVE(&f->loop->dirty_feeds, f, dirty_link);
 }
 
-/* A connection that carries nothing but its stream is flushed on the spot, while it is in the cache; what else is marked comes in its turn. */
+/* The next one stays: body_push ends no other watcher than its own. */
 void feed_flush(struct feed *f) {
     struct watcher *w, *next;
     feed_flushed(f);
     feed_hold(f);
     for (w = TAILQ_FIRST(&f->watchers); w; w = next) {
-        struct http_conn *c = w->conn;
-        next = TAILQ_NEXT(w, link); /* stays: a connection without exchanges has no other watcher that could end with this one */
+        next = TAILQ_NEXT(w, link);
         watcher_expect(next);
-        if (c->blocked) {
-            continue;
-        }
-        if (TAILQ_EMPTY(&c->exchanges) && !c->dirty) {
-            conn_flush(c);
-        } else {
-            conn_mark(c);
-        }
+        body_push(&w->body);
     }
     feed_release(f);
 }

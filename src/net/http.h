@@ -24,6 +24,7 @@
 
 #include <netinet/in.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 #define HTTP_PIPELINE 64
 
@@ -40,6 +41,8 @@ struct http_fields {
     bool failed; /* there was no memory for one */
 };
 
+struct stream;
+
 struct http_request {
     enum http_method method;
     struct str method_text;
@@ -55,7 +58,7 @@ struct http_request {
     void *user;                  /* the handler's affair; NULL at first */
     bool
         needs_peer; /* set by the handler: of no use to a peer that has ended its side, so that counts as gone (what waits for long, or hands something out) */
-    struct http_conn *conn;    /* opaque */
+    struct stream *stream;     /* opaque */
     struct http_fields answer; /* headers of the answer so far: http_add */
 };
 
@@ -118,16 +121,68 @@ void http_respond(struct http_request *r, int status, struct buf *body, bool clo
 void http_respond_copied(struct http_request *r, int status, struct str body, bool close);
 /* The answer to HEAD where the length that the body would have is not known. */
 void http_respond_head(struct http_request *r, int status, bool close);
-/* Streamed: chunked on HTTP/1.1, until close on HTTP/1.0. */
+/* Streamed, as it is written: what has not been sent yet waits in memory. */
 void http_start(struct http_request *r, int status);
 void http_write(struct http_request *r, struct str data); /* copied */
 void http_finish(struct http_request *r);
-/* Bytes of the streamed answer that the socket has not taken yet. */
+/* Bytes of the streamed answer that have not been sent yet. */
 size_t http_unsent(const struct http_request *r);
+/* With a body of any kind: b is the stream's until its `gone`. length: of all of it, or HTTP_LENGTH_UNKNOWN. */
+#define HTTP_LENGTH_UNKNOWN UINT64_MAX
+struct body;
+void http_answer(struct http_request *r, int status, uint64_t length, struct body *b, bool close);
 /* Stop and go on calling `body` (back-pressure: the socket is not read meanwhile). Not from within `body` for a different request. */
 void http_body_pause(struct http_request *r);
 void http_body_resume(struct http_request *r);
 /* "HTTP/1.1 100 Continue" is sent by the connection itself when `head` returned without an answer and the peer expects it. */
+
+/* ---- bodies: where the bytes of an answer come from ---- */
+
+/*
+ * A body is asked for bytes when there is room for them, and never knows what carries them: a protocol pulls from it, sends, and says how much was taken. All on the
+ * loop's thread. Between `pull` and `taken` nothing else is asked of it.
+ */
+enum pulled {
+    PULLED_MORE,  /* there is more behind these bytes */
+    PULLED_WAITS, /* not now: body_wake says when */
+    PULLED_END,   /* these bytes, perhaps none, are the last */
+    PULLED_FAILED /* it breaks off: the stream is aborted */
+};
+
+struct pull_notes; /* room for what a body has to remember until `taken`; for watchers */
+
+struct pull {
+    size_t room;       /* at most so many bytes */
+    struct iovec *iov; /* where their pieces are written, */
+    unsigned iov_room; /* at most so many; never less than BODY_PIECES_MIN */
+    unsigned count;    /* so many were */
+    size_t bytes;
+    struct pull_notes *notes;
+};
+#define BODY_PIECES_MIN 8
+
+struct body_kind {
+    /* The pieces stay as they are until `taken`. Those not taken need not come again: other bytes may come instead, but for the rest of what was begun. */
+    enum pulled (*pull)(struct body *b, struct pull *p);
+    void (*taken)(struct body *b, const struct pull *p, size_t bytes);
+    /* The stream is over, one way or the other. Frees what it owns; never called by itself, but always last. */
+    void (*gone)(struct body *b);
+    /* The rest may be NULL. */
+    void (*decide)(struct body *b);        /* body_attach: there is news, or room; it may answer now */
+    void (*keepalive)(struct body *b);     /* nothing was sent for long: give a sign of life */
+    void (*clock_stepped)(struct body *b); /* the wall clock was set: what ends at a date is armed anew */
+    void (*drain)(struct body *b);         /* the loop drains: come to an end before it does */
+    /* Of a tunnel (http_tunnel): bytes from the peer. How many were used: all, unless it must first be pulled from. */
+    size_t (*input)(struct body *b, const char *data, size_t len);
+};
+
+struct body {
+    const struct body_kind *kind;
+    struct stream *stream; /* NULL before it is given to one */
+};
+
+void body_wake(struct body *b);  /* there may be something to pull */
+void body_abort(struct body *b); /* ends its stream at once, unsent bytes and all; `gone` is called */
 
 /* ---- feeds: one per loop and watched thing; the frames in order of seq ---- */
 
@@ -151,7 +206,7 @@ unsigned feed_watchers(const struct feed *f);
 void feed_publish(struct feed *f, struct frame *frame); /* takes the reference */
 void feed_synced(struct feed *f, uint64_t pos);
 /* A frame will be published soon: steps_left runs from FEED_EXPECT_STEPS - 1 down to 0. May be left out. */
-#define FEED_EXPECT_STEPS 3
+#define FEED_EXPECT_STEPS 4
 void feed_expect(const struct feed *f, unsigned steps_left);
 
 /* ---- watchers ---- */
@@ -194,6 +249,9 @@ struct http_limits {
 struct http_loop *http_loop_create(int listen_fd, const struct http_limits *limits, const struct http_handler *handler) MUST_CHECK;
 /* What carries connections that come from now on: transport_plain without this. arg: the kind's, as `state` of new ones. */
 void http_loop_carry(struct http_loop *l, const struct transport_kind *kind, void *arg);
+/* What such connections speak: HTTP/1.1 without this. */
+struct protocol;
+void http_loop_speak(struct http_loop *l, const struct protocol *protocol);
 void http_loop_clock_stepped(struct http_loop *l); /* the wall clock: what ends at a date is armed anew */
 void http_loop_run(struct http_loop *l);           /* until http_loop_drain has finished */
 /* The only call that other threads may make: `fn` runs on the loop's thread soon after. Coalesces: one pending call at most. */

@@ -5,7 +5,8 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/mem.h"
-#include "net/conn.h"
+#include "net/loop.h"
+#include "net/protocol.h"
 
 #include <errno.h>
 #include <netinet/in.h>
@@ -54,16 +55,16 @@ uint64_t loop_random(struct http_loop *l, uint64_t below) {
     return below ? (l->random * 0x2545f4914f6cdd1du >> 11) % below : 0;
 }
 
-const char *loop_date(struct http_loop *l) {
+struct str loop_date(struct http_loop *l) {
     int64_t now_s = l->wall_ms / 1000;
     if (now_s != l->date_s) {
         struct tm tm;
         time_t t = (time_t) now_s;
         l->date_s = now_s;
         gmtime_r(&t, &tm);
-        strftime(l->date, sizeof(l->date), "Date: %a, %d %b %Y %H:%M:%S GMT\r\n", &tm);
+        strftime(l->date, sizeof(l->date), "%a, %d %b %Y %H:%M:%S GMT", &tm);
     }
-    return l->date;
+    return str_of(l->date);
 }
 
 /* ---- accepting ---- */
@@ -291,6 +292,7 @@ struct http_loop *http_loop_create(int listen_fd, const struct http_limits *limi
     l->parser_limits = (struct http1_limits){limits->max_header_block, limits->max_uri};
     l->handler = *handler;
     l->transport = &transport_plain;
+    l->protocol = &protocol_http1;
     TAILQ_INIT(&l->dirty);
     TAILQ_INIT(&l->waiting);
     TAILQ_INIT(&l->dirty_feeds);
@@ -312,21 +314,20 @@ void http_loop_carry(struct http_loop *l, const struct transport_kind *kind, voi
     l->transport_arg = arg;
 }
 
-static void clock_stepped(struct watcher *w) {
-    if (w && w->exp_ms && !w->ending && !w->draining) {
-        watcher_arm(w);
-    }
+void http_loop_speak(struct http_loop *l, const struct protocol *protocol) {
+    l->protocol = protocol;
 }
 
 void http_loop_clock_stepped(struct http_loop *l) {
     struct http_conn *c;
-    struct exchange *x;
+    struct stream *s;
     l->now_fresh = false;
     loop_refresh(l);
     LIST_FOREACH (c, &l->conns, link) {
-        clock_stepped(c->watch);
-        TAILQ_FOREACH (x, &c->exchanges, link) {
-            clock_stepped(x->page);
+        TAILQ_FOREACH (s, &c->streams, link) {
+            if (s->body && s->body->kind->clock_stepped) {
+                s->body->kind->clock_stepped(s->body);
+            }
         }
     }
 }
@@ -388,7 +389,7 @@ void http_loop_destroy(struct http_loop *l) {
     uv_walk(&l->uv, close_rest, NULL);
     uv_run(&l->uv, UV_RUN_DEFAULT);
     uv_loop_close(&l->uv);
-    exchanges_fini(l);
+    requests_fini(&l->spare);
     for (struct feed *f = TAILQ_FIRST(&l->dirty_feeds); f; f = TAILQ_NEXT(f, dirty_link)) {
         f->dirty = false;
     }

@@ -1,6 +1,7 @@
 /* One page of a feed as a JSON document: the events behind the cursor as soon as there are any, or none when time is up. */
 #include "base/mem.h"
-#include "net/conn.h"
+#include "net/loop.h"
+#include "net/watch.h"
 
 static void add_own(struct watcher *w, uint64_t number, struct str event, struct str data) {
     struct page *page = w->page;
@@ -47,13 +48,20 @@ void page_write(const struct watcher *w, struct buf *out) {
     out->failed |= page->events.failed;
 }
 
+/* The watcher is no more; its request waits for its answer. */
+static struct http_request *page_leave(struct watcher *w) {
+    struct http_request *r = w->r;
+    body_detach(&w->body);
+    watcher_destroy(w);
+    return r;
+}
+
 void page_answer(struct watcher *w) {
-    struct http_request *r = &w->x->r;
-    struct http_handler *handler = &w->conn->loop->handler;
+    struct http_handler *handler = &w->feed->loop->handler;
     struct buf body = {0};
     page_write(w, &body);
+    struct http_request *r = page_leave(w);
     handler->page(handler->arg, r, &body);
-    watcher_destroy(w);
     if (r->method == HTTP_HEAD) {
         buf_fini(&body);
         http_respond_head(r, 200, false);
@@ -63,22 +71,21 @@ void page_answer(struct watcher *w) {
 }
 
 static void page_refuse(struct watcher *w, enum err err) {
-    struct exchange *x = w->x;
-    watcher_destroy(w);
-    exchange_problem(x, err, NULL, NULL, false);
+    struct http_request *r = page_leave(w);
+    stream_problem(r->stream, err, NULL, NULL, false);
 }
 
-enum pulled { PULLED_ALL, PULLED_FULL, PULLED_WAITS, PULLED_FAILED };
+enum read { READ_ALL, READ_FULL, READ_WAITS, READ_FAILED };
 
 /* Moves events from the feed to the page. */
-static enum pulled page_pull(struct watcher *w) {
+static enum read page_read(struct watcher *w) {
     struct page *page = w->page;
     struct source s;
     do {
         enum source_state state = source_open(&s, w);
         if (state == SOURCE_BEHIND) {
             if (page->count) {
-                return PULLED_FULL; /* the next page begins anew */
+                return READ_FULL; /* the next page begins anew */
             }
             source_restart(w);
             page->cursor = w->live_seq;
@@ -86,7 +93,7 @@ static enum pulled page_pull(struct watcher *w) {
             state = source_open(&s, w);
         }
         if (state != SOURCE_READY) {
-            return state == SOURCE_WAITS ? PULLED_WAITS : PULLED_FAILED;
+            return state == SOURCE_WAITS ? READ_WAITS : READ_FAILED;
         }
         struct frame *frame;
         enum source_next next;
@@ -95,13 +102,13 @@ static enum pulled page_pull(struct watcher *w) {
             source_take(&s, next);
         }
         if (page->count >= PAGE_EVENTS) {
-            return PULLED_FULL;
+            return READ_FULL;
         }
         if (next != NEXT_NOTHING) {
-            return PULLED_ALL;
+            return READ_ALL;
         }
     } while (source_refill_done(w));
-    return PULLED_ALL;
+    return READ_ALL;
 }
 
 /* The feed is not as far yet as it was when the page was asked for. */
@@ -114,14 +121,14 @@ enum page_is page_gather(struct watcher *w) {
     if (page_is_early(w)) {
         return PAGE_WAITS;
     }
-    switch (page_pull(w)) {
-    case PULLED_WAITS: return PAGE_WAITS;
-    case PULLED_FAILED: return PAGE_FAILED;
-    case PULLED_FULL: return PAGE_READY;
-    case PULLED_ALL: break;
+    switch (page_read(w)) {
+    case READ_WAITS: return PAGE_WAITS;
+    case READ_FAILED: return PAGE_FAILED;
+    case READ_FULL: return PAGE_READY;
+    case READ_ALL: break;
     }
     if (page->cursor < page->gone_floor && page->cursor < w->gone_from) {
-        page->cursor = w->gone_from; /* the way from the front is behind it, with what had gone at its end */
+        page->cursor = w->gone_from; /* the snapshot phase is behind it, with what had gone at its end */
     }
     if (w->last) {
         add_own(w, w->cursor, frame_event(w->last), frame_data(w->last));
@@ -144,7 +151,7 @@ void page_time_up(struct watcher *w) {
     } else if (w->draining) {
         page_answer(w);
     } else {
-        conn_mark(w->conn);
+        body_wake(&w->body);
     }
 }
 

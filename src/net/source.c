@@ -3,7 +3,8 @@
  * its place among them; the end of a feed that has ended for it. No sockets here: the simulation runs this as it is.
  */
 #include "base/mem.h"
-#include "net/conn.h"
+#include "net/loop.h"
+#include "net/watch.h"
 
 /* ---- coming and going ---- */
 

@@ -1,188 +1,293 @@
-/*
- * Streams: what is behind a watcher's cursor, gathered into one sendmsg. A send that the socket takes only in part leaves at most one frame cut in the middle;
- * the cursor stands behind that frame, and what comes after it is looked up again when there is room.
- */
+/* Streams: requests and what belongs to them, from their head to the end of their answer. */
+#include "net/stream.h"
+
+#include "base/fetch.h"
+
+#include "base/mem.h"
 #include "net/conn.h"
+#include "net/loop.h"
 
-#include <stdio.h>
+#define SPARE_MAX 256   /* requests that wait to be used again, with some of their memory */
+#define ARENA_KEPT 2048 /* of each */
+#define BUFFER_KEPT 1024
+#define BODY_PADDING 64
+#define BODY_AT_ONCE (64 * 1024) /* bodies up to this size get their memory by the length announced */
 
-#define BATCH_FRAMES 64
-#define BATCH_BYTES (256 * 1024)
-#define FLUSH_BYTES (1024 * 1024)
+/* ---- requests and their memory ---- */
 
-struct batch {
-    struct iovec iov[4 * (BATCH_FRAMES + 1) + 2];
-    unsigned iovs, pieces;
-    size_t total, control_len, partial_len;
-    struct {
-        struct frame *frame; /* NULL: the event `live` */
-        size_t len;
-    } piece[BATCH_FRAMES + 1];
-    uint8_t header[BATCH_FRAMES + 1][WS_HEADER_MAX];
-    struct buf live;
-    bool drained; /* a cut watcher has got what was still to come */
-};
-
-static void batch_add(struct batch *b, const char *p, size_t len) {
-    b->iov[b->iovs++] = (struct iovec){(char *) (uintptr_t) p, len};
-    b->total += len;
+static struct request *request_take(struct http_loop *l) {
+    struct request *q = TAILQ_FIRST(&l->spare);
+    if (!q) {
+        return mem_alloc(sizeof(*q));
+    }
+    struct arena arena = q->r.arena;
+    struct buf kept = q->kept, kept_body = q->kept_body;
+    TAILQ_REMOVE(&l->spare, q, link);
+    l->spare_count--;
+    memset(q, 0, offsetof(struct request, fields));
+    q->r.arena = arena;
+    q->kept = kept;
+    q->kept_body = kept_body;
+    return q;
 }
 
-/* The pieces of one frame, without its first skip bytes; their length. */
-static size_t batch_add_frame(struct batch *b, const struct watcher *w, const struct frame *frame, uint8_t *header, size_t skip) {
-    size_t len = 0;
-    if (w->way == WATCH_WEBSOCKET) {
-        b->iovs += websocket_frame(frame, header, skip, b->iov + b->iovs, &len);
-        b->total += len;
+static void request_free(struct request *q) {
+    arena_fini(&q->r.arena);
+    buf_fini(&q->kept);
+    buf_fini(&q->kept_body);
+    mem_free(q);
+}
+
+void requests_fini(struct request_list *spare) {
+    struct request *q;
+    while ((q = TAILQ_FIRST(spare))) {
+        TAILQ_REMOVE(spare, q, link);
+        request_free(q);
+    }
+}
+
+/* The memory of a small one is worth keeping. */
+static void keep(struct buf *kept, struct buf *from) {
+    if (!kept->data && from->data && from->cap <= BUFFER_KEPT) {
+        *kept = *from;
+        buf_clear(kept);
+        *from = (struct buf){0};
     } else {
-        struct str text = str_from(frame_sse(frame), skip);
-        len = text.len;
-        batch_add(b, text.p, len);
-    }
-    return len;
-}
-
-static void batch_add_live(struct batch *b, const struct watcher *w) {
-    char data[40];
-    int n = snprintf(data, sizeof(data), "{\"seq\":%llu}", (unsigned long long) w->live_seq);
-    watcher_put_event(w, &b->live, w->live_seq, STR("live"), str_n(data, (size_t) n));
-    b->piece[b->pieces].frame = NULL;
-    b->piece[b->pieces++].len = b->live.len;
-    batch_add(b, b->live.data, b->live.len);
-}
-
-/* What comes behind the cursor, as much as goes in one send. */
-static void batch_add_all(struct batch *b, const struct watcher *w, struct source *s) {
-    while (b->pieces < BATCH_FRAMES && b->total < BATCH_BYTES) {
-        struct frame *frame;
-        enum source_next next = source_next(s, &frame);
-        if (next == NEXT_NOTHING || next == NEXT_END) {
-            b->drained = next == NEXT_END;
-            return;
-        }
-        if (next == NEXT_LIVE) {
-            batch_add_live(b, w);
-        } else {
-            b->piece[b->pieces].frame = frame;
-            b->piece[b->pieces].len = batch_add_frame(b, w, frame, b->header[b->pieces], 0);
-            b->pieces++;
-        }
-        source_take(s, next);
+        buf_fini(from);
     }
 }
 
-/* The feed has forgotten what lies behind the cursor: the watcher is told, and begins anew. */
-static void start_over(struct watcher *w) {
-    watcher_put_event(w, &w->control, 0, STR("reset"), STR("{}"));
-    source_restart(w);
-}
-
-/* True when the sources have to be looked at again. */
-static bool batch_gather_frames(struct batch *b, struct watcher *w) {
-    struct source s;
-    switch (source_open(&s, w)) {
-    case SOURCE_WAITS: return false;
-    case SOURCE_FAILED: watcher_send_away(w, 1001); return true;
-    case SOURCE_BEHIND: start_over(w); return true;
-    case SOURCE_READY: break;
-    }
-    batch_add_all(b, w, &s);
-    return !b->pieces && !b->drained && source_refill_done(w);
-}
-
-static void batch_gather(struct batch *b, struct watcher *w) {
-    bool again;
-    do {
-        b->iovs = b->pieces = 0;
-        b->total = 0;
-        b->drained = false;
-        b->partial_len = w->partial ? batch_add_frame(b, w, w->partial, b->header[BATCH_FRAMES], w->partial_sent) : 0;
-        b->control_len = w->control.len;
-        if (w->control.len) {
-            batch_add(b, w->control.data, w->control.len);
-        }
-        again = !w->ending && batch_gather_frames(b, w);
-    } while (again);
-}
-
-static void live_gone_out(struct watcher *w, const struct buf *live, size_t sent) {
-    source_passed_live(w);
-    buf_str(&w->control, str_from(buf_view(live), sent));
-}
-
-static void batch_sent(struct watcher *w, const struct batch *b, size_t n) {
-    if (b->partial_len) {
-        if (n < b->partial_len) {
-            w->partial_sent += n;
-            return;
-        }
-        n -= b->partial_len;
-        frame_unref(w->partial);
-        w->partial = NULL;
-    }
-    size_t control = n < b->control_len ? n : b->control_len;
-    buf_drop_front(&w->control, control);
-    n -= control;
-    if (!w->control.len) {
-        buf_fini(&w->control);
-    }
-    for (unsigned i = 0; i < b->pieces && n; i++) {
-        size_t take = n < b->piece[i].len ? n : b->piece[i].len;
-        struct frame *frame = b->piece[i].frame;
-        n -= take;
-        if (!frame) {
-            live_gone_out(w, &b->live, take);
-            continue;
-        }
-        if (take < b->piece[i].len) {
-            w->partial = frame_ref(frame);
-            w->partial_sent = take;
-        }
-        source_passed(w, frame);
+void stream_keep(struct stream *s, struct buf *out) {
+    if (s->r) {
+        keep(&request_state(s->r)->kept, out);
+    } else {
+        buf_fini(out);
     }
 }
 
-/* One sendmsg. False when nothing is left to be sent, or it cannot be now. */
-static bool watcher_send(struct watcher *w, struct batch *b, size_t *total) {
-    struct http_conn *c = w->conn;
-    b->live = (struct buf){0};
-    batch_gather(b, w);
-    if (b->total) {
-        ssize_t n = w->control.failed || b->live.failed ? -1 : conn_send(c, b->iov, b->iovs, b->total);
-        if (n < 0) {
-            buf_fini(&b->live);
-            conn_close(c);
-            return false;
-        }
-        batch_sent(w, b, (size_t) n);
-        *total += (size_t) n;
-    }
-    buf_fini(&b->live);
-    if (b->drained && !c->blocked) {
-        watcher_disconnect_now(w);
-        return true;
-    }
-    return b->total && !c->blocked;
-}
-
-void watcher_flush(struct watcher *w) {
-    struct http_conn *c = w->conn;
-    struct batch b;
-    size_t total = 0;
-    while (watcher_send(w, &b, &total)) {
-        if (total > FLUSH_BYTES) {
-            c->blocked = true; /* others first; the poll comes back to it at once */
-            return;
-        }
-    }
-    if (c->state != CONN_WATCH || c->blocked) {
+void stream_release_request(struct stream *s) {
+    struct http_loop *l = s->conn->loop;
+    struct request *q = s->r ? request_state(s->r) : NULL;
+    if (!q) {
         return;
     }
-    if (w->ending) {
-        watcher_destroy(w);
-        conn_move(c, CONN_LINGER);
-    } else if (c->in.len) {
-        conn_wait(c);
-        c->loop->more = true;
+    s->r = NULL;
+    arena_rewind(&q->r.arena, ARENA_KEPT);
+    buf_fini(&q->gathered);
+    keep(&q->kept_body, &q->written.bytes);
+    if (l->spare_count < SPARE_MAX) {
+        TAILQ_INSERT_HEAD(&l->spare, q, link);
+        l->spare_count++;
+    } else {
+        request_free(q);
     }
+}
+
+/* ---- coming and going ---- */
+
+void stream_begin(struct stream *s, struct http_conn *c) {
+    struct request *q = request_take(c->loop);
+    c->loop->turn_requests++;
+    q->r.stream = s;
+    q->r.peer = &c->peer;
+    q->r.answer = (struct http_fields){.list = q->fields, .cap = FIELDS_FIRST};
+    s->conn = c;
+    s->r = &q->r;
+    TAILQ_INSERT_TAIL(&c->streams, s, link);
+    c->stream_count++;
+}
+
+static void body_over(struct stream *s) {
+    struct body *b = s->body;
+    if (b) {
+        s->body = NULL;
+        s->undecided = false;
+        b->kind->gone(b);
+    }
+}
+
+void stream_forget(struct stream *s) {
+    struct http_handler *handler = &s->conn->loop->handler;
+    bool waits = s->reply != REPLY_COMPLETE;
+    s->reply = REPLY_COMPLETE;
+    body_over(s);
+    if (waits && s->told && handler->gone) {
+        handler->gone(handler->arg, s->r);
+    }
+    s->told = false;
+}
+
+void stream_leave(struct stream *s) {
+    struct http_conn *c = s->conn;
+    stream_forget(s);
+    TAILQ_REMOVE(&c->streams, s, link);
+    c->stream_count--;
+    stream_release_request(s);
+}
+
+/* ---- the way in ---- */
+
+enum http_body stream_head(struct stream *s) {
+    struct http_handler *handler = &s->conn->loop->handler;
+    s->told = true;
+    return handler->head(handler->arg, s->r);
+}
+
+/* Puts a piece where the whole body gathers. */
+static enum body_is gather(struct request *q, struct str piece, size_t max_body) {
+    if (q->arrived + piece.len > max_body) {
+        return BODY_OVERSIZED;
+    }
+    if (q->arrived == 0 && q->announced && q->announced <= BODY_AT_ONCE) {
+        q->whole = arena_alloc(&q->r.arena, (size_t) q->announced + BODY_PADDING);
+    }
+    if (q->whole && q->arrived + piece.len <= q->announced) {
+        memcpy(q->whole + q->arrived, piece.p, piece.len);
+    } else {
+        buf_str(&q->gathered, piece);
+    }
+    q->arrived += piece.len;
+    return q->gathered.failed ? BODY_NO_MEMORY : BODY_GOOD;
+}
+
+enum body_is stream_arrived(struct stream *s, struct str piece) {
+    struct http_loop *l = s->conn->loop;
+    struct request *q = request_state(s->r);
+    if (!q->stream_body) {
+        return gather(q, piece, l->limits.max_body);
+    }
+    q->arrived += piece.len;
+    l->handler.body(l->handler.arg, s->r, piece);
+    return BODY_GOOD;
+}
+
+/* The whole body, in the arena. */
+static bool make_whole(struct request *q) {
+    static const char nothing[BODY_PADDING];
+    if (q->arrived == 0) {
+        q->r.body = str_n(nothing, 0);
+        return true;
+    }
+    if (!q->whole) {
+        q->whole = arena_alloc(&q->r.arena, (size_t) q->arrived + BODY_PADDING);
+        if (!q->whole) {
+            return false;
+        }
+        memcpy(q->whole, q->gathered.data, (size_t) q->arrived);
+        buf_fini(&q->gathered);
+    }
+    q->r.body = str_n(q->whole, (size_t) q->arrived);
+    return true;
+}
+
+enum body_is stream_complete(struct stream *s) {
+    struct http_handler *handler = &s->conn->loop->handler;
+    struct request *q = request_state(s->r);
+    if (!q->stream_body && !make_whole(q)) {
+        return BODY_NO_MEMORY;
+    }
+    handler->request(handler->arg, s->r);
+    return BODY_GOOD;
+}
+
+bool stream_oversized(struct stream *s) {
+    struct http_handler *handler = &s->conn->loop->handler;
+    struct request *q = request_state(s->r);
+    buf_fini(&q->gathered);
+    if (!handler->oversized) {
+        return false;
+    }
+    q->paused = true;
+    handler->oversized(handler->arg, s->r);
+    return true;
+}
+
+bool stream_break(struct stream *s, enum err err, const char *detail) {
+    struct http_handler *handler = &s->conn->loop->handler;
+    const struct problem p = {.err = err, .detail = str_of(detail)};
+    if (!handler->broken) {
+        return false;
+    }
+    handler->broken(handler->arg, s->r, &p);
+    return true;
+}
+
+bool stream_is_paused(const struct stream *s) {
+    return s->r && request_state(s->r)->paused;
+}
+
+void http_body_pause(struct http_request *r) {
+    request_state(r)->paused = true;
+}
+
+void http_body_resume(struct http_request *r) {
+    request_state(r)->paused = false;
+    conn_wait(r->stream->conn);
+}
+
+/* ---- bodies ---- */
+
+struct http_loop *stream_loop(const struct stream *s) {
+    return s->conn->loop;
+}
+
+void body_wake(struct body *b) {
+    struct stream *s = b->stream;
+    struct http_conn *c = s->conn;
+    if (c->protocol->ready && !s->undecided) {
+        c->protocol->ready(s);
+    }
+    conn_mark(c);
+}
+
+void body_push(struct body *b) {
+    struct stream *s = b->stream;
+    struct http_conn *c = s->conn;
+    if (c->protocol->ready && !s->undecided) {
+        c->protocol->ready(s);
+    }
+    if (c->blocked) {
+        return; /* it is asked when there is room */
+    }
+    if (c->stream_count == 1 && !s->undecided && !c->dirty) {
+        conn_flush(c);
+    } else {
+        conn_mark(c);
+    }
+}
+
+void body_abort(struct body *b) {
+    struct stream *s = b->stream;
+    s->conn->protocol->abort(s);
+}
+
+void body_prefer_fresh(struct body *b) {
+    struct transport *t = &b->stream->conn->transport;
+    t->kind->prefer_fresh(t);
+}
+
+void body_attach(struct http_request *r, struct body *b) {
+    struct stream *s = r->stream;
+    b->stream = s;
+    s->body = b;
+    s->undecided = s->conn->undecided = true;
+    s->needs_peer = true;
+    s->told = false; /* what happens to it is the body's affair now */
+    conn_mark(s->conn);
+}
+
+void body_detach(struct body *b) {
+    struct stream *s = b->stream;
+    s->body = NULL;
+    s->undecided = false;
+    s->needs_peer = false;
+}
+
+void stream_fetch(const struct stream *s) {
+    fetch_ahead(s, s ? sizeof(*s) : 0);
+}
+
+void stream_fetch_conn(const struct stream *s) {
+    size_t from = offsetof(struct http_conn, transport), upto = offsetof(struct http_conn, link);
+    fetch_ahead(s ? &s->conn->transport : NULL, s ? upto - from : 0);
 }

@@ -1,17 +1,20 @@
 /*
- * Watchers. A watcher is a cursor into a feed: when its socket takes bytes, the frames behind the cursor are gathered into one sendmsg and the
- * cursor moves to the last one that went. A socket that is full leaves the cursor where it is; what is held meanwhile is at most the frame
- * that was cut in the middle, and a few bytes of our own that go before the next one (the head, `live`, comments, pongs). Everything that ends
- * a stream puts its last words there, leaves the feed, and lets the socket drain.
+ * Watchers. A watcher is a cursor into a feed: when there is room, the frames behind the cursor are gathered into one write, and the cursor moves to the last one that
+ * went. Where there is none the cursor stays where it is; what is held meanwhile is at most the frame that was cut in the middle, and a few bytes of our own that go
+ * before the next one (the opening, `live`, comments, pongs). Everything that ends a stream puts its last words there and leaves the feed.
  */
+#include "net/watch.h"
+
 #include "base/mem.h"
-#include "net/conn.h"
+#include "net/loop.h"
+
+#define DISCONNECT_MS 100 /* how long a watcher that is disconnected at once may take to be sent its last words */
 
 static void watcher_on_timer(struct timer *t, int64_t now_ms, void *arg);
 
 void watcher_refill(struct watcher *w, struct frame **frames, size_t count, uint64_t upto, bool failed) {
     source_refilled(w, frames, count, upto, failed);
-    conn_mark(w->conn);
+    body_wake(&w->body);
 }
 
 /* ---- our own words ---- */
@@ -58,21 +61,46 @@ void watcher_keepalive(struct watcher *w) {
 
 /* ---- coming and going ---- */
 
-/* The request has become a stream: it, and what was sent behind it, is no longer an exchange. */
-static void take_connection(struct watcher *w, struct exchange *x) {
-    struct http_conn *c = w->conn;
-    x->reply = REPLY_COMPLETE;
-    while (TAILQ_LAST(&c->exchanges, exchange_list) != x) {
-        exchange_destroy(TAILQ_LAST(&c->exchanges, exchange_list));
-    }
-    exchange_destroy(x);
-    c->watch = w;
-    c->hold = false;
-    c->head_ms = 0;
-    conn_move(c, CONN_WATCH);
-    c->transport.kind->prefer_fresh(&c->transport);
-    conn_wait(c);
+static struct http_loop *loop_of(const struct watcher *w) {
+    return stream_loop(w->body.stream);
 }
+
+static void body_is_gone(struct body *b) {
+    watcher_destroy(watcher_of(b));
+}
+
+static void body_keepalive(struct body *b) {
+    watcher_keepalive(watcher_of(b));
+}
+
+static void body_drain(struct body *b) {
+    watcher_drain(watcher_of(b));
+}
+
+static void body_clock_stepped(struct body *b) {
+    struct watcher *w = watcher_of(b);
+    if (w->exp_ms && !w->ending && !w->draining) {
+        watcher_arm(w);
+    }
+}
+
+static void body_decide(struct body *b) {
+    page_flush(watcher_of(b));
+}
+
+static size_t body_input(struct body *b, const char *data, size_t len) {
+    return websocket_input(watcher_of(b), data, len);
+}
+
+#define STREAM_KIND                                                                                                       \
+    .pull = watcher_pull, .taken = watcher_taken, .gone = body_is_gone, .keepalive = body_keepalive, .drain = body_drain, \
+    .clock_stepped = body_clock_stepped
+
+static const struct body_kind kinds[] = {
+    [WATCH_SSE] = {STREAM_KIND},
+    [WATCH_WEBSOCKET] = {STREAM_KIND, .input = body_input},
+    [WATCH_PAGE] = {.gone = body_is_gone, .decide = body_decide, .drain = body_drain, .clock_stepped = body_clock_stepped},
+};
 
 static int64_t age_end(struct http_loop *l) {
     int64_t age = l->limits.max_stream_age_ms;
@@ -80,48 +108,75 @@ static int64_t age_end(struct http_loop *l) {
 }
 
 void watcher_arm(struct watcher *w) {
-    struct http_loop *l = w->conn->loop;
+    struct http_loop *l = w->feed->loop;
     int64_t left = w->exp_ms - l->wall_ms, exp = l->now_ms + (left > 0 ? left : 1);
     w->until = w->exp_ms && exp < w->end_ms;
     wheel_set(&l->wheel, &w->timer, w->until ? exp : w->end_ms, watcher_on_timer);
 }
 
-static struct watcher *watcher_create(struct http_conn *c, struct feed *f, const struct watch_start *start) {
+static struct watcher *watcher_create(struct feed *f, const struct watch_start *start) {
     struct watcher *w = mem_alloc(sizeof(*w));
-    w->conn = c;
+    w->body.kind = &kinds[start->way];
     source_join(w, f, start);
     w->exp_ms = start->from.exp_ms;
-    c->loop->counts.watchers++;
-    c->loop->counts.requests++;
+    f->loop->counts.watchers++;
     return w;
 }
 
-bool http_watch(struct http_request *r, struct feed *f, const struct watch_start *start) {
-    struct exchange *x = (struct exchange *) r;
-    struct http_conn *c = r->conn;
-    if (start->way == WATCH_WEBSOCKET && !websocket_check(r)) {
-        return false;
+/* The first words of a stream: where it begins. */
+static void put_opening(struct watcher *w, const struct watch_start *start) {
+    if (w->way == WATCH_SSE) {
+        struct buf id = {0};
+        watcher_put_cursor(w, &id, w->cursor, start->from.gone_from);
+        event_write_open(&w->control, WATCH_RETRY_MS, buf_view(&id));
+        w->control.failed |= id.failed;
+        buf_fini(&id);
     }
-    struct watcher *w = watcher_create(c, f, start);
-    if (start->way == WATCH_PAGE) {
-        w->x = x;
-        x->page = w;
-        page_open(w, start);
-        w->end_ms = start->from.until_ms;
-    } else {
-        if (start->way == WATCH_SSE) {
-            sse_open(w, x, start);
-        } else {
-            websocket_open(w, x, start);
-        }
-        take_connection(w, x);
-        w->end_ms = age_end(c->loop);
+    if (start->from.reset) {
+        watcher_put_event(w, &w->control, 0, STR("reset"), STR("{}"));
     }
+}
+
+static void open_stream(struct http_request *r, struct watcher *w, const struct watch_start *start) {
+    struct http_loop *l = w->feed->loop;
+    put_opening(w, start);
+    w->end_ms = age_end(l);
     watcher_arm(w);
-    if (c->loop->draining) {
+    if (l->draining) {
         watcher_drain(w);
     }
-    conn_mark(c);
+    if (w->way == WATCH_WEBSOCKET) {
+        http_tunnel(r, &w->body);
+    } else {
+        http_answer(r, 200, HTTP_LENGTH_UNKNOWN, &w->body, true);
+    }
+}
+
+static void open_page(struct http_request *r, struct watcher *w, const struct watch_start *start) {
+    struct http_loop *l = w->feed->loop;
+    w->r = r;
+    page_open(w, start);
+    w->end_ms = start->from.until_ms;
+    watcher_arm(w);
+    body_attach(r, &w->body);
+    if (l->draining) {
+        watcher_drain(w);
+    }
+}
+
+bool http_watch(struct http_request *r, struct feed *f, const struct watch_start *start) {
+    if (start->way == WATCH_WEBSOCKET) {
+        if (!websocket_check(r)) {
+            return false;
+        }
+        websocket_add_headers(r);
+    }
+    struct watcher *w = watcher_create(f, start);
+    if (start->way == WATCH_PAGE) {
+        open_page(r, w, start);
+    } else {
+        open_stream(r, w, start);
+    }
     return true;
 }
 
@@ -136,13 +191,9 @@ void watcher_leave(struct watcher *w) {
 }
 
 void watcher_destroy(struct watcher *w) {
+    struct http_loop *l = loop_of(w);
     watcher_leave(w);
-    wheel_cancel(&w->conn->loop->wheel, &w->timer);
-    if (w->x) {
-        w->x->page = NULL;
-    } else {
-        w->conn->watch = NULL;
-    }
+    wheel_cancel(&l->wheel, &w->timer);
     page_close(w);
     frame_unref(w->partial);
     frame_unref(w->last);
@@ -153,22 +204,22 @@ void watcher_destroy(struct watcher *w) {
 
 void watcher_end(struct watcher *w) {
     w->ending = true;
-    wheel_cancel(&w->conn->loop->wheel, &w->timer);
+    wheel_cancel(&loop_of(w)->wheel, &w->timer);
     watcher_leave(w);
-    conn_mark(w->conn);
+    body_wake(&w->body);
 }
 
 void watcher_send_away(struct watcher *w, unsigned code) {
     if (w->way == WATCH_WEBSOCKET) {
         ws_put_close(&w->control, code);
     } else {
-        event_write_retry(&w->control, 1000 + (unsigned) loop_random(w->conn->loop, 4001));
+        event_write_retry(&w->control, 1000 + (unsigned) loop_random(loop_of(w), 4001));
     }
     watcher_end(w);
 }
 
 void watcher_drain(struct watcher *w) {
-    struct http_loop *l = w->conn->loop;
+    struct http_loop *l = loop_of(w);
     int64_t left = l->drain_until_ms - l->now_ms;
     int64_t at = l->now_ms + (left > 0 ? (int64_t) loop_random(l, (uint64_t) left) : 0);
     if (!w->ending && !w->cutting && (!w->timer.at_ms || at < w->timer.at_ms)) {
@@ -179,9 +230,9 @@ void watcher_drain(struct watcher *w) {
 
 /* ---- cuts ---- */
 
-static void cut_timer(struct watcher *w) {
-    struct http_loop *l = w->conn->loop;
-    wheel_set(&l->wheel, &w->timer, l->now_ms + CUT_MS, watcher_on_timer);
+static void last_words_timer(struct watcher *w) {
+    struct http_loop *l = loop_of(w);
+    wheel_set(&l->wheel, &w->timer, l->now_ms + DISCONNECT_MS, watcher_on_timer);
 }
 
 /* The last event, if there is one, and the end. */
@@ -200,7 +251,7 @@ void watcher_disconnect_now(struct watcher *w) {
 }
 
 void watcher_disconnect(struct watcher *w, enum disconnect_how how, struct frame *last) {
-    if (w->x) {
+    if (w->way == WATCH_PAGE) {
         page_disconnect(w, how, last);
         return;
     }
@@ -208,7 +259,7 @@ void watcher_disconnect(struct watcher *w, enum disconnect_how how, struct frame
     case DISCONNECT_FINISHED: source_finish(w, last); break;
     case DISCONNECT_AT_ONCE:
         cut_now(w, last);
-        cut_timer(w);
+        last_words_timer(w);
         break;
     case DISCONNECT_DEAD:
     case DISCONNECT_AWAY:
@@ -218,20 +269,20 @@ void watcher_disconnect(struct watcher *w, enum disconnect_how how, struct frame
             event_write_retry(&w->control, WATCH_RETRY_MS);
         }
         watcher_end(w);
-        cut_timer(w);
+        last_words_timer(w);
         break;
     }
-    conn_mark(w->conn);
+    body_wake(&w->body);
 }
 
 static void watcher_on_timer(struct timer *t, int64_t now_ms, void *arg) {
     struct watcher *w = (struct watcher *) (void *) ((char *) t - offsetof(struct watcher, timer));
     (void) now_ms;
     (void) arg;
-    if (w->x) {
+    if (w->way == WATCH_PAGE) {
         page_time_up(w);
     } else if (w->ending) {
-        conn_close(w->conn);
+        body_abort(&w->body);
     } else {
         watcher_send_away(w, w->until && !w->draining ? 1008 : 1001);
     }

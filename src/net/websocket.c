@@ -1,22 +1,22 @@
 /* WebSockets (RFC 6455): the handshake, frames out, and the little that is heard from the client. */
 #include "base/crypto.h"
 #include "base/mem.h"
-#include "net/conn.h"
+#include "net/http1.h"
+#include "net/watch.h"
 
 #define GUID "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 #define SUBPROTOCOL "bowline.v1"
 
 bool websocket_check(struct http_request *r) {
     static const struct http_header version = {STR("Sec-WebSocket-Version"), STR("13")};
-    struct exchange *x = (struct exchange *) r;
     if (!r->upgrade_websocket) {
-        exchange_problem(x, ERR_INVALID_REQUEST, "This is not a WebSocket handshake", NULL, false);
+        stream_problem(r->stream, ERR_INVALID_REQUEST, "This is not a WebSocket handshake", NULL, false);
         return false;
     }
     if (http_header_count(r, "sec-websocket-version") == 1 && str_eqz(http_header(r, "sec-websocket-version"), "13")) {
         return true;
     }
-    exchange_problem(x, ERR_UPGRADE_REQUIRED, "The version of the WebSocket protocol spoken here is 13", &version, false);
+    stream_problem(r->stream, ERR_UPGRADE_REQUIRED, "The version of the WebSocket protocol spoken here is 13", &version, false);
     return false;
 }
 
@@ -48,14 +48,10 @@ static void add_accept(struct http_request *r) {
     buf_fini(&accept);
 }
 
-void websocket_open(struct watcher *w, struct exchange *x, const struct watch_start *start) {
-    add_accept(&x->r);
-    if (offers_subprotocol(&x->r)) {
-        http_add(&x->r, STR("Sec-WebSocket-Protocol"), STR(SUBPROTOCOL));
-    }
-    exchange_write_head(x, 101, &w->control);
-    if (start->from.reset) {
-        watcher_put_event(w, &w->control, 0, STR("reset"), STR("{}"));
+void websocket_add_headers(struct http_request *r) {
+    add_accept(r);
+    if (offers_subprotocol(r)) {
+        http_add(r, STR("Sec-WebSocket-Protocol"), STR(SUBPROTOCOL));
     }
 }
 
@@ -122,6 +118,6 @@ size_t websocket_input(struct watcher *w, const char *data, size_t len) {
         mem_free(w->ws);
         w->ws = NULL;
     }
-    conn_mark(w->conn);
+    body_wake(&w->body);
     return used;
 }

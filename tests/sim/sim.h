@@ -20,7 +20,8 @@
 #include "base/json.h"
 #include "domain/token.h"
 #include "engine/engine.h"
-#include "net/conn.h"
+#include "net/loop.h"
+#include "net/watch.h"
 #include "tests/store/memory.h"
 
 #include <sys/queue.h>

@@ -1,5 +1,6 @@
 /* A feed on a loop: frames in order, the newest of each key, and what it forgets. */
-#include "net/conn.h"
+#include "net/loop.h"
+#include "net/watch.h"
 #include "unit.h"
 
 #include <errno.h>
