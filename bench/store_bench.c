@@ -79,7 +79,7 @@ static void wait_back(struct bench *b) {
 }
 
 static void apply(struct bench *b, struct store_op *ops, size_t count) {
-    struct store_batch batch = {.number = ++b->number, .ops = ops, .count = count};
+    struct store_batch batch = {.number = ++b->number, .ops = ops, .count = count, .sets = &(struct store_set){0}, .set_count = 1};
     store_submit(b->store, &batch);
     wait_back(b);
 }

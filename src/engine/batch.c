@@ -40,6 +40,7 @@ void batch_destroy(struct batch *b) {
     effects_free(&b->effects);
     arena_fini(&b->b.arena);
     mem_free(b->b.ops);
+    mem_free(b->b.sets);
     mem_free(b->touched);
     mem_free(b);
 }
@@ -58,7 +59,7 @@ static void batch_put_back(struct engine *e, struct batch *b) {
     assert(TAILQ_EMPTY(&b->effects));
     struct batch kept = *b;
     arena_rewind(&kept.b.arena, BATCH_TEXTS_KEPT);
-    *b = (struct batch){.b = {.ops = kept.b.ops, .cap = kept.b.cap, .arena = kept.b.arena},
+    *b = (struct batch){.b = {.ops = kept.b.ops, .cap = kept.b.cap, .sets = kept.b.sets, .set_cap = kept.b.set_cap, .arena = kept.b.arena},
                         .touched = kept.touched,
                         .touched_cap = kept.touched_cap,
                         .roomy = kept.roomy};
@@ -122,12 +123,21 @@ void session_pend(struct engine *e, struct session_entry *s) {
 
 /* ---- to the store and back ---- */
 
+static void batch_one_set(struct store_batch *b) {
+    if (!b->set_cap) {
+        b->sets = mem_alloc(sizeof(*b->sets));
+        b->set_cap = 1;
+    }
+    b->set_count = 1;
+}
+
 void engine_flush(struct engine *e) {
     if (e->inflight || batch_is_empty(e) || e->dead || !e->store) {
         return;
     }
     write_dirty(e);
     e->inflight = e->open;
+    batch_one_set(&e->inflight->b);
     e->open = batch_next(e, e->inflight->b.number + 1);
     e->counts.batches++;
     e->counts.batch_ops += e->inflight->b.count;

@@ -1,5 +1,8 @@
 #include "store/rows.h"
 
+#include "base/mem.h"
+
+#include <assert.h>
 #include <stdlib.h>
 
 bool rows_copy_str(struct arena *a, struct str from, struct str *ret_str) {
@@ -86,6 +89,29 @@ void *rows_reserve(struct arena *a, void *list, size_t count, size_t element_byt
         memcpy(more, list, count * element_bytes);
     }
     return more;
+}
+
+size_t *rows_by_set(const struct store_batch *b) {
+    size_t *places = mem_alloc((b->count + 1) * sizeof(*places)), *next = mem_alloc((b->set_count + 1) * sizeof(*next));
+    for (size_t i = 0; i < b->count; i++) {
+        assert(b->ops[i].set < b->set_count);
+        next[b->ops[i].set + 1]++;
+    }
+    for (size_t i = 1; i <= b->set_count; i++) {
+        next[i] += next[i - 1];
+    }
+    for (size_t i = 0; i < b->count; i++) {
+        places[next[b->ops[i].set]++] = i;
+    }
+    mem_free(next);
+    return places;
+}
+
+void rows_set_results(struct store_batch *b, enum store_result result) {
+    b->result = result;
+    for (size_t i = 0; i < b->set_count; i++) {
+        b->sets[i].result = result;
+    }
 }
 
 void rows_clear_answer(struct store_query *q) {

@@ -22,6 +22,11 @@ bool rows_copy_kind(struct arena *a, const struct kind_row *from, struct kind_ro
 /* The op with its name, its data and the row that its type says. */
 bool rows_copy_op(struct arena *a, const struct store_op *from, struct store_op *ret_op) MUST_CHECK;
 
+/* The places of the batch's ops, those of a set together and in their order; sets in theirs. The caller's. */
+size_t *rows_by_set(const struct store_batch *b);
+/* Gives all sets of a batch the same result, and the batch. */
+void rows_set_results(struct store_batch *b, enum store_result result);
+
 /* The list with room for one more behind its first count elements; NULL when there is no memory. */
 void *rows_reserve(struct arena *a, void *list, size_t count, size_t element_bytes) MUST_CHECK;
 /* A zeroed element behind the last one, counted; NULL when there is no memory (the list is then lost). */

@@ -4,7 +4,8 @@
  * The interface is asynchronous and speaks batches of rows and queries. submit() takes a batch, query() a query; each is handed
  * back exactly once through the sink, from a thread of the store's choosing (sqlite) or from store_step (memory, for the simulation).
  * At most one batch is under way at a time; queries run beside it and see only what was committed.
- * A batch is applied as a whole and is on stable storage (fsync) before it is handed back with STORE_OK; otherwise nothing of it is kept.
+ * A batch is a list of change sets, each kept as a whole or not at all, with a result of its own; what is kept is on stable storage (fsync) before the batch
+ * is handed back. A set that cannot be kept takes out itself alone.
  *
  * Ownership: batches, queries and everything they point to belong to the caller before submit/query and after the sink has
  * them back; in between to the store, which only reads them (and fills a query's answer, whose memory lies in the query's arena).
@@ -27,8 +28,8 @@
 
 enum store_result {
     STORE_OK,
-    STORE_FAILED, /* this batch or query failed (disk full, I/O error): nothing of it is kept; another may succeed */
-    STORE_DEAD    /* an fsync failed: no batch will be taken any more until a restart; queries still work */
+    STORE_FAILED, /* this set or query failed (disk full, I/O error, a key that is taken): nothing of it is kept; another may succeed */
+    STORE_DEAD    /* an fsync failed: nothing will be taken any more until a restart; queries still work */
 };
 
 /* ---- rows. All times are in milliseconds, 0 for none: of the engine's steady time unless a row says Unix. All texts UTF-8, STR_NONE for none. ---- */
@@ -134,7 +135,7 @@ struct kind_row { /* how long tasks of a kind take, or one of its phases */
 /* ---- batches ---- */
 
 enum store_op_type {
-    STORE_PUT_SESSION,     /* row.session; fails the batch if at that op another active session has its key_hash */
+    STORE_PUT_SESSION,     /* row.session; fails its set if at that op another active session has its key_hash */
     STORE_DELETE_SESSION,  /* id */
     STORE_PUT_TASK,        /* row.task */
     STORE_DELETE_TASK,     /* id: the task, its input, result and output; number not 0: these three are large, and STORE_FORGET may take them later */
@@ -158,7 +159,8 @@ enum store_op_type {
 
 struct store_op {
     enum store_op_type type;
-    bool sweep; /* it takes away what is over: timed */
+    uint32_t set; /* whose it is: its place in store_batch.sets */
+    bool sweep;   /* it takes away what is over: timed */
     struct id id;
     uint64_t number, number2;
     int64_t budget_us; /* STORE_FORGET: it stops with the row that passes it; 0: no such bound */
@@ -176,13 +178,23 @@ struct store_op {
     } row;
 };
 
+struct store_set {
+    enum store_result result; /* STORE_OK also of one without ops */
+};
+
+/*
+ * The sets of a batch are independent of each other: no row is touched by two of them, and none needs what another does. The ops of a set are applied in
+ * their order; how they stand among those of others does not count.
+ */
 struct store_batch {
     uint64_t number; /* rises by one */
     struct store_op *ops;
     size_t count, cap;
     struct arena arena; /* texts of the ops */
-    enum store_result result;
-    /* Of a batch that was committed; 0 from a store without a clock. */
+    struct store_set *sets;
+    size_t set_count, set_cap;
+    enum store_result result; /* STORE_OK: all sets were kept. STORE_FAILED: those that say so were not. STORE_DEAD: none was, as far as is known */
+    /* Of what was committed; 0 from a store without a clock. */
     int64_t sweep_us, forget_us; /* what its ops with `sweep` took, and STORE_FORGET among them */
     int64_t took_us;             /* from submit until it was durable */
     bool more;                   /* its STORE_FORGET has left something */

@@ -22,17 +22,18 @@ struct memory_store {
     struct store_batch *batch;
     struct asked_list asked;
     enum store_result next; /* of the next batch, unless STORE_OK */
+    uint32_t next_dice;     /* which of its sets fail, unless 0 */
     bool dead;
     /* The batch with which it died: whether it is on disk shows at the next start. */
-    struct store_op *lost;
-    size_t lost_count;
+    struct store_batch lost;
     struct arena lost_arena;
 };
 
 enum dice_bit {
     DICE_BATCH = 1, /* step: the batch goes before the queries. crash: it is committed */
     DICE_STALE =
-        2 /* step: a query is answered from what was committed before the batch, though handed back after it. crash: the lost batch is there */
+        2, /* step: a query is answered from what was committed before the batch, though handed back after it. crash: the lost batch is there */
+    DICE_PART = 4 /* crash: of a batch that is there only some sets are */
 };
 
 static struct memory_store *memory_of(struct store *s) {
@@ -56,33 +57,69 @@ static void memory_query(struct store *base, struct store_query *q) {
 
 static void memory_forget_lost(struct memory_store *s) {
     arena_fini(&s->lost_arena);
-    mem_free(s->lost);
-    s->lost = NULL;
-    s->lost_count = 0;
+    mem_free(s->lost.ops);
+    mem_free(s->lost.sets);
+    s->lost = (struct store_batch){0};
 }
 
 static void memory_die(struct memory_store *s, const struct store_batch *b) {
     s->dead = true;
-    s->lost = mem_alloc(b->count * sizeof(*s->lost));
+    s->lost.ops = mem_alloc((b->count + 1) * sizeof(*s->lost.ops));
+    s->lost.sets = mem_alloc((b->set_count + 1) * sizeof(*s->lost.sets));
+    s->lost.set_count = b->set_count;
     bool ok = true;
     for (size_t i = 0; i < b->count && ok; i++) {
-        ok = rows_copy_op(&s->lost_arena, &b->ops[i], &s->lost[i]);
+        ok = rows_copy_op(&s->lost_arena, &b->ops[i], &s->lost.ops[i]);
+        s->lost.ops[i].set = b->ops[i].set;
     }
-    s->lost_count = ok ? b->count : 0;
+    s->lost.count = ok ? b->count : 0;
 }
 
-static enum store_result memory_commit(struct memory_store *s, const struct store_batch *b) {
-    if (s->dead) {
-        return STORE_DEAD;
+/* Whether the dice, which are more than 0, let a set fail. */
+static bool set_has_bad_luck(uint32_t dice, size_t set) {
+    return dice && ((dice + (uint32_t) set * 2654435761u) >> 16) % 3 == 0;
+}
+
+/* The sets one by one, but for those that have bad luck; from the last to the first if that is how the dice fall: they do not know of each other. */
+static void apply_apart(struct memory_store *s, struct store_batch *b, uint32_t dice) {
+    size_t *places = rows_by_set(b), *ends = mem_alloc((b->set_count + 1) * sizeof(*ends));
+    for (size_t i = 0; i < b->count; i++) {
+        ends[b->ops[places[i]].set] = i + 1;
     }
-    enum store_result result = s->next;
+    for (size_t n = 0; n < b->set_count; n++) {
+        size_t set = dice & 1 ? b->set_count - 1 - n : n, begin = ends[set];
+        while (begin && b->ops[places[begin - 1]].set == set) {
+            begin--;
+        }
+        bool good = ends[set] == begin || (!set_has_bad_luck(dice, set) && memory_rows_apply(&s->rows, b->ops, places + begin, ends[set] - begin));
+        b->sets[set].result = good ? STORE_OK : STORE_FAILED;
+        b->result = good ? b->result : STORE_FAILED;
+    }
+    mem_free(ends);
+    mem_free(places);
+}
+
+static bool apply_together(struct memory_store *s, const struct store_batch *b) {
+    size_t *places = mem_alloc((b->count + 1) * sizeof(*places));
+    for (size_t i = 0; i < b->count; i++) {
+        places[i] = i;
+    }
+    bool applied = memory_rows_apply(&s->rows, b->ops, places, b->count);
+    mem_free(places);
+    return applied;
+}
+
+static void memory_commit(struct memory_store *s, struct store_batch *b) {
+    enum store_result result = s->dead ? STORE_DEAD : s->next;
+    uint32_t dice = s->next_dice;
     s->next = STORE_OK;
-    if (result == STORE_DEAD) {
+    s->next_dice = 0;
+    rows_set_results(b, result);
+    if (result == STORE_DEAD && !s->dead) {
         memory_die(s, b);
-    } else if (result == STORE_OK && !memory_rows_apply(&s->rows, b->ops, b->count)) {
-        result = STORE_FAILED;
+    } else if (result == STORE_OK && (dice || !apply_together(s, b))) {
+        apply_apart(s, b, dice);
     }
-    return result;
 }
 
 /* ---- handing back ---- */
@@ -99,7 +136,7 @@ static void step_batch(struct memory_store *s, uint32_t dice) {
     if (dice & DICE_STALE) {
         asked_answer(s, TAILQ_FIRST(&s->asked));
     }
-    b->result = memory_commit(s, b);
+    memory_commit(s, b);
     s->batch = NULL;
     s->sink.batch_done(s->sink.arg, b);
 }
@@ -131,21 +168,25 @@ void memory_store_fail_next(struct store *base, enum store_result result) {
     memory_of(base)->next = result;
 }
 
+void memory_store_fail_sets(struct store *base, uint32_t dice) {
+    memory_of(base)->next_dice = dice;
+}
+
 /* ---- crashes ---- */
 
-static void crash_commit(struct memory_store *s, const struct store_op *ops, size_t count) {
-    bool applied = memory_rows_apply(&s->rows, ops, count);
-    (void) applied; /* one that could not have been committed is simply not there */
+/* All of its sets or some of them; one that could not have been committed is simply not there. */
+static void crash_commit(struct memory_store *s, struct store_batch *b, uint32_t dice) {
+    apply_apart(s, b, dice & DICE_PART ? dice | DICE_PART : 0);
 }
 
 void memory_store_crash(struct store *base, uint32_t dice, void (*drop_batch)(struct store_batch *), void (*drop_query)(struct store_query *)) {
     struct memory_store *s = memory_of(base);
-    if (s->lost_count && dice & DICE_STALE) {
-        crash_commit(s, s->lost, s->lost_count);
+    if (s->lost.count && dice & DICE_STALE) {
+        crash_commit(s, &s->lost, dice);
     }
     if (s->batch) {
         if (!s->dead && s->next == STORE_OK && dice & DICE_BATCH) {
-            crash_commit(s, s->batch->ops, s->batch->count);
+            crash_commit(s, s->batch, dice);
         }
         drop_batch(s->batch);
         s->batch = NULL;
@@ -160,6 +201,7 @@ void memory_store_crash(struct store *base, uint32_t dice, void (*drop_batch)(st
     memory_forget_lost(s);
     s->dead = false;
     s->next = STORE_OK;
+    s->next_dice = 0;
 }
 
 bool memory_store_is_tidy(struct store *base) {

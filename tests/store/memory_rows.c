@@ -1,5 +1,5 @@
 /*
- * Each op is a few rows put or removed. What that displaced is written down in a journal, so that a batch which cannot be applied to its end is undone
+ * Each op is a few rows put or removed. What that displaced is written down in a journal, so that a change set which cannot be applied to its end is undone
  * from its end.
  */
 #include "tests/store/memory_rows.h"
@@ -121,7 +121,7 @@ static void table_insert(struct memory_rows *m, enum memory_table t, size_t at, 
     list[at] = row;
 }
 
-/* ---- the journal of one batch ---- */
+/* ---- the journal of one change set ---- */
 
 struct change {
     enum memory_table table;
@@ -324,11 +324,11 @@ static bool apply_op(struct journal *j, const struct store_op *op) {
     }
 }
 
-bool memory_rows_apply(struct memory_rows *m, const struct store_op *ops, size_t count) {
+bool memory_rows_apply(struct memory_rows *m, const struct store_op *ops, const size_t *places, size_t count) {
     struct journal j = {.rows = m};
     bool ok = true;
     for (size_t i = 0; i < count && ok; i++) {
-        ok = apply_op(&j, &ops[i]);
+        ok = apply_op(&j, &ops[places[i]]);
     }
     if (ok) {
         journal_keep(&j);

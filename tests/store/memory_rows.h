@@ -36,8 +36,8 @@ struct memory_rows {
 };
 
 void memory_rows_fini(struct memory_rows *m);
-/* All ops or, if one of them cannot be (a key that another active session has), none: false. */
-bool memory_rows_apply(struct memory_rows *m, const struct store_op *ops, size_t count) MUST_CHECK;
+/* The ops at these places, all or, if one of them cannot be (a key that another active session has), none: false. */
+bool memory_rows_apply(struct memory_rows *m, const struct store_op *ops, const size_t *places, size_t count) MUST_CHECK;
 /* The op that holds the row with the key of `probe` (an op of the type that puts such rows, with its key filled in), or NULL. */
 const struct store_op *memory_rows_find(const struct memory_rows *m, const struct store_op *probe);
 /* As memory_store_is_tidy. */

@@ -107,10 +107,10 @@ static inline void harness_stop(struct harness *h) {
     pthread_mutex_destroy(&h->mutex);
 }
 
-static inline enum store_result harness_apply(struct harness *h, struct store_op *ops, size_t count) {
-    struct store_batch b = {.number = ++h->number, .ops = ops, .count = count, .cap = count};
+/* Comes back with the batch. */
+static inline void harness_submit(struct harness *h, struct store_batch *b) {
     h->batch_back = NULL;
-    store_submit(h->store, &b);
+    store_submit(h->store, b);
     while (h->memory && !h->batch_back) {
         memory_store_step(h->store, 1);
     }
@@ -119,7 +119,14 @@ static inline enum store_result harness_apply(struct harness *h, struct store_op
         pthread_cond_wait(&h->came, &h->mutex);
     }
     pthread_mutex_unlock(&h->mutex);
-    return b.result;
+}
+
+/* All of it as one set. */
+static inline enum store_result harness_apply(struct harness *h, struct store_op *ops, size_t count) {
+    struct store_set set = {0};
+    struct store_batch b = {.number = ++h->number, .ops = ops, .count = count, .sets = &set, .set_count = 1};
+    harness_submit(h, &b);
+    return set.result;
 }
 
 /* The answer's memory is the caller's: arena_fini(&q->arena). */

@@ -493,9 +493,10 @@ static void test_a_batch_without_memory_is_not_kept(void **state) {
         struct store_op ops[] = {
             op_session(n, "u", NULL, 0), op_task(n, n, 1, 1), op_output(n, 0, 1, "out"), {.type = STORE_FORGET, .number = 1}, op_progress(n, n, 2)};
         ops[1].row.task.body = str_n(body, sizeof(body));
-        struct store_batch b = {.number = n, .ops = ops, .count = 5};
+        struct store_batch b = {.number = n, .ops = ops, .count = 5, .sets = &(struct store_set){0}, .set_count = 1};
         nasty_malloc_left = i;
-        enum store_result result = writer_apply(&p.writer, &b);
+        writer_apply(&p.writer, &b);
+        enum store_result result = b.sets[0].result;
         refused = nasty_malloc_left < 0;
         nasty_malloc_left = -1;
         assert_true(result == STORE_OK || (result == STORE_FAILED && refused));
@@ -655,7 +656,7 @@ static void test_the_log_begins_anew_when_that_is_cheap(void **state) {
 
 static bool forget_some(struct harness *h, int64_t budget_us) {
     struct store_op op = {.type = STORE_FORGET, .sweep = true, .number = 100, .budget_us = budget_us};
-    struct store_batch b = {.number = 1, .ops = &op, .count = 1};
+    struct store_batch b = {.number = 1, .ops = &op, .count = 1, .sets = &(struct store_set){0}, .set_count = 1};
     pthread_mutex_lock(&h->mutex);
     h->batch_back = NULL;
     pthread_mutex_unlock(&h->mutex);
@@ -749,7 +750,7 @@ static void test_closing_hands_back_everything(void **state) {
     struct harness h;
     harness_start(&h, false);
     struct store_op op = op_session(1, NULL, NULL, 0);
-    struct store_batch b = {.number = 1, .ops = &op, .count = 1};
+    struct store_batch b = {.number = 1, .ops = &op, .count = 1, .sets = &(struct store_set){0}, .set_count = 1};
     struct store_query q[50];
     bool back[50] = {false};
     store_submit(h.store, &b);
@@ -775,7 +776,7 @@ static void test_queries_beside_batches_see_whole_batches(void **state) {
     for (uint64_t i = 1; i <= 100; i++) {
         struct store_op ops[2] = {op_session(1, NULL, NULL, 0), op_session(2, NULL, NULL, 0)};
         ops[0].row.session.seq = ops[1].row.session.seq = i;
-        struct store_batch b = {.number = i, .ops = ops, .count = 2};
+        struct store_batch b = {.number = i, .ops = ops, .count = 2, .sets = &(struct store_set){0}, .set_count = 1};
         bool back = false;
         struct store_query q = {.type = STORE_LIST_SESSIONS, .ask.list_sessions.limit = 10, .ask.list_sessions.state = -1, .owner = &back};
         h.batch_back = NULL;

@@ -676,6 +676,30 @@ static void large_and_binary_texts_come_back_whole(struct harness *h) {
     free(big);
 }
 
+static struct store_op in_set(uint32_t set, struct store_op op) {
+    op.set = set;
+    return op;
+}
+
+static void a_set_that_cannot_be_kept_takes_out_itself_alone(struct harness *h) {
+    assert_int_equal(APPLY(h, op_session(1, NULL, KEY_A, 0), op_session(2, NULL, KEY_B, 0)), STORE_OK);
+    struct store_op ops[] = {in_set(0, op_session(3, NULL, NULL, 0)),  in_set(1, op_session(4, NULL, NULL, 0)),  in_set(4, op_task(40, 3, 1, 1)),
+                             in_set(1, op_session(5, NULL, KEY_A, 0)), in_set(2, op_session(2, NULL, KEY_B, 1)), in_set(0, op_task(30, 3, 1, 1)),
+                             in_set(2, op_session(6, NULL, KEY_B, 0)), in_set(4, op_session(7, NULL, KEY_A, 0)), in_set(1, op_task(50, 5, 1, 1))};
+    struct store_set sets[5] = {{STORE_DEAD}};
+    struct store_batch b = {.number = ++h->number, .ops = ops, .count = sizeof(ops) / sizeof(ops[0]), .sets = sets, .set_count = 5};
+    harness_submit(h, &b);
+    assert_int_equal(b.result, STORE_FAILED);
+    assert_int_equal(sets[0].result, STORE_OK);
+    assert_int_equal(sets[1].result, STORE_FAILED);
+    assert_int_equal(sets[2].result, STORE_OK); /* the key was free by then, within the set */
+    assert_int_equal(sets[3].result, STORE_OK); /* there was nothing to keep */
+    assert_int_equal(sets[4].result, STORE_FAILED);
+    assert_true(session_there(h, 3) && task_there(h, 30) && session_there(h, 6));
+    assert_false(session_there(h, 4) || session_there(h, 5) || session_there(h, 7) || task_there(h, 40) || task_there(h, 50));
+    assert_int_equal(APPLY(h, op_session(4, NULL, NULL, 0)), STORE_OK);
+}
+
 static void empty_batch_succeeds(struct harness *h) {
     assert_int_equal(harness_apply(h, NULL, 0), STORE_OK);
 }
@@ -717,6 +741,7 @@ static void on_both(behaviour *b) {
     X(progress_is_its_tasks_alone_and_goes) \
     X(forgetting_takes_what_is_over_a_piece_at_a_time) \
     X(large_and_binary_texts_come_back_whole) \
+    X(a_set_that_cannot_be_kept_takes_out_itself_alone) \
     X(empty_batch_succeeds)
 /* clang-format on */
 
@@ -963,6 +988,20 @@ static void compare_some_query(struct harness *left, struct harness *right, uint
     buf_fini(&b);
 }
 
+#define SOME_SETS 4
+
+/* Whether any of its sets failed: the same ones with both. */
+static bool apply_alike(struct harness *left, struct harness *right, struct store_op *ops, size_t count) {
+    struct store_set a[SOME_SETS] = {0}, b[SOME_SETS] = {0};
+    struct store_batch x = {.number = ++left->number, .ops = ops, .count = count, .sets = a, .set_count = SOME_SETS};
+    struct store_batch y = {.number = ++right->number, .ops = ops, .count = count, .sets = b, .set_count = SOME_SETS};
+    harness_submit(left, &x);
+    harness_submit(right, &y);
+    assert_int_equal(x.result, y.result);
+    assert_memory_equal(a, b, sizeof(a));
+    return x.result != STORE_OK;
+}
+
 static void compare_both(uint64_t seed) {
     struct harness left, right;
     harness_start(&left, false);
@@ -974,10 +1013,9 @@ static void compare_both(uint64_t seed) {
         size_t count = dice(24) + 1;
         for (size_t i = 0; i < count; i++) {
             ops[i] = some_op();
+            ops[i].set = (uint32_t) dice(SOME_SETS);
         }
-        enum store_result result = harness_apply(&left, ops, count);
-        assert_int_equal(result, harness_apply(&right, ops, count));
-        failed += result == STORE_FAILED;
+        failed += apply_alike(&left, &right, ops, count);
         for (int i = 0; i < 40; i++) {
             compare_some_query(&left, &right, seed, round);
         }
@@ -1007,6 +1045,30 @@ static void test_memory_fails_one_batch_on_demand(void **state) {
     assert_false(session_there(&h, 1));
     assert_int_equal(APPLY(&h, op_session(1, NULL, NULL, 0)), STORE_OK);
     assert_true(session_there(&h, 1));
+    harness_stop(&h);
+}
+
+static void test_memory_fails_single_sets_on_demand(void **state) {
+    (void) state;
+    struct harness h;
+    harness_start(&h, true);
+    uint64_t kept = 0, failed = 0;
+    for (uint32_t round = 1; round <= 30; round++) {
+        struct store_op ops[3];
+        struct store_set sets[3] = {0};
+        for (uint32_t i = 0; i < 3; i++) {
+            ops[i] = in_set(i, op_session(round * 3 + i, NULL, NULL, 0));
+        }
+        struct store_batch b = {.number = round, .ops = ops, .count = 3, .sets = sets, .set_count = 3};
+        memory_store_fail_sets(h.store, round * 7919);
+        harness_submit(&h, &b);
+        for (uint32_t i = 0; i < 3; i++) {
+            assert_int_equal(session_there(&h, round * 3 + i), sets[i].result == STORE_OK);
+            failed += sets[i].result == STORE_FAILED;
+            kept += sets[i].result == STORE_OK;
+        }
+    }
+    assert_true(failed > 10 && kept > 30);
     harness_stop(&h);
 }
 
@@ -1059,7 +1121,7 @@ static void test_memory_crash_keeps_a_batch_under_way_whole_or_not_at_all(void *
         harness_start(&h, true);
         assert_int_equal(APPLY(&h, op_session(1, NULL, NULL, 0)), STORE_OK);
         struct store_op ops[] = {op_session(2, NULL, NULL, 0), op_session(3, NULL, NULL, 0)};
-        struct store_batch b = {.number = 9, .ops = ops, .count = 2};
+        struct store_batch b = {.number = 9, .ops = ops, .count = 2, .sets = &(struct store_set){0}, .set_count = 1};
         struct store_query q = {.type = STORE_START};
         h.batch_back = NULL;
         store_submit(h.store, &b);
@@ -1084,7 +1146,7 @@ static void test_memory_may_answer_from_before_the_batch(void **state) {
         struct harness h;
         harness_start(&h, true);
         struct store_op op = op_session(1, NULL, NULL, 0);
-        struct store_batch b = {.number = 1, .ops = &op, .count = 1};
+        struct store_batch b = {.number = 1, .ops = &op, .count = 1, .sets = &(struct store_set){0}, .set_count = 1};
         bool back = false;
         struct store_query q = {.type = STORE_LOAD_SESSION, .ask.session = nth_id(1), .owner = &back};
         store_submit(h.store, &b);
@@ -1108,6 +1170,7 @@ int main(void) {
 #undef X
             cmocka_unit_test(test_both_stores_answer_alike),
         cmocka_unit_test(test_memory_fails_one_batch_on_demand),
+        cmocka_unit_test(test_memory_fails_single_sets_on_demand),
         cmocka_unit_test(test_memory_dies_until_a_restart),
         cmocka_unit_test(test_memory_crash_keeps_a_batch_under_way_whole_or_not_at_all),
         cmocka_unit_test(test_memory_may_answer_from_before_the_batch),

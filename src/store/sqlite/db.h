@@ -112,9 +112,10 @@ struct writer {
     atomic_int copied; /* pages of the log that are in the database as well, at least */
 };
 
-int writer_init(struct writer *w, sqlite3 *db) MUST_CHECK;               /* takes db over, also on failure; SQLITE_OK */
-void writer_fini(struct writer *w);                                      /* last checkpoint unless dead, close */
-enum store_result writer_apply(struct writer *w, struct store_batch *b); /* also fills in sweep_us and more */
+int writer_init(struct writer *w, sqlite3 *db) MUST_CHECK; /* takes db over, also on failure; SQLITE_OK */
+void writer_fini(struct writer *w);                        /* last checkpoint unless dead, close */
+/* In one transaction; in a second one, set by set, if a set is at fault. Fills in the results and what was measured. */
+void writer_apply(struct writer *w, struct store_batch *b);
 /* What the log wants after a batch; each time once. `copying`: a checkpoint is under way. */
 enum writer_wish { WRITER_WANTS_NOTHING, WRITER_WANTS_CHECKPOINT, WRITER_WANTS_REST, WRITER_WANTS_RESTART };
 enum writer_wish writer_wish(struct writer *w, bool copying);

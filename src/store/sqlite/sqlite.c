@@ -67,7 +67,7 @@ static void *writer_main(void *arg) {
     pthread_setname_np(pthread_self(), "store writer");
     struct store_batch *b;
     while ((b = writer_wait(s))) {
-        b->result = writer_apply(&s->writer, b);
+        writer_apply(&s->writer, b);
         b->took_us = clock_us() - s->submitted_us;
         pthread_mutex_lock(&s->mutex);
         s->batch = NULL;

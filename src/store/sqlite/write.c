@@ -7,6 +7,7 @@
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/mem.h"
 #include "store/rows.h"
 
 #include <assert.h>
@@ -15,6 +16,9 @@ enum write_statement {
     WRITE_BEGIN,
     WRITE_COMMIT,
     WRITE_ROLLBACK,
+    WRITE_SAVEPOINT,
+    WRITE_SAVEPOINT_BACK,
+    WRITE_SAVEPOINT_END,
     WRITE_SESSION,
     WRITE_SESSION_DELETE,
     WRITE_TASK_CHANGE,
@@ -57,6 +61,9 @@ static const char *const write_sql[WRITE_COUNT] = {
     [WRITE_BEGIN] = "BEGIN IMMEDIATE",
     [WRITE_COMMIT] = "COMMIT",
     [WRITE_ROLLBACK] = "ROLLBACK",
+    [WRITE_SAVEPOINT] = "SAVEPOINT change_set",
+    [WRITE_SAVEPOINT_BACK] = "ROLLBACK TO change_set",
+    [WRITE_SAVEPOINT_END] = "RELEASE change_set",
     [WRITE_SESSION] = "INSERT INTO sessions(" SESSION_COLUMNS ") VALUES(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?) ON CONFLICT(id) DO UPDATE SET"
                       " state=excluded.state, reason=excluded.reason, gen=excluded.gen, seq=excluded.seq, gone_floor=excluded.gone_floor,"
                       " user=excluded.user, key_hash=excluded.key_hash, metadata=excluded.metadata, created_at=excluded.created_at,"
@@ -390,15 +397,61 @@ static int write_simple(struct writer *w, enum write_statement which) {
     return bind_run(&b);
 }
 
-static int write_batch(struct writer *w, struct store_batch *b) {
+static int write_timed_op(struct writer *w, struct store_batch *b, const struct store_op *op) {
+    int64_t begin = op->sweep ? clock_us() : 0;
+    int rc = write_op(w, op, &b->more);
+    int64_t took = op->sweep ? clock_us() - begin : 0;
+    b->sweep_us += took;
+    b->forget_us += op->type == STORE_FORGET ? took : 0;
+    return rc;
+}
+
+/* The whole batch, as it nearly always goes. */
+static int write_together(struct writer *w, struct store_batch *b) {
     int rc = write_simple(w, WRITE_BEGIN);
     for (size_t i = 0; i < b->count && rc == SQLITE_OK; i++) {
-        int64_t begin = b->ops[i].sweep ? clock_us() : 0;
-        rc = write_op(w, &b->ops[i], &b->more);
-        int64_t took = b->ops[i].sweep ? clock_us() - begin : 0;
-        b->sweep_us += took;
-        b->forget_us += b->ops[i].type == STORE_FORGET ? took : 0;
+        rc = write_timed_op(w, b, &b->ops[i]);
     }
+    return rc == SQLITE_OK ? write_simple(w, WRITE_COMMIT) : rc;
+}
+
+/* ---- set by set, once it is known that one of them cannot be kept ---- */
+
+/* It lies with the row that was written, not with the disk or the memory. */
+static bool fault_of_set(int rc) {
+    int primary = rc & 0xff;
+    return primary == SQLITE_CONSTRAINT || primary == SQLITE_TOOBIG || primary == SQLITE_MISMATCH || primary == SQLITE_RANGE;
+}
+
+static void set_failed(struct writer *w, struct store_batch *b, uint32_t set, size_t ops, int rc) {
+    log_error("store_set_failed", "batch=%llu set=%u ops=%zu code=%d error=\"%s\"", (unsigned long long) b->number, set, ops, rc,
+              sqlite3_errmsg(w->db));
+    b->sets[set].result = b->result = STORE_FAILED;
+}
+
+/* The set whose ops stand at these places, or nothing of it. */
+static int write_set(struct writer *w, struct store_batch *b, const size_t *places, size_t count) {
+    uint32_t set = b->ops[places[0]].set;
+    int rc = write_simple(w, WRITE_SAVEPOINT);
+    for (size_t i = 0; i < count && rc == SQLITE_OK; i++) {
+        rc = write_timed_op(w, b, &b->ops[places[i]]);
+    }
+    if (fault_of_set(rc) && !sqlite3_get_autocommit(w->db)) {
+        set_failed(w, b, set, count, rc);
+        rc = write_simple(w, WRITE_SAVEPOINT_BACK);
+    }
+    return rc == SQLITE_OK ? write_simple(w, WRITE_SAVEPOINT_END) : rc;
+}
+
+static int write_apart(struct writer *w, struct store_batch *b) {
+    size_t *places = rows_by_set(b), count;
+    int rc = write_simple(w, WRITE_BEGIN);
+    for (size_t i = 0; i < b->count && rc == SQLITE_OK; i += count) {
+        for (count = 1; i + count < b->count && b->ops[places[i + count]].set == b->ops[places[i]].set; count++) {
+        }
+        rc = write_set(w, b, places + i, count);
+    }
+    mem_free(places);
     return rc == SQLITE_OK ? write_simple(w, WRITE_COMMIT) : rc;
 }
 
@@ -417,24 +470,41 @@ static void writer_note_success(struct writer *w, const struct store_batch *b) {
     w->failing = false;
 }
 
-enum store_result writer_apply(struct writer *w, struct store_batch *b) {
-    if (w->dead) {
-        return STORE_DEAD;
+static void writer_roll_back(struct writer *w) {
+    if (!sqlite3_get_autocommit(w->db)) {
+        (void) write_simple(w, WRITE_ROLLBACK);
     }
-    int rc = b->count ? write_batch(w, b) : SQLITE_OK;
+}
+
+static void writer_begin(struct store_batch *b) {
+    rows_set_results(b, STORE_OK);
+    b->sweep_us = b->forget_us = 0;
+    b->more = false;
+}
+
+void writer_apply(struct writer *w, struct store_batch *b) {
+    writer_begin(b);
+    if (w->dead) {
+        rows_set_results(b, STORE_DEAD);
+        return;
+    }
+    int rc = b->count ? write_together(w, b) : SQLITE_OK;
+    if (fault_of_set(rc)) {
+        writer_roll_back(w);
+        writer_begin(b);
+        rc = write_apart(w, b);
+    }
     if (rc == SQLITE_OK) {
         writer_note_success(w, b);
-        return STORE_OK;
+        return;
     }
     if (sqlite_sync_failed(rc)) {
         sqlite_die(w->db, "commit", &w->dead);
     } else {
         writer_note_failure(w, b, rc);
     }
-    if (!sqlite3_get_autocommit(w->db)) {
-        (void) write_simple(w, WRITE_ROLLBACK);
-    }
-    return w->dead ? STORE_DEAD : STORE_FAILED;
+    writer_roll_back(w);
+    rows_set_results(b, w->dead ? STORE_DEAD : STORE_FAILED);
 }
 
 /* ---- the log ---- */
