@@ -29,7 +29,7 @@ const { set, delete: remove, clear } = Map.prototype;
 
 /** What the server refused: its problem (RFC 9457) as an Error. */
 async function refusal(response) {
-    const problem = await response.json().catch(() => ({}));
+    const problem = /json/.test(response.headers.get('content-type')) ? await response.json().catch(() => ({})) : {}; // what else it is may have no end
     const error = new Error(problem.detail ?? problem.title ?? `The server answered ${response.status}`);
     return Object.assign(error, { code: problem.code ?? 'unavailable', status: response.status, problem,
         wait: 1000 * response.headers.get('retry-after') || 0 });
@@ -684,6 +684,7 @@ class Live {
                 heard();
                 hear([JSON.parse(data)]);
             };
+            socket.onerror = noop; // close says it too
             socket.onclose = ({ code }) => (code === 1008 ? reject(DEAD) : open ? resolve() : reject(SILENT));
         });
     }
