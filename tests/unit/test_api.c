@@ -3,6 +3,7 @@
  * who is refused how and in which order, headers, negotiation, streams of reports, watching.
  */
 #include "alloc_fail.h"
+#include "toy.h"
 #include "unit.h"
 
 #include "api/api.h"
@@ -29,6 +30,11 @@ static pthread_t thread;
 static atomic_bool ready = true, draining;
 static atomic_int watchers, abandoned;
 static atomic_int refuse_after = -1, refused; /* allocations while the lines are read that came before the stream was open; how many were refused */
+
+/* What carries connections that come next, and what they speak; taken over on the loop's thread. */
+static const struct transport_kind *carry;
+static const struct protocol *speak;
+static atomic_bool changing;
 
 static struct cmd_list asked = TAILQ_HEAD_INITIALIZER(asked);
 static struct cmd *given_up[64];
@@ -144,6 +150,11 @@ static void fake_answer(struct cmd *c) {
 
 static void on_wake(void *arg) {
     (void) arg;
+    if (atomic_load(&changing)) {
+        http_loop_carry(loop, carry, NULL);
+        http_loop_speak(loop, speak);
+        atomic_store(&changing, false);
+    }
     struct cmd_list now = TAILQ_HEAD_INITIALIZER(now);
     TAILQ_CONCAT(&now, &asked, e.link);
     while (!TAILQ_EMPTY(&now)) {
@@ -344,7 +355,7 @@ static void routes_hosts_and_methods(void **state) {
     expect("GET /healthz", "", NULL, 200, "{\"status\":\"ok\"}");
     expect("GET /readyz", "", NULL, 200, "ready");
     expect("GET /v1/info", "", NULL, 200, "{\"name\":\"bowline\",\"version\":\"0.0.0\",\"engine\":\"sqlite\"}");
-    expect("GET /bowline.js", "", NULL, 404, NULL);
+    expect("GET /bowline.js", "", NULL, 200, "Content-Type: text/javascript");
     expect("GET /demo/", "", NULL, 404, NULL);
     int fd = dial();
     static const char foreign[] = "GET /v1/info HTTP/1.1\r\nHost: evil.example\r\nConnection: close\r\n\r\n";
@@ -382,7 +393,8 @@ static void credentials_and_roles(void **state) {
     expect("GET /v1/queues", B, NULL, 403, NULL);
     expect("GET /metrics", B, NULL, 403, NULL);
     expect("GET /metrics", S, NULL, 403, NULL);
-    expect("GET /metrics", O, NULL, 200, "x 1\n# EOF\n");
+    expect("GET /metrics", O, NULL, 200, "\nx 1\n");
+    expect("GET /metrics", O, NULL, 200, "\n# EOF\n");
     expect("GET /v1/tasks/nonsense", B, NULL, 404, NULL);
     expect("GET /v1/tasks/tsk_0000000000000000000000000%31", B, NULL, 200, NULL);
     expect("GET /v1/tasks/a%2Fb", S, NULL, 404, NULL);
@@ -640,6 +652,106 @@ static void peers_that_leave_are_forgotten(void **state) {
     expect("GET " TASK_PATH, S, NULL, 200, NULL);
 }
 
+/* ---- the same over what else there may be ---- */
+
+static void change(const struct transport_kind *transport, const struct protocol *protocol) {
+    carry = transport;
+    speak = protocol;
+    atomic_store(&changing, true);
+    http_loop_wake(loop);
+    while (atomic_load(&changing)) {
+        usleep(1000);
+    }
+}
+
+static void toy_request(struct toy_client *c, unsigned stream, const char *line, const char *authorization, const char *more) {
+    struct buf head = {0};
+    buf_printf(&head, "%s\nAuthorization: Bearer %s\n%s", line, authorization, more);
+    toy_send(c, 'H', stream, head.data, head.len);
+    buf_fini(&head);
+}
+
+/* A watcher, a stream of reports, a page and a call, all at once on one connection, each with a window of its own. */
+static void all_kinds_of_answers_interleaved(void) {
+    static const char event[] = "id: e-f-3\nevent: task\ndata: {\"seq\":3}\n\nid: e-f-3\nevent: live\ndata: {\"seq\":3}\n\n";
+    struct toy_client c = {.fd = dial(), .last = -1};
+    toy_request(&c, 1, "GET /v1/session/events", session_token, "");
+    toy_text(&c, 'E', 1, "");
+    toy_request(&c, 2, "POST " TASK_PATH "/reports", worker_token, "Content-Type: application/x-ndjson\n");
+    toy_text(&c, 'B', 2, "{\"type\":\"heartbeat\"}\n{\"type\":\"heart");
+    toy_expect(&c, 2, "{\"reports\":1,\"cred\":");
+    toy_request(&c, 3, "GET /v1/session/events", session_token, "Accept: application/json\n");
+    toy_text(&c, 'E', 3, "");
+    toy_request(&c, 4, "GET " TASK_PATH, session_token, "");
+    toy_text(&c, 'E', 4, "");
+    while (c.seen[1].body.len < TOY_WINDOW || c.seen[3].body.len < TOY_WINDOW || c.seen[4].body.len < TOY_WINDOW) {
+        toy_read(&c);
+    }
+    toy_text(&c, 'B', 2, "beat\"}\n{\"type\":\"nothing\"}\n");
+    toy_text(&c, 'E', 2, "");
+    toy_window(&c, 2, 10000);
+    toy_expect(&c, 2, NULL);
+    assert_int_equal(count(buf_z(&c.seen[2].body), "\"reports\":1"), 2);
+    assert_int_equal(count(buf_z(&c.seen[2].body), "\"status\":400"), 1);
+    for (unsigned stream = 1; stream < TOY_STREAMS; stream++) { /* nobody has been sent more than was allowed, or was kept from it by the others */
+        assert_true(stream > 4 || stream == 2 || c.seen[stream].body.len == TOY_WINDOW);
+    }
+    toy_window(&c, 4, 10000);
+    toy_expect(&c, 4, NULL);
+    assert_non_null(strstr(buf_z(&c.seen[4].head), "200\n"));
+    assert_non_null(strstr(buf_z(&c.seen[4].head), "ETag: \"7\"\n"));
+    toy_window(&c, 3, 5);
+    toy_window(&c, 3, 10000);
+    toy_expect(&c, 3, NULL);
+    assert_string_equal(buf_z(&c.seen[3].body), "{\"events\":[{\"id\":\"e-f-3\",\"event\":\"task\",\"data\":{\"seq\":3}}],\"cursor\":\"e-f-3\"}");
+    toy_window(&c, 1, 3); /* within a frame */
+    toy_window(&c, 1, 10000);
+    toy_expect(&c, 1, event);
+    assert_non_null(strstr(buf_z(&c.seen[1].head), "Content-Type: text/event-stream\n"));
+    assert_null(strstr(buf_z(&c.seen[1].head), "Connection"));
+    assert_false(c.seen[1].ended);
+    assert_true(c.turns > 8);
+    toy_close(&c);
+    while (atomic_load(&watchers)) {
+        usleep(1000);
+    }
+}
+
+static void another_protocol_carries_everything(void **state) {
+    (void) state;
+    change(&transport_plain, &toy_protocol);
+    all_kinds_of_answers_interleaved();
+    change(&transport_plain, &protocol_http1);
+}
+
+static void another_transport_carries_everything(void **state) {
+    (void) state;
+    change(&toy_transport, &toy_protocol);
+    all_kinds_of_answers_interleaved();
+    change(&toy_transport, &protocol_http1);
+    reports_as_a_stream(state);
+    watching(state);
+    answers(state);
+    websockets_with_the_cookie_need_an_origin(state);
+    change(&transport_plain, &protocol_http1);
+}
+
+/* What was taken of an answer goes on when the peer has given what the transport waits for. */
+static void a_transport_may_have_to_read_before_it_can_write(void **state) {
+    (void) state;
+    change(&toy_transport, &protocol_http1);
+    atomic_store(&toy_stop_after, 20);
+    int fd = dial();
+    static const char request[] = "GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    say(fd, request, strlen(request));
+    assert_string_equal(hear(fd, "\r\nDat"), "HTTP/1.1 200 OK\r\nDat");
+    say(fd, "!", 1);
+    assert_non_null(strstr(hear(fd, NULL), "{\"status\":\"ok\"}"));
+    close(fd);
+    atomic_store(&toy_stop_after, -1);
+    change(&transport_plain, &protocol_http1);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(routes_hosts_and_methods),
@@ -654,6 +766,9 @@ int main(void) {
         cmocka_unit_test(watching),
         cmocka_unit_test(websockets_with_the_cookie_need_an_origin),
         cmocka_unit_test(peers_that_leave_are_forgotten),
+        cmocka_unit_test(another_protocol_carries_everything),
+        cmocka_unit_test(another_transport_carries_everything),
+        cmocka_unit_test(a_transport_may_have_to_read_before_it_can_write),
     };
     return cmocka_run_group_tests(tests, setup, teardown);
 }
