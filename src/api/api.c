@@ -1,6 +1,6 @@
 /*
  * api.c: one request from its head to its answer. The happy path: head finds route, credential and role; request decodes body and query into a command
- * and submits it; the mail brings it back and encode.c writes the answer. What is found wrong before the engine has seen the credential is
+ * and submits it; a message brings it back and encode.c writes the answer. What is found wrong before the engine has seen the credential is
  * answered here only if the credential needs no engine (API keys, none); otherwise it travels with the command as `early`.
  */
 #include "api/internal.h"
@@ -515,7 +515,7 @@ static void on_turn(void *arg) {
     api_flush(arg);
 }
 
-/* ---- mail ---- */
+/* ---- messages ---- */
 
 static void call_answered(struct api *a, struct call *call, struct cmd *c) {
     struct answer *answer = &c->answer;
@@ -538,12 +538,12 @@ static void call_answered(struct api *a, struct call *call, struct cmd *c) {
     }
 }
 
-static void mail_answer(struct api *a, struct cmd *c) {
+static void answer_receive(struct api *a, struct cmd *c) {
     struct owner *owner = c->owner;
     if (c->type == CMD_WATCH_REFILL) {
         watch_refilled(c);
     } else if (!owner) {
-        /* abandoned: it comes once more, as MAIL_ABANDONED */
+        /* abandoned: it comes once more, as MESSAGE_ABANDONED */
         if (c->answer.type == ANSWER_WATCH) {
             watch_attach(a, NULL, c);
         }
@@ -556,15 +556,15 @@ static void mail_answer(struct api *a, struct cmd *c) {
     cmd_free(c);
 }
 
-void api_mail(struct api *a, struct mail m) {
+void api_receive(struct api *a, struct message m) {
     switch (m.type) {
-    case MAIL_ANSWER: mail_answer(a, m.cmd); break;
-    case MAIL_ABANDONED: cmd_free(m.cmd); break;
-    case MAIL_CLOCK: http_loop_clock_stepped(a->loop); break;
-    case MAIL_FRAME:
-    case MAIL_SYNCED:
-    case MAIL_DISCONNECT:
-    case MAIL_DROP: watch_mail(a, &m); break;
+    case MESSAGE_ANSWER: answer_receive(a, m.cmd); break;
+    case MESSAGE_ABANDONED: cmd_free(m.cmd); break;
+    case MESSAGE_CLOCK: http_loop_clock_stepped(a->loop); break;
+    case MESSAGE_FRAME:
+    case MESSAGE_SYNCED:
+    case MESSAGE_DISCONNECT:
+    case MESSAGE_DROP: watch_receive(a, &m); break;
     }
 }
 

@@ -56,12 +56,12 @@ struct api *api_create(const struct api_shared *shared, unsigned loop_index, con
 /* The handler to create the loop with; then api_attach tells the api its loop. */
 struct http_handler api_handler(struct api *a);
 void api_attach(struct api *a, struct http_loop *loop);
-/* One piece of mail from the engine, on the loop's thread. Takes over what it points to. */
-void api_mail(struct api *a, struct mail m);
-/* This mail will be given soon: steps_left runs from API_EXPECT_STEPS - 1 down to 0. May be left out. */
-#define API_EXPECT_STEPS (FEED_EXPECT_STEPS + 2)
-void api_expect(const struct api *a, const struct mail *m, unsigned steps_left);
+/* One message from the engine, on the loop's thread. Takes over what it points to. */
+void api_receive(struct api *a, struct message m);
+/* This message will be given soon: steps_left runs from API_PREFETCH_STEPS - 1 down to 0. May be left out. */
+#define API_PREFETCH_STEPS (FEED_EXPECT_STEPS + 2)
+void api_prefetch(const struct api *a, const struct message *m, unsigned steps_left);
 void api_destroy(
-    struct api *a); /* after the loop has stopped; commands still with the engine come back by api_mail first or are freed by their owner */
+    struct api *a); /* after the loop has stopped; commands still with the engine come back by api_receive first or are freed by their owner */
 
 #endif

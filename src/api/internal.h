@@ -1,6 +1,6 @@
 /*
  * internal.h: what the files of api/ share. A request's way: api.c (head) finds its route, credential and role; when the body is there it is decoded
- * into a command (decode*.c); the answer comes back by mail and is written by encode.c. Streams of reports have stream_reports.c, watchers watch.c.
+ * into a command (decode*.c); the answer comes back by a message and is written by encode.c. Streams of reports have stream_reports.c, watchers watch.c.
  */
 #ifndef BOWLINE_API_INTERNAL_H
 #define BOWLINE_API_INTERNAL_H
@@ -132,7 +132,7 @@ void watch_attach(struct api *a, struct call *call, struct cmd *c); /* ANSWER_WA
 void watch_head(struct call *call);                                 /* the answer to HEAD of a stream */
 void watch_rotated(struct call *call, const struct cmd *c);         /* within the grace after a rotation: the event `session` */
 void watch_crowded(struct call *call, const struct cmd *c);         /* by Server-Sent Events where there are too many: the event `problem` */
-void watch_mail(struct api *a, struct mail *m);
+void watch_receive(struct api *a, struct message *m);
 void watch_refilled(struct cmd *c);
 void watch_refill(void *arg, struct feed *f, struct watcher *w, uint64_t cursor, uint64_t gone_from, void *user);
 void watch_unwatched(void *arg, struct feed *f, void *user);

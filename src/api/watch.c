@@ -6,7 +6,7 @@
 #include "base/hash.h"
 #include "base/mem.h"
 
-/* The feed is made by the first answer that names the channel; mail that comes before it is kept. */
+/* The feed is made by the first answer that names the channel; messages that come before it are kept. */
 struct channel {
     uint64_t number;
     struct feed *feed;
@@ -91,18 +91,18 @@ static void channel_synced(struct channel *ch, uint64_t pos) {
     }
 }
 
-void watch_mail(struct api *a, struct mail *m) {
-    struct channel *ch = m->type == MAIL_FRAME || m->type == MAIL_SYNCED ? channel_get(a, m->channel) : channel_find(a, m->channel);
-    if (m->type == MAIL_FRAME) {
+void watch_receive(struct api *a, struct message *m) {
+    struct channel *ch = m->type == MESSAGE_FRAME || m->type == MESSAGE_SYNCED ? channel_get(a, m->channel) : channel_find(a, m->channel);
+    if (m->type == MESSAGE_FRAME) {
         channel_publish(ch, m->frame);
-    } else if (m->type == MAIL_SYNCED) {
+    } else if (m->type == MESSAGE_SYNCED) {
         channel_synced(ch, m->pos);
-    } else if (m->type == MAIL_DISCONNECT && ch && ch->feed) {
+    } else if (m->type == MESSAGE_DISCONNECT && ch && ch->feed) {
         feed_disconnect(ch->feed, m->disconnect);
-    } else if (m->type == MAIL_DROP && ch) {
+    } else if (m->type == MESSAGE_DROP && ch) {
         channel_free(a, ch);
     }
-    if (m->type == MAIL_DISCONNECT) {
+    if (m->type == MESSAGE_DISCONNECT) {
         mem_free(m->disconnect);
     }
 }
@@ -111,9 +111,9 @@ static const struct channel *channel_expected(const struct api *a, uint64_t numb
     return hash_expected(&a->channels->hh, &number, sizeof number);
 }
 
-static void frame_expect(const struct api *a, const struct mail *m, unsigned steps_left) {
+static void frame_prefetch(const struct api *a, const struct message *m, unsigned steps_left) {
     const struct channel *ch = steps_left < FEED_EXPECT_STEPS ? channel_expected(a, m->channel) : NULL;
-    if (steps_left == API_EXPECT_STEPS - 1) {
+    if (steps_left == API_PREFETCH_STEPS - 1) {
         fetch_ahead(m->frame, FETCH_LINE);
         fetch_ahead(hash_bucket(&a->channels->hh, &m->channel, sizeof m->channel), 1);
     } else if (steps_left == FEED_EXPECT_STEPS) {
@@ -123,13 +123,13 @@ static void frame_expect(const struct api *a, const struct mail *m, unsigned ste
     }
 }
 
-void api_expect(const struct api *a, const struct mail *m, unsigned steps_left) {
-    if (m->type == MAIL_FRAME && a->channels) {
-        frame_expect(a, m, steps_left);
-    } else if (m->type == MAIL_ANSWER && steps_left == 1) {
+void api_prefetch(const struct api *a, const struct message *m, unsigned steps_left) {
+    if (m->type == MESSAGE_FRAME && a->channels) {
+        frame_prefetch(a, m, steps_left);
+    } else if (m->type == MESSAGE_ANSWER && steps_left == 1) {
         fetch_ahead(m->cmd, FETCH_LINE);
         fetch_ahead(&m->cmd->answer, sizeof m->cmd->answer);
-    } else if (m->type == MAIL_ANSWER && steps_left == 0) {
+    } else if (m->type == MESSAGE_ANSWER && steps_left == 0) {
         fetch_ahead(m->cmd->answer.body.data, m->cmd->answer.body.len);
     }
 }

@@ -38,7 +38,7 @@ void cmd_answer(struct engine *e, struct cmd *c, uint64_t needs) {
         cmd_free(c);
         return;
     }
-    engine_post(e, needs, c->loop, (struct mail){.type = c->e.abandoned ? MAIL_ABANDONED : MAIL_ANSWER, .cmd = c});
+    engine_post(e, needs, c->endpoint, (struct message){.type = c->e.abandoned ? MESSAGE_ABANDONED : MESSAGE_ANSWER, .cmd = c});
 }
 
 struct buf *cmd_json(struct cmd *c, int status) {

@@ -118,7 +118,7 @@ static enum found by_old_jwt(struct engine *e, struct cmd *c) {
 }
 
 /* Whoever issues them may have a clock that is ahead of ours: what has been used is old once the session ends, also where it is dated later. */
-static enum found jwt_counts(struct engine *e, struct cmd *c, struct session_entry *s) {
+static enum found jwt_used(struct engine *e, struct cmd *c, struct session_entry *s) {
     s->s.jwt_seen_s = c->cred.iat_s > s->s.jwt_seen_s ? c->cred.iat_s : s->s.jwt_seen_s;
     return alive(e, c, s);
 }
@@ -142,7 +142,7 @@ static enum found by_jwt(struct engine *e, struct cmd *c) {
         return cred_dead(e, c);
     }
     if (f == FOUND) {
-        return jwt_counts(e, c, s);
+        return jwt_used(e, c, s);
     }
     if (e->dead) {
         cmd_refuse(e, c, 0, ERR_UNAVAILABLE, "The store cannot be written any more; the server must be restarted");
@@ -154,7 +154,7 @@ static enum found by_jwt(struct engine *e, struct cmd *c) {
         return f;
     }
     audit(c, "session.created", s->s.id, (struct id){0}, (struct id){0}, NULL);
-    return jwt_counts(e, c, s);
+    return jwt_used(e, c, s);
 }
 
 enum found refuse_gone(struct engine *e, struct cmd *c, const struct tombstone_row *row) {
@@ -174,14 +174,14 @@ enum found refuse_gone(struct engine *e, struct cmd *c, const struct tombstone_r
     return ABSENT;
 }
 
-bool worker_token_counts(const struct cred *token, const struct task_entry *t, const struct tombstone_row *row) {
+bool worker_token_valid(const struct cred *token, const struct task_entry *t, const struct tombstone_row *row) {
     if (t) {
         return token->gen <= (t->t.attempt ? t->t.attempt : t->t.queue ? 0 : 1);
     }
     return row && token->gen <= (row->attempt ? row->attempt : 1);
 }
 
-static bool watch_token_counts(const struct cred *token, const struct task_entry *t, const struct tombstone_row *row) {
+static bool watch_token_valid(const struct cred *token, const struct task_entry *t, const struct tombstone_row *row) {
     return t ? token->gen == task_watch_gen(t) : row && token->gen == row->watch_gen;
 }
 
@@ -192,7 +192,7 @@ static enum found by_task_token(struct engine *e, struct cmd *c) {
     if (find_task(e, c, c->cred.id, &t, &row) == PARKED) {
         return PARKED;
     }
-    bool counts = c->cred.kind == CRED_WATCH ? watch_token_counts(&c->cred, t, row) : worker_token_counts(&c->cred, t, row);
+    bool counts = c->cred.kind == CRED_WATCH ? watch_token_valid(&c->cred, t, row) : worker_token_valid(&c->cred, t, row);
     return counts ? FOUND : cred_dead(e, c);
 }
 

@@ -18,6 +18,6 @@ enum found cred_dead(struct engine *e, struct cmd *c);                          
 enum found refuse_gone(struct engine *e, struct cmd *c, const struct tombstone_row *row);      /* answers 410 with what the task was: ABSENT */
 bool cred_is_person(const struct cmd *c);
 /* Has the attempt of a worker token been, for the task or, with t NULL, for what is known of one that is gone? */
-bool worker_token_counts(const struct cred *token, const struct task_entry *t, const struct tombstone_row *row);
+bool worker_token_valid(const struct cred *token, const struct task_entry *t, const struct tombstone_row *row);
 
 #endif

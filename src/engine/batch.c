@@ -47,12 +47,12 @@ void batch_destroy(struct batch *b) {
 
 #define BATCH_OPS_KEPT 16384
 #define BATCH_TEXTS_KEPT (2u << 20)
-#define BATCH_ROOMY 256
+#define BATCH_OVERSIZED 256
 
 /* A batch that is through serves again, with its memory: large ones come several times a second, and fresh memory costs more than what is written into it. */
 static void batch_put_back(struct engine *e, struct batch *b) {
-    b->roomy = b->b.count * 4 < b->b.cap ? b->roomy + 1 : 0;
-    if (e->spare || b->b.cap > BATCH_OPS_KEPT || b->roomy > BATCH_ROOMY) {
+    b->oversized = b->b.count * 4 < b->b.cap ? b->oversized + 1 : 0;
+    if (e->spare || b->b.cap > BATCH_OPS_KEPT || b->oversized > BATCH_OVERSIZED) {
         batch_destroy(b);
         return;
     }
@@ -62,7 +62,7 @@ static void batch_put_back(struct engine *e, struct batch *b) {
     *b = (struct batch){.b = {.ops = kept.b.ops, .cap = kept.b.cap, .sets = kept.b.sets, .set_cap = kept.b.set_cap, .arena = kept.b.arena},
                         .touched = kept.touched,
                         .touched_cap = kept.touched_cap,
-                        .roomy = kept.roomy};
+                        .oversized = kept.oversized};
     TAILQ_INIT(&b->effects);
     e->spare = b;
 }
@@ -98,7 +98,7 @@ struct str batch_text(struct engine *e, struct str s) {
 }
 
 bool batch_is_empty(const struct engine *e) {
-    return e->open->b.count == 0 && !e->dirty_tasks.left && !e->soft_tasks[!e->soft_side].left && TAILQ_EMPTY(&e->dirty_sessions);
+    return e->open->b.count == 0 && !e->immediate_tasks.left && !e->deferred_tasks[!e->deferred_side].left && TAILQ_EMPTY(&e->immediate_sessions);
 }
 
 uint64_t engine_newest(const struct engine *e) {
@@ -135,7 +135,7 @@ void engine_flush(struct engine *e) {
     if (e->inflight || batch_is_empty(e) || e->dead || !e->store) {
         return;
     }
-    write_dirty(e);
+    writes_put(e);
     e->inflight = e->open;
     batch_one_set(&e->inflight->b);
     e->open = batch_next(e, e->inflight->b.number + 1);
@@ -184,7 +184,7 @@ static void batch_failed(struct engine *e, struct batch *b, enum store_result wh
     idempotency_drop_pending(e);
     tombstones_drop_pending(e);
     old_keys_durable(e, UINT64_MAX);
-    e->stop_said = false;
+    e->stop_pending = false;
     e->slots_reserved = e->slot; /* what it reserved may not be */
     if (e->marked >= b->b.number) {
         engine_mark(e);

@@ -16,8 +16,8 @@ struct batch {
         uint64_t reserved;
     } * touched;
     size_t touched_count, touched_cap;
-    unsigned roomy;      /* how often in a row it was used that had far more memory than it needed */
-    unsigned swept;      /* ops that take away what is over */
+    unsigned oversized;  /* how often in a row it was used that had far more memory than it needed */
+    unsigned swept;      /* operations that delete what has expired */
     unsigned sweep_cost; /* rows that they are about: limited, so that no sweep makes a long commit */
 };
 

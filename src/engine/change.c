@@ -24,12 +24,12 @@ uint64_t session_number(struct engine *e, struct session_entry *s, uint64_t abov
     s->seq = seq;
     if (seq > s->reserved_pending) {
         s->reserved_pending = seq + ENGINE_RESERVE;
-        session_dirty(e, s);
+        session_write_now(e, s);
     } else if (seq > s->reserved) {
-        session_dirty(e, s); /* its reservation is not durable yet: nothing with this number leaves before it is */
+        session_write_now(e, s); /* its reservation is not durable yet: nothing with this number leaves before it is */
     } else if (seq + ENGINE_RESERVE / 4 > s->reserved_pending) {
         s->reserved_pending += ENGINE_RESERVE;
-        session_soft(e, s);
+        session_write_later(e, s);
     }
     return seq;
 }
@@ -98,9 +98,9 @@ void task_changed(struct engine *e, struct task_entry *t, enum how_lasting how) 
     t->eta_due = true;
     t->eta_at = e->now;
     if (how == LASTING) {
-        task_dirty(e, t);
+        task_write_now(e, t);
     } else {
-        task_soft(e, t);
+        task_write_later(e, t);
     }
     task_to_end(e, t, false);
     task_count(t);

@@ -16,9 +16,9 @@
 
 #include "base/mem.h"
 
-void engine_unwatch(struct engine *e, unsigned loop, uint64_t number, uint32_t tag) {
+void engine_unwatch(struct engine *e, unsigned endpoint, uint64_t number, uint32_t tag) {
     struct channel *ch;
-    (void) loop;
+    (void) endpoint;
     HASH_FIND(hh, e->channels, &number, sizeof(number), ch);
     if (!ch) {
         return;
@@ -93,10 +93,10 @@ static void channel_retire(struct engine *e, struct channel *ch) {
     if (!ch->retired) {
         ch->retired = true;
         channel_not_behind(e, ch);
-        engine_post(e, s ? s->pending : 0, ch->loop,
-                    (struct mail){.type = MAIL_DISCONNECT,
-                                  .channel = ch->number,
-                                  .disconnect = disconnect_create(DISCONNECT_ANYBODY, DISCONNECT_ANY_GEN, DISCONNECT_AWAY, NULL, STR_NONE)});
+        engine_post(e, s ? s->pending : 0, ch->endpoint,
+                    (struct message){.type = MESSAGE_DISCONNECT,
+                                     .channel = ch->number,
+                                     .disconnect = disconnect_create(DISCONNECT_ANYBODY, DISCONNECT_ANY_GEN, DISCONNECT_AWAY, NULL, STR_NONE)});
     }
 }
 
@@ -167,7 +167,7 @@ bool channel_pump(struct engine *e, struct channel *ch) {
         if (!ch->at && !g) {
             channel_not_behind(e, ch);
             ch->sent = s->seq;
-            engine_post(e, s->pending, ch->loop, (struct mail){.type = MAIL_SYNCED, .channel = ch->number, .pos = s->seq});
+            engine_post(e, s->pending, ch->endpoint, (struct message){.type = MESSAGE_SYNCED, .channel = ch->number, .pos = s->seq});
             return true;
         }
         good = pump_one(e, ch, &g);
@@ -195,16 +195,16 @@ void channels_finish(struct session_entry *s) {
     }
 }
 
-struct channel *channel_open(struct engine *e, unsigned loop, enum channel_kind kind, struct session_entry *s, struct task_entry *t) {
+struct channel *channel_open(struct engine *e, unsigned endpoint, enum channel_kind kind, struct session_entry *s, struct task_entry *t) {
     struct channel *ch;
     LIST_FOREACH (ch, kind == CHANNEL_TASK ? &t->channels : &s->channels, of_object) {
-        if (ch->loop == loop && ch->kind == kind && !ch->retired) {
+        if (ch->endpoint == endpoint && ch->kind == kind && !ch->retired) {
             return ch;
         }
     }
     ch = mem_alloc(sizeof(*ch));
     ch->number = ++e->channel_numbers;
-    ch->loop = loop;
+    ch->endpoint = endpoint;
     ch->kind = kind;
     HASH_ADD(hh, e->channels, number, sizeof(ch->number), ch);
     if (kind == CHANNEL_TASK) {
@@ -232,7 +232,7 @@ void channel_close(struct engine *e, struct channel *ch) {
     } else {
         e->detached--;
     }
-    engine_post(e, 0, ch->loop, (struct mail){.type = MAIL_DROP, .channel = ch->number}); /* what still waits for it is thrown away */
+    engine_post(e, 0, ch->endpoint, (struct message){.type = MESSAGE_DROP, .channel = ch->number}); /* what still waits for it is thrown away */
     HASH_DELETE(hh, e->channels, ch);
     mem_free(ch);
 }
@@ -270,8 +270,9 @@ void channels_disconnect(struct engine *e, struct channel_list *list, uint64_t n
                          const char *event, struct str data) {
     struct channel *ch;
     LIST_FOREACH (ch, list, of_object) {
-        engine_post(e, needs, ch->loop,
-                    (struct mail){.type = MAIL_DISCONNECT, .channel = ch->number, .disconnect = disconnect_create(mask, below, how, event, data)});
+        engine_post(
+            e, needs, ch->endpoint,
+            (struct message){.type = MESSAGE_DISCONNECT, .channel = ch->number, .disconnect = disconnect_create(mask, below, how, event, data)});
     }
 }
 

@@ -14,7 +14,7 @@ enum channel_kind { CHANNEL_SESSION, CHANNEL_SESSION_OUTPUT, CHANNEL_TASK };
 /* One watched feed on one loop. */
 struct channel {
     uint64_t number;
-    unsigned loop;
+    unsigned endpoint;
     enum channel_kind kind;
     struct id id;            /* of the session or task */
     struct session_entry *s; /* NULL while the session is being loaded again, and for tasks */
@@ -36,7 +36,7 @@ struct channel {
 #define DISCONNECT_ANY_GEN UINT32_MAX
 
 /* The one that is there, or a new one. t is NULL for feeds of sessions. The caller counts its watcher. */
-struct channel *channel_open(struct engine *e, unsigned loop, enum channel_kind kind, struct session_entry *s, struct task_entry *t);
+struct channel *channel_open(struct engine *e, unsigned endpoint, enum channel_kind kind, struct session_entry *s, struct task_entry *t);
 /* Nobody watches it any more. */
 void channel_close(struct engine *e, struct channel *ch);
 /* Its session may be back in memory: then it goes on from there. */

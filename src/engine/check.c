@@ -82,7 +82,7 @@ static void check_session(const struct engine *e, const struct session_entry *s)
     }
     assert(ended == 0);
     bool soon = s->timer.at_ms && s->timer.at_ms <= e->now + ENGINE_SWEEP_MS;
-    assert(soon || !session_is_crowded(e, s) || s->ending || e->dead || e->state != ENGINE_SERVING);
+    assert(soon || !session_over_quota(e, s) || s->ending || e->dead || e->state != ENGINE_SERVING);
     last = s->gone_floor;
     TAILQ_FOREACH (g, &s->gone, link) {
         assert(g->seq > last && g->seq <= s->seq);
@@ -124,9 +124,9 @@ void engine_check(const struct engine *e) {
             assert(queue_before(q->heap[(i - 1) / 2], q->heap[i]));
         }
     }
-    check_changed(&e->dirty_tasks);
-    check_changed(&e->soft_tasks[0]);
-    check_changed(&e->soft_tasks[1]);
+    check_changed(&e->immediate_tasks);
+    check_changed(&e->deferred_tasks[0]);
+    check_changed(&e->deferred_tasks[1]);
     assert(!e->inflight || e->inflight->b.number == e->durable + 1);
     assert(e->open->b.number > e->durable);
 }

@@ -83,7 +83,7 @@ static void put_back_session(struct engine *e, struct session_entry *s) {
     int64_t wall = wall_of(e, e->now);
     bool differs = session_put_back(&s->s, wall, 0);
     if (differs && !e->dead) {
-        session_dirty(e, s);
+        session_write_now(e, s);
         session_rearm(e, s);
     }
     struct task_entry *t, *next, *last = TAILQ_LAST(&s->by_version, task_list);
@@ -116,8 +116,8 @@ static void arm_anew(struct engine *e) {
     for (struct queue *q = e->queues; q; q = q->hh.next) {
         queue_clock_stepped(e, q);
     }
-    for (unsigned loop = 0; loop < e->config.loops; loop++) {
-        engine_post(e, 0, loop, (struct mail){.type = MAIL_CLOCK});
+    for (unsigned endpoint = 0; endpoint < e->config.endpoints; endpoint++) {
+        engine_post(e, 0, endpoint, (struct message){.type = MESSAGE_CLOCK});
     }
 }
 

@@ -7,26 +7,26 @@
 #define BODY_KEPT 4096
 #define ARENA_KEPT 4096
 
-static void cmd_init(struct cmd *c, enum cmd_type type, unsigned loop) {
+static void cmd_init(struct cmd *c, enum cmd_type type, unsigned endpoint) {
     c->type = type;
-    c->loop = loop;
+    c->endpoint = endpoint;
     c->wait_ms = CMD_NO_WAIT;
     c->lease_ms = -1;
     c->list.state = -1;
 }
 
-struct cmd *cmd_create(enum cmd_type type, unsigned loop) {
+struct cmd *cmd_create(enum cmd_type type, unsigned endpoint) {
     struct cmd *c = calloc(1, sizeof(*c));
     if (c) {
-        cmd_init(c, type, loop);
+        cmd_init(c, type, endpoint);
     }
     return c;
 }
 
-struct cmd *cmd_create_in(struct cmd_pool *pool, enum cmd_type type, unsigned loop) {
+struct cmd *cmd_create_in(struct cmd_pool *pool, enum cmd_type type, unsigned endpoint) {
     struct cmd *c = pool->count ? pool->spare[--pool->count] : calloc(1, sizeof(*c));
     if (c) {
-        cmd_init(c, type, loop);
+        cmd_init(c, type, endpoint);
         c->pool = pool;
     }
     return c;
@@ -71,10 +71,10 @@ void cmd_pool_fini(struct cmd_pool *pool) {
     }
 }
 
-void mail_discard(struct mail *m) {
-    if (m->type == MAIL_FRAME) {
+void message_discard(struct message *m) {
+    if (m->type == MESSAGE_FRAME) {
         frame_unref(m->frame);
-    } else if (m->type == MAIL_DISCONNECT) {
+    } else if (m->type == MESSAGE_DISCONNECT) {
         mem_free(m->disconnect);
     }
 }

@@ -1,6 +1,6 @@
 /*
  * cmd.h: what the loops ask of the engine, and what it answers. A command is made by a loop (api/), handed to the engine, and comes back through the
- * engine's mail exactly once with its answer; then the loop owns it again and frees it with cmd_free.
+ * engine's messages exactly once with its answer; then the loop owns it again and frees it with cmd_free.
  *
  * All texts in a command lie in its arena or in `body`, which live as long as the command.
  * Checks come in the contract's order: the loop has done route, method, the credential's MAC and the role; what it found wrong after that (role or
@@ -171,8 +171,8 @@ struct idempotency_row;
 
 struct cmd {
     enum cmd_type type;
-    unsigned loop; /* which loop it came from */
-    void *owner;   /* the loop's affair: the request; NULL once it is gone */
+    unsigned endpoint; /* whom it came from and goes back to */
+    void *owner;       /* the loop's affair: the request; NULL once it is gone */
     struct cred cred;
     struct problem early; /* err is ERR_NONE when all is well */
     /* idempotency: none if there is no key */
@@ -215,7 +215,7 @@ struct cmd {
     struct cmd_engine {
         bool timed_out, abandoned;
         bool waited_durable;        /* what it reads of the store has been committed */
-        bool internal;              /* made by the engine itself: freed instead of mailed */
+        bool internal;              /* made by the engine itself: freed instead of sent */
         int reason;                 /* internal ends: enum end_reason */
         uint64_t needs;             /* batch that must be durable before the answer may leave */
         struct session_entry *self; /* the credential's session, while a handler runs */
@@ -228,13 +228,13 @@ struct cmd {
         struct task_entry *watches; /* while it is parked there: the task whose news it waits for, if its credential is a person's */
         TAILQ_ENTRY(cmd) link;
         struct timer timer; /* Prefer: wait */
-        struct absent {     /* a look-up that found nothing, and when it was asked */
+        struct negative {   /* a look-up that found nothing, and when it was asked */
             int what;
             uint8_t key[32];
             uint64_t stamp;
             int64_t asked_at;
-        } * absent; /* in the arena */
-        unsigned absent_count, absent_cap;
+        } * negatives; /* in the arena */
+        unsigned negative_count, negative_cap;
         struct idempotency *idempotency;
         struct tombstone_row *gone;   /* what a look-up found instead of a task; in the arena */
         struct old_key_row *old_key;  /* what a look-up of a key found as well: when it was last lost; in the arena */
@@ -263,29 +263,29 @@ struct cmd_pool {
     unsigned count;
 };
 
-struct cmd *cmd_create(enum cmd_type type, unsigned loop); /* NULL when there is no memory */
-struct cmd *cmd_create_in(struct cmd_pool *pool, enum cmd_type type, unsigned loop);
+struct cmd *cmd_create(enum cmd_type type, unsigned endpoint); /* NULL when there is no memory */
+struct cmd *cmd_create_in(struct cmd_pool *pool, enum cmd_type type, unsigned endpoint);
 void cmd_free(struct cmd *c); /* accepts NULL */
 void cmd_pool_fini(struct cmd_pool *pool);
 
 /* ---- what the engine sends to a loop besides answers ---- */
 
-enum mail_type {
-    MAIL_ANSWER,     /* cmd: the loop's again, unless it has abandoned it */
-    MAIL_ABANDONED,  /* cmd: what engine_abandon asked for is done; the loop frees it. An answer may have come before */
-    MAIL_FRAME,      /* channel, frame (the reference is the receiver's) */
-    MAIL_SYNCED,     /* channel, pos */
-    MAIL_DISCONNECT, /* channel, disconnect: who is to leave, and how */
-    MAIL_CLOCK,      /* the wall clock has stepped: what ends at a date is to be armed anew */
-    MAIL_DROP,       /* channel: nobody watches it any more; free the feed */
+enum message_type {
+    MESSAGE_ANSWER,     /* cmd: the loop's again, unless it has abandoned it */
+    MESSAGE_ABANDONED,  /* cmd: what engine_abandon asked for is done; the loop frees it. An answer may have come before */
+    MESSAGE_FRAME,      /* channel, frame (the reference is the receiver's) */
+    MESSAGE_SYNCED,     /* channel, pos */
+    MESSAGE_DISCONNECT, /* channel, disconnect: who is to leave, and how */
+    MESSAGE_CLOCK,      /* the wall clock has stepped: what ends at a date is to be armed anew */
+    MESSAGE_DROP,       /* channel: nobody watches it any more; free the feed */
 };
 
 /* Watchers by how they came: bits of tag[0] of struct feed_start; tag[1] is the generation of the credential. */
 enum watcher_tag { WATCHER_SESSION = 1, WATCHER_WATCH = 2, WATCHER_KEY = 4, WATCHER_PASSING = 8 /* as well: a page that does not wait */ };
 
 /* Small: two of them cross from one processor to another for each report. */
-struct mail {
-    enum mail_type type;
+struct message {
+    enum message_type type;
     uint64_t channel;
     union {
         struct cmd *cmd;
@@ -294,7 +294,7 @@ struct mail {
         struct disconnect *disconnect; /* the receiver's */
     };
 };
-/* Lets go of the frame or the disconnect of mail that goes nowhere. Its command, if it is of that kind, is not touched. */
-void mail_discard(struct mail *m);
+/* Lets go of the frame or the disconnect of a message that goes nowhere. Its command, if it is of that kind, is not touched. */
+void message_discard(struct message *m);
 
 #endif

@@ -135,7 +135,7 @@ void cmd_queue_release(struct engine *e, struct cmd *c) {
     if (f == PARKED) {
         return;
     }
-    if ((t || row) && !worker_token_counts(&c->token, t, row)) {
+    if ((t || row) && !worker_token_valid(&c->token, t, row)) {
         cmd_refuse_at(e, c, engine_newest(e), ERR_UNAUTHENTICATED, STR("/token"), "The token does not count");
         return;
     }

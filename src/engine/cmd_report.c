@@ -34,7 +34,7 @@ static uint32_t attempt_of(const struct cmd *c) {
 }
 
 /* If it is the report that ended this attempt, said again: what was answered then; else NULL. */
-static const char *said_again(const struct cmd *c, const struct task *t) {
+static const char *final_repeated(const struct cmd *c, const struct task *t) {
     const struct report *last = c->report_count ? &c->reports[c->report_count - 1] : NULL;
     const struct task_final *f = last && report_is_final(last) ? task_final_of(t, attempt_of(c)) : NULL;
     uint8_t hash[32];
@@ -142,7 +142,7 @@ static void apply(struct engine *e, struct task_entry *t, const struct report *r
     }
     if (!t->t.heard) { /* once in an attempt: kept also where it changes nothing that is shown */
         t->row_stale = true;
-        task_soft(e, t);
+        task_write_later(e, t);
     }
     a->passing |= task_heard(&t->t, e->now);
     switch (r->type) {
@@ -194,7 +194,7 @@ static void apply_all(struct engine *e, struct cmd *c, struct task_entry *t) {
         uint8_t hash[32];
         final_hash(last, hash);
         task_keep_final(&t->t, attempt_of(c), hash, buf_view(&c->answer.body));
-        task_dirty(e, t);
+        task_write_now(e, t);
     }
     cmd_answer(e, c, t->s->pending);
 }
@@ -212,7 +212,7 @@ void cmd_task_report(struct engine *e, struct cmd *c) {
     if (entitled_task(e, c, &t) != FOUND || refuse_key_for_queue(e, c, t)) {
         return;
     }
-    const char *answer = said_again(c, &t->t);
+    const char *answer = final_repeated(c, &t->t);
     if (answer) {
         buf_puts(cmd_json(c, 200), answer);
         cmd_answer(e, c, t->s->pending);

@@ -125,7 +125,7 @@ static void rotate(struct engine *e, struct cmd *c, struct session_entry *s, str
     s->s.gen++;
     s->s.rotated_at = e->now;
     session_touch(e, s, true);
-    session_dirty(e, s);
+    session_write_now(e, s);
     cut_watch_tokens(e, s);
     if (u) {
         s->s.user = mem_strdup(n->user);
@@ -225,7 +225,7 @@ static enum end_reason reason_of(const struct cmd *c) {
 }
 
 void cmd_session_end(struct engine *e, struct cmd *c) {
-    struct session_entry *s, *heir;
+    struct session_entry *s, *target;
     if (entitled_session(e, c, &s) != FOUND) {
         return;
     }
@@ -240,11 +240,11 @@ void cmd_session_end(struct engine *e, struct cmd *c) {
         }
     }
     if (s->s.state == SESSION_ACTIVE) {
-        if (session_end_prepare(e, c, s, &heir) == PARKED) {
+        if (session_end_prepare(e, c, s, &target) == PARKED) {
             return;
         }
         enum end_reason reason = reason_of(c);
-        session_end(e, s, reason, heir);
+        session_end(e, s, reason, target);
         audit(c, "session.ended", s->s.id, (struct id){0}, (struct id){0}, end_reason_name(reason));
     }
     session_answer(e, c, s, 200, false);

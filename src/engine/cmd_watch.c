@@ -50,7 +50,7 @@ void watch_cursor_prefix(struct engine *e, struct cmd *c, struct id session) {
 
 static void attach(struct engine *e, struct cmd *c, enum channel_kind kind, struct session_entry *s, struct task_entry *t, enum cursor_is is,
                    struct cursor cursor) {
-    struct channel *ch = channel_open(e, c->loop, kind, s, t);
+    struct channel *ch = channel_open(e, c->endpoint, kind, s, t);
     bool person = c->cred.kind != CRED_KEY;
     uint64_t live = t ? t->t.version : s->seq;
     ch->watchers++;
@@ -77,20 +77,20 @@ static void attach(struct engine *e, struct cmd *c, enum channel_kind kind, stru
     watch_cursor_prefix(e, c, s->s.id);
     uint64_t number = ch->number, needs = s->pending;
     bool behind = ch->behind;
-    unsigned loop = c->loop;
+    unsigned endpoint = c->endpoint;
     cmd_answer(e, c, needs);
     if (!behind) {
-        engine_post(e, needs, loop, (struct mail){.type = MAIL_SYNCED, .channel = number, .pos = live});
+        engine_post(e, needs, endpoint, (struct message){.type = MESSAGE_SYNCED, .channel = number, .pos = live});
     }
     if (t && task_is_ended(&t->t)) {
-        engine_post(e, needs, loop,
-                    (struct mail){.type = MAIL_DISCONNECT,
-                                  .channel = number,
-                                  .disconnect = disconnect_create(DISCONNECT_ANYBODY, DISCONNECT_ANY_GEN, DISCONNECT_FINISHED, NULL, STR_NONE)});
+        engine_post(e, needs, endpoint,
+                    (struct message){.type = MESSAGE_DISCONNECT,
+                                     .channel = number,
+                                     .disconnect = disconnect_create(DISCONNECT_ANYBODY, DISCONNECT_ANY_GEN, DISCONNECT_FINISHED, NULL, STR_NONE)});
     }
 }
 
-static bool refuse_crowd(struct engine *e, struct cmd *c, struct session_entry *s) {
+static bool refuse_over_quota(struct engine *e, struct cmd *c, struct session_entry *s) {
     if (is_passing(c) || s->watchers < e->o->max_watchers_per_session) {
         return false;
     }
@@ -124,7 +124,7 @@ static void watch_task(struct engine *e, struct cmd *c) {
     if (is == CURSOR_GOOD && (cursor.number > t->t.version || cursor.gone_from > t->t.version)) {
         is = CURSOR_USELESS;
     }
-    if (!refuse_crowd(e, c, t->s) && !answer_head(e, c, t->s)) {
+    if (!refuse_over_quota(e, c, t->s) && !answer_head(e, c, t->s)) {
         attach(e, c, CHANNEL_TASK, t->s, t, is, cursor);
     }
 }
@@ -144,7 +144,7 @@ static void watch_session(struct engine *e, struct cmd *c) {
     if (is == CURSOR_GOOD && (cursor.number > s->seq || cursor.gone_from > s->seq || gone_is_forgotten(s, cursor.number, cursor.gone_from))) {
         is = CURSOR_USELESS;
     }
-    if (!refuse_crowd(e, c, s) && !answer_head(e, c, s)) {
+    if (!refuse_over_quota(e, c, s) && !answer_head(e, c, s)) {
         attach(e, c, c->watch.output ? CHANNEL_SESSION_OUTPUT : CHANNEL_SESSION, s, NULL, is, cursor);
     }
 }

@@ -41,7 +41,7 @@ static void due_session(struct engine *e, struct id id, bool itself, int64_t at)
     if (!s) {
         e->due[e->due_count++] = id;
     } else if (itself && s->due_written && s->due_written <= at) {
-        session_soft(e, s);
+        session_write_later(e, s);
     }
 }
 

@@ -1,5 +1,5 @@
 /*
- * The straight path: engine_submit → engine_command: authenticate → early refusal → idempotency → handler → cmd_answer → batch or mail.
+ * The straight path: engine_submit → engine_command: authenticate → early refusal → idempotency → handler → cmd_answer → batch or messages.
  * A handler that lacks something (a session that is not in memory, a page of the store, time to pass) parks its command and is run again from
  * the start once that is there; so a handler changes nothing before it has everything.
  */
@@ -72,7 +72,7 @@ static const struct {
 void engine_command(struct engine *e, struct cmd *c) {
     if (c->e.abandoned && !c->e.claimed_count && c->type != CMD_REPORT_LINES) {
         cmd_let_go(e, c);
-        engine_post(e, 0, c->loop, (struct mail){.type = MAIL_ABANDONED, .cmd = c});
+        engine_post(e, 0, c->endpoint, (struct message){.type = MESSAGE_ABANDONED, .cmd = c});
         return;
     }
     if (c->type != CMD_REPORT_LINES && authenticate(e, c) != FOUND) { /* each line stands for itself */
@@ -150,7 +150,7 @@ void engine_abandon(struct engine *e, struct cmd *c) {
         idempotency_answered(e, c, 0);
     }
     cmd_let_go(e, c);
-    engine_post(e, 0, c->loop, (struct mail){.type = MAIL_ABANDONED, .cmd = c});
+    engine_post(e, 0, c->endpoint, (struct message){.type = MESSAGE_ABANDONED, .cmd = c});
 }
 
 /* ---- the pass ---- */

@@ -1,6 +1,6 @@
 /*
  * engine.h: the one thread that thinks. Owns all sessions, tasks, feeds, queues and timers. No I/O, no clock, no locks: commands, completions of the store and
- * the time come in, mail and batches go out; so all of it runs as well on a simulated clock with a simulated store.
+ * the time come in, messages and batches go out; so all of it runs as well on a simulated clock with a simulated store.
  */
 #ifndef BOWLINE_ENGINE_ENGINE_H
 #define BOWLINE_ENGINE_ENGINE_H
@@ -16,9 +16,9 @@ struct engine;
 struct engine_config {
     const struct options *options; /* outlives the engine */
     const struct keyring *keys;
-    unsigned loops;
-    void (*mail)(void *arg, unsigned loop, struct mail m); /* the receiver owns what it points to */
-    void *mail_arg;
+    unsigned endpoints;
+    void (*send)(void *arg, unsigned endpoint, struct message m); /* the receiver owns what it points to */
+    void *send_arg;
     void (*random)(void *arg, void *out, size_t len);
     void *random_arg;
 };
@@ -32,19 +32,19 @@ bool engine_ready(const struct engine *e);
  * later may not pass for the earlier. The steady time never runs backwards, the wall clock may.
  */
 void engine_at(struct engine *e, struct moment now);
-/* One command; it comes back by mail. */
+/* One command; it comes back by a message. */
 void engine_submit(struct engine *e, struct cmd *c);
-/* This command will be submitted soon: steps_left runs from ENGINE_EXPECT_STEPS - 1 down to 0, and other commands are served between the steps. May be left out. */
-#define ENGINE_EXPECT_STEPS 6
-void engine_expect(const struct engine *e, const struct cmd *c, unsigned steps_left);
+/* This command will be submitted soon: steps_left runs from ENGINE_PREFETCH_STEPS - 1 down to 0, and other commands are served between the steps. May be left out. */
+#define ENGINE_PREFETCH_STEPS 6
+void engine_prefetch(const struct engine *e, const struct cmd *c, unsigned steps_left);
 /*
  * The peer of a command is gone before its answer was written. To be called once, for a command that has not come back or for a claim whose answer could
- * not be delivered; MAIL_ABANDONED gives the command back for good (a MAIL_ANSWER that was already on its way may come first and does not). Its effect
+ * not be delivered; MESSAGE_ABANDONED gives the command back for good (a MESSAGE_ANSWER that was already on its way may come first and does not). Its effect
  * is done or not; what it had claimed is given back to the queue.
  */
 void engine_abandon(struct engine *e, struct cmd *c);
 /* A watcher of the channel has left the loop. */
-void engine_unwatch(struct engine *e, unsigned loop, uint64_t channel, uint32_t tag);
+void engine_unwatch(struct engine *e, unsigned endpoint, uint64_t channel, uint32_t tag);
 void engine_batch_done(struct engine *e, struct store_batch *b);
 void engine_query_done(struct engine *e, struct store_query *q);
 /* Timers, and the hand-over of the open batch to the store. To be called after each round of the above, and at engine_next. */

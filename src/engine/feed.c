@@ -9,7 +9,7 @@
 #include "engine/state.h"
 
 void feed_send(struct engine *e, struct channel *ch, uint64_t needs, struct frame *f) {
-    engine_post(e, needs, ch->loop, (struct mail){.type = MAIL_FRAME, .channel = ch->number, .frame = f});
+    engine_post(e, needs, ch->endpoint, (struct message){.type = MESSAGE_FRAME, .channel = ch->number, .frame = f});
 }
 
 /* One frame per feed, shared by its channels on all loops. */

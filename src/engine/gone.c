@@ -30,7 +30,7 @@ void gone_trim(struct engine *e, struct session_entry *s) {
     struct store_op *op = batch_op(e, STORE_DELETE_GONE);
     op->id = s->s.id;
     op->number = s->gone_floor;
-    session_dirty(e, s);
+    session_write_now(e, s);
 }
 
 void gone_add(struct engine *e, struct session_entry *s, struct id task, enum gone_reason reason) {

@@ -100,7 +100,7 @@ void task_estimate(struct engine *e, struct task_entry *te) {
 static void learned_add(struct engine *e, struct kind *k, struct learned *l, int64_t took_ms) {
     kind_add(&l->durations, took_ms);
     l->at = e->now;
-    l->dirty = k->dirty = e->kinds_dirty = true; /* written with the next batch */
+    l->changed = k->changed = e->kinds_changed = true; /* written with the next batch */
 }
 
 void learn_phase(struct engine *e, struct task_entry *t, const char *phase) {
@@ -144,25 +144,25 @@ void learn_task(struct engine *e, struct task_entry *te) {
 /* ---- to the store and back ---- */
 
 static void learned_write(struct engine *e, const struct kind *k, struct learned *l) {
-    if (l->dirty) {
+    if (l->changed) {
         learned_row_put(e, k, l);
-        l->dirty = false;
+        l->changed = false;
     }
 }
 
 void kinds_write(struct engine *e) {
-    for (struct kind *k = e->kinds_dirty ? e->kinds : NULL; k; k = k->hh.next) {
+    for (struct kind *k = e->kinds_changed ? e->kinds : NULL; k; k = k->hh.next) {
         struct learned *l;
-        if (!k->dirty) {
+        if (!k->changed) {
             continue;
         }
-        k->dirty = false;
+        k->changed = false;
         learned_write(e, k, &k->whole);
         TAILQ_FOREACH (l, &k->phases, link) {
             learned_write(e, k, l);
         }
     }
-    e->kinds_dirty = false;
+    e->kinds_changed = false;
 }
 
 static void phase_insert(struct kind *k, struct learned *l) {

@@ -17,7 +17,7 @@ struct learned {
     char *phase;               /* "": the whole task */
     struct kind_durations durations;
     int64_t at; /* when it was learned last */
-    bool dirty;
+    bool changed;
 };
 
 struct kind {
@@ -25,7 +25,7 @@ struct kind {
     struct learned whole;
     TAILQ_HEAD(learned_list, learned) phases; /* at most ENGINE_PHASES, the last to be learned first */
     unsigned phase_count;
-    bool dirty; /* some of it */
+    bool changed; /* some of it */
     UT_hash_handle hh;
 };
 

@@ -35,7 +35,7 @@
 #endif
 #define ENGINE_KEY_LEAST_MS (2 * DAY) /* a lost key is remembered so long: a JWT of before must be over by then, also where the clock has gone back */
 #define ENGINE_JWT_SKEW_S 60          /* `iat` may be ahead by that much (api/jwt.h) */
-#define ENGINE_SOFT_MS 180            /* progress and touches reach the open batch within */
+#define ENGINE_DEFER_MS 180           /* progress and touches reach the open batch within */
 #define ENGINE_DUE_MS 500             /* pause between two looks at what is due among what is not in memory */
 #define ENGINE_DUE_MORE_MS 20         /* the pause when there was more than that */
 #define ENGINE_DUE_LOADS 8            /* sessions loaded for it at the same time: others have look-ups too */

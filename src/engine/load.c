@@ -53,7 +53,7 @@ static struct store_query *look_up_query(const struct engine *e, struct load *l,
     return q;
 }
 
-struct load *load_begin(struct engine *e, enum look_up what, const void *key, size_t len, bool patient) {
+struct load *load_begin(struct engine *e, enum look_up what, const void *key, size_t len, bool low_priority) {
     struct load_key k = load_key_of(what, key, len);
     struct load *l;
     HASH_FIND(hh, e->loads, &k, sizeof(k), l);
@@ -67,7 +67,7 @@ struct load *load_begin(struct engine *e, enum look_up what, const void *key, si
     TAILQ_INIT(&l->waiters);
     HASH_ADD(hh, e->loads, key, sizeof(l->key), l);
     struct store_query *q = look_up_query(e, l, key, len);
-    q->patient = patient;
+    q->low_priority = low_priority;
     e->counts.loads++;
     query_send(e, q);
     return l;
@@ -170,7 +170,7 @@ static void waiters_learn(const struct engine *e, struct load *l, const struct s
     TAILQ_FOREACH (c, &l->waiters, e.link) {
         cmd_learn(e, c, q);
         if (!found) {
-            note_absent(c, l);
+            negative_add(c, l);
         }
     }
 }

@@ -33,8 +33,8 @@ struct load {
 };
 
 struct load_key load_key_of(int what, const void *key, size_t len);
-/* The look-up of it that is under way, or a new one. patient: the store takes others first. */
-struct load *load_begin(struct engine *e, enum look_up what, const void *key, size_t len, bool patient);
+/* The look-up of it that is under way, or a new one. low_priority: the store takes others first. */
+struct load *load_begin(struct engine *e, enum look_up what, const void *key, size_t len, bool low_priority);
 void load_free(struct load *l);
 /* Loads a session for nobody. reload: it was thrown away, and its numbers go on above the reservation. */
 void session_load(struct engine *e, struct id id, bool reload);

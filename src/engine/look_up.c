@@ -51,7 +51,7 @@ void look_ups_drop(struct engine *e) {
     }
 }
 
-static bool absent_counts(const struct engine *e, const struct absent *a, const struct load_key *k) {
+static bool negative_valid(const struct engine *e, const struct negative *a, const struct load_key *k) {
     const struct recent *r;
     if (a->stamp < e->looks_failed || a->asked_at + ENGINE_LOOK_MS <= e->now) {
         return false;
@@ -62,9 +62,9 @@ static bool absent_counts(const struct engine *e, const struct absent *a, const 
 
 enum found look_up(struct engine *e, struct cmd *c, enum look_up what, const void *key, size_t len) {
     struct load_key k = load_key_of(what, key, len);
-    for (unsigned i = 0; i < c->e.absent_count; i++) {
-        const struct absent *a = &c->e.absent[i];
-        if (a->what == k.what && memcmp(a->key, k.key, sizeof(k.key)) == 0 && absent_counts(e, a, &k)) {
+    for (unsigned i = 0; i < c->e.negative_count; i++) {
+        const struct negative *a = &c->e.negatives[i];
+        if (a->what == k.what && memcmp(a->key, k.key, sizeof(k.key)) == 0 && negative_valid(e, a, &k)) {
             return ABSENT;
         }
     }
@@ -72,29 +72,29 @@ enum found look_up(struct engine *e, struct cmd *c, enum look_up what, const voi
     return PARKED;
 }
 
-static struct absent *absent_room(struct cmd *c, const struct load *l) {
-    for (unsigned i = 0; i < c->e.absent_count; i++) {
-        if (c->e.absent[i].what == l->key.what && memcmp(c->e.absent[i].key, l->key.key, sizeof(l->key.key)) == 0) {
-            return &c->e.absent[i];
+static struct negative *negative_room(struct cmd *c, const struct load *l) {
+    for (unsigned i = 0; i < c->e.negative_count; i++) {
+        if (c->e.negatives[i].what == l->key.what && memcmp(c->e.negatives[i].key, l->key.key, sizeof(l->key.key)) == 0) {
+            return &c->e.negatives[i];
         }
     }
-    if (c->e.absent_count == c->e.absent_cap) {
-        unsigned cap = c->e.absent_cap ? c->e.absent_cap * 2 : 4;
-        struct absent *more = arena_alloc(&c->arena, cap * sizeof(*more));
+    if (c->e.negative_count == c->e.negative_cap) {
+        unsigned cap = c->e.negative_cap ? c->e.negative_cap * 2 : 4;
+        struct negative *more = arena_alloc(&c->arena, cap * sizeof(*more));
         if (!more) {
             return NULL; /* it is asked again */
         }
-        if (c->e.absent_count) {
-            memcpy(more, c->e.absent, c->e.absent_count * sizeof(*more));
+        if (c->e.negative_count) {
+            memcpy(more, c->e.negatives, c->e.negative_count * sizeof(*more));
         }
-        c->e.absent = more;
-        c->e.absent_cap = cap;
+        c->e.negatives = more;
+        c->e.negative_cap = cap;
     }
-    return &c->e.absent[c->e.absent_count++];
+    return &c->e.negatives[c->e.negative_count++];
 }
 
-void note_absent(struct cmd *c, const struct load *l) {
-    struct absent *a = absent_room(c, l);
+void negative_add(struct cmd *c, const struct load *l) {
+    struct negative *a = negative_room(c, l);
     if (a) {
         a->what = l->key.what;
         a->stamp = l->stamp;

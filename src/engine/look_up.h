@@ -33,7 +33,7 @@ enum found find_user(struct engine *e, struct cmd *c, struct str name, struct us
 /* Of what is not in memory: PARKED, or ABSENT if the store was asked a short while ago and had none. */
 enum found look_up(struct engine *e, struct cmd *c, enum look_up what, const void *key, size_t key_len) MUST_CHECK;
 /* This look-up found nothing for the command: so it need not be asked again when the command runs again. */
-void note_absent(struct cmd *c, const struct load *l);
+void negative_add(struct cmd *c, const struct load *l);
 /* What the look-up would find has become durable and leaves memory: that it found nothing before counts no more. */
 void look_up_missed(struct engine *e, enum look_up what, const void *key, size_t key_len);
 void look_ups_drop(struct engine *e); /* the engine is going */

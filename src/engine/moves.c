@@ -30,12 +30,12 @@ struct task_entry **session_tasks(struct session_entry *s, size_t *ret_count) {
     return all;
 }
 
-void task_hand_over(struct engine *e, struct task_entry *t, struct session_entry *heir) {
+void task_hand_over(struct engine *e, struct task_entry *t, struct session_entry *target) {
     t->t.handover_until = 0;
     if (task_is_ended(&t->t)) {
         t->t.expires_at = e->now + t->t.ttl_ms;
     }
-    task_move_to(e, t, heir);
+    task_move_to(e, t, target);
 }
 
 void user_take_waiting(struct engine *e, struct user *u, struct session_entry *into) {

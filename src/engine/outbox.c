@@ -17,8 +17,8 @@
 
 /* The command that waits here, to go on or with its answer; NULL: none does. */
 static struct cmd *effect_cmd(const struct effect *f) {
-    bool answers = f->mail.type == MAIL_ANSWER || f->mail.type == MAIL_ABANDONED;
-    return f->resume ? f->resume : answers ? f->mail.cmd : NULL;
+    bool answers = f->message.type == MESSAGE_ANSWER || f->message.type == MESSAGE_ABANDONED;
+    return f->resume ? f->resume : answers ? f->message.cmd : NULL;
 }
 
 static void answer_fini(struct cmd *c) {
@@ -28,12 +28,12 @@ static void answer_fini(struct cmd *c) {
     c->answer.frame_count = 0;
 }
 
-static void mail_send(struct engine *e, unsigned loop, struct mail m) {
-    if (m.type == MAIL_ANSWER) {
+static void message_send(struct engine *e, unsigned endpoint, struct message m) {
+    if (m.type == MESSAGE_ANSWER) {
         assert(m.cmd);
         m.cmd->e.answered = true;
     }
-    e->config.mail(e->config.mail_arg, loop, m);
+    e->config.send(e->config.send_arg, endpoint, m);
 }
 
 static struct batch *batch_numbered(struct engine *e, uint64_t needs) {
@@ -43,16 +43,16 @@ static struct batch *batch_numbered(struct engine *e, uint64_t needs) {
     return e->inflight && needs <= e->inflight->b.number ? e->inflight : e->open;
 }
 
-void engine_post(struct engine *e, uint64_t needs, unsigned loop, struct mail m) {
+void engine_post(struct engine *e, uint64_t needs, unsigned endpoint, struct message m) {
     struct batch *b = batch_numbered(e, needs);
     if (!b) {
-        mail_send(e, loop, m);
+        message_send(e, endpoint, m);
         return;
     }
     struct effect *f = mem_alloc(sizeof(*f));
-    f->loop = loop;
-    f->mail = m;
-    if (m.type == MAIL_ANSWER) {
+    f->endpoint = endpoint;
+    f->message = m;
+    if (m.type == MESSAGE_ANSWER) {
         m.cmd->e.in_effects = true;
     }
     TAILQ_INSERT_TAIL(&b->effects, f, link);
@@ -77,19 +77,19 @@ static void effect_abandoned(struct engine *e, struct cmd *c) {
         claims_give_back(e, c);
     }
     if (c->answer.type == ANSWER_WATCH) {
-        engine_unwatch(e, c->loop, c->answer.channel, c->answer.start.tag[0]);
+        engine_unwatch(e, c->endpoint, c->answer.channel, c->answer.start.tag[0]);
     }
     answer_fini(c);
     query_free(c->e.query);
     c->e.query = NULL;
     wheel_cancel(&e->wheel, &c->e.timer);
-    mail_send(e, c->loop, (struct mail){.type = MAIL_ABANDONED, .cmd = c});
+    message_send(e, c->endpoint, (struct message){.type = MESSAGE_ABANDONED, .cmd = c});
 }
 
 /* What a loop would get of a channel that was closed meanwhile would be kept there for ever. */
-static bool mail_is_late(struct engine *e, const struct mail *m) {
+static bool message_is_late(struct engine *e, const struct message *m) {
     struct channel *ch = NULL;
-    bool of_channel = m->type == MAIL_FRAME || m->type == MAIL_SYNCED || m->type == MAIL_DISCONNECT;
+    bool of_channel = m->type == MESSAGE_FRAME || m->type == MESSAGE_SYNCED || m->type == MESSAGE_DISCONNECT;
     if (of_channel) {
         HASH_FIND(hh, e->channels, &m->channel, sizeof(m->channel), ch);
     }
@@ -100,7 +100,7 @@ void effects_release(struct engine *e, struct effect_list *effects) {
     while (!TAILQ_EMPTY(effects)) {
         struct effect *f = TAILQ_FIRST(effects);
         TAILQ_REMOVE(effects, f, link);
-        struct cmd *c = f->resume ? f->resume : f->mail.type == MAIL_ANSWER ? f->mail.cmd : NULL;
+        struct cmd *c = f->resume ? f->resume : f->message.type == MESSAGE_ANSWER ? f->message.cmd : NULL;
         if (c) {
             c->e.in_effects = false;
         }
@@ -108,10 +108,10 @@ void effects_release(struct engine *e, struct effect_list *effects) {
             effect_abandoned(e, c);
         } else if (f->resume) {
             cmd_park(c, &e->ready);
-        } else if (mail_is_late(e, &f->mail)) {
-            mail_discard(&f->mail);
+        } else if (message_is_late(e, &f->message)) {
+            message_discard(&f->message);
         } else {
-            mail_send(e, f->loop, f->mail);
+            message_send(e, f->endpoint, f->message);
         }
         mem_free(f);
     }
@@ -121,11 +121,11 @@ void effects_fail(struct engine *e, struct effect_list *effects) {
     while (!TAILQ_EMPTY(effects)) {
         struct effect *f = TAILQ_FIRST(effects);
         TAILQ_REMOVE(effects, f, link);
-        struct cmd *c = f->resume ? f->resume : f->mail.type == MAIL_ANSWER ? f->mail.cmd : NULL;
+        struct cmd *c = f->resume ? f->resume : f->message.type == MESSAGE_ANSWER ? f->message.cmd : NULL;
         if (c) {
             c->e.in_effects = false;
             if (c->answer.type == ANSWER_WATCH) {
-                engine_unwatch(e, c->loop, c->answer.channel, c->answer.start.tag[0]);
+                engine_unwatch(e, c->endpoint, c->answer.channel, c->answer.start.tag[0]);
             }
             answer_fini(c);
             buf_fini(&c->answer.body);
@@ -136,16 +136,16 @@ void effects_fail(struct engine *e, struct effect_list *effects) {
             wheel_cancel(&e->wheel, &c->e.timer);
             query_free(c->e.query);
             c->e.query = NULL;
-            mail_send(e, c->loop, (struct mail){.type = c->e.abandoned ? MAIL_ABANDONED : MAIL_ANSWER, .cmd = c});
-        } else if (f->mail.type == MAIL_DROP || f->mail.type == MAIL_ABANDONED) {
-            mail_send(e, f->loop, f->mail);
+            message_send(e, c->endpoint, (struct message){.type = c->e.abandoned ? MESSAGE_ABANDONED : MESSAGE_ANSWER, .cmd = c});
+        } else if (f->message.type == MESSAGE_DROP || f->message.type == MESSAGE_ABANDONED) {
+            message_send(e, f->endpoint, f->message);
         } else {
             struct channel *ch;
-            HASH_FIND(hh, e->channels, &f->mail.channel, sizeof(f->mail.channel), ch);
-            if (ch && f->mail.type == MAIL_FRAME) {
-                channel_fall_behind(e, ch, f->mail.frame->seq - 1);
+            HASH_FIND(hh, e->channels, &f->message.channel, sizeof(f->message.channel), ch);
+            if (ch && f->message.type == MESSAGE_FRAME) {
+                channel_fall_behind(e, ch, f->message.frame->seq - 1);
             }
-            mail_discard(&f->mail);
+            message_discard(&f->message);
         }
         mem_free(f);
     }
@@ -161,7 +161,7 @@ void effects_free(struct effect_list *effects) {
             query_free(c->e.query);
             cmd_free(c);
         }
-        mail_discard(&f->mail);
+        message_discard(&f->message);
         mem_free(f);
     }
 }

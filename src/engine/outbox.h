@@ -11,14 +11,14 @@ struct engine;
 
 struct effect {
     TAILQ_ENTRY(effect) link;
-    unsigned loop;
-    struct mail mail;   /* or */
-    struct cmd *resume; /* a command that goes on once the batch is durable */
+    unsigned endpoint;
+    struct message message; /* or */
+    struct cmd *resume;     /* a command that goes on once the batch is durable */
 };
 TAILQ_HEAD(effect_list, effect);
 
 /* Sends m once batch `needs` is durable; at once if it is. What m points to is the receiver's, or let go of if the batch fails. */
-void engine_post(struct engine *e, uint64_t needs, unsigned loop, struct mail m);
+void engine_post(struct engine *e, uint64_t needs, unsigned endpoint, struct message m);
 /* FOUND when the batch is durable or the command has waited before, which it does once at most; else PARKED until it is. */
 enum found cmd_until_durable(struct engine *e, struct cmd *c, uint64_t needs) MUST_CHECK;
 /* The batch they wait for is durable. */

@@ -18,7 +18,7 @@ void task_show_output(struct engine *e, struct task_entry *t) {
     t->output_unshown = false;
     t->t.version = session_number(e, t->s, t->t.version);
     task_to_end(e, t, true);
-    task_dirty(e, t);
+    task_write_now(e, t);
     feed_task_changed(e, t, true);
     cmd_wake(e, &t->waiters);
 }
@@ -41,7 +41,7 @@ void task_output(struct engine *e, struct task_entry *t, struct str data) {
         op->row.output = (struct output_row){.task = t->t.id, .offset = t->t.output_bytes, .seq = seq, .data = batch_text(e, piece)};
         t->t.version = t->t.output_seq = seq;
         t->t.output_bytes += piece.len;
-        task_dirty(e, t);
+        task_write_now(e, t);
         feed_output(e, t, seq, t->t.output_bytes - piece.len, piece);
         data = str_from(data, piece.len);
     }

@@ -10,7 +10,7 @@
 
 #include <stdlib.h>
 
-bool session_is_crowded(const struct engine *e, const struct session_entry *s) {
+bool session_over_quota(const struct engine *e, const struct session_entry *s) {
     return !TAILQ_EMPTY(&s->by_end) && (int64_t) s->unfinished + s->ended > e->o->max_tasks_per_session;
 }
 
@@ -34,11 +34,11 @@ static void sort_ends(struct session_entry *s) {
     s->ends_mixed = false;
 }
 
-void session_thin_out(struct engine *e, struct session_entry *s) {
-    if (s->ends_mixed && session_is_crowded(e, s)) {
+void session_evict_ended(struct engine *e, struct session_entry *s) {
+    if (s->ends_mixed && session_over_quota(e, s)) {
         sort_ends(s);
     }
-    while (session_is_crowded(e, s) && sweep_may(e, SWEEP_TASK)) {
+    while (session_over_quota(e, s) && sweep_may(e, SWEEP_TASK)) {
         task_remove(e, TAILQ_FIRST(&s->by_end), GONE_EXPIRED);
     }
 }

@@ -8,8 +8,8 @@ struct engine;
 struct session_entry;
 
 /* It holds more tasks than may be kept, and some of them have ended. */
-bool session_is_crowded(const struct engine *e, const struct session_entry *s);
+bool session_over_quota(const struct engine *e, const struct session_entry *s);
 /* The oldest ended ones expire, as many as find room in the open batch. By the session's timer only. */
-void session_thin_out(struct engine *e, struct session_entry *s);
+void session_evict_ended(struct engine *e, struct session_entry *s);
 
 #endif

@@ -34,7 +34,7 @@ void task_remove(struct engine *e, struct task_entry *t, enum gone_reason reason
     feed_task_removed(e, t);
     task_entry_free(e, t);
     if (s->s.state == SESSION_ENDED) {
-        session_dirty(e, s); /* when it may be forgotten has changed */
+        session_write_now(e, s); /* when it may be forgotten has changed */
         session_rearm(e, s);
     }
 }

@@ -83,7 +83,7 @@ void line_unread(struct engine *e, struct cmd *c, const char *detail) {
 static struct stopped_stream *stream_stopped(struct engine *e, const struct cmd *c) {
     struct stopped_stream *s;
     LIST_FOREACH (s, &e->stopped, link) {
-        if (c->stream && s->stream == c->stream && s->loop == c->loop) {
+        if (c->stream && s->stream == c->stream && s->endpoint == c->endpoint) {
             return s;
         }
     }
@@ -94,7 +94,7 @@ static struct stopped_stream *stream_stopped(struct engine *e, const struct cmd 
 static void stream_stop(struct engine *e, struct cmd *c) {
     if (!c->e.stopped) {
         struct stopped_stream *s = mem_alloc(sizeof(*s));
-        s->loop = c->loop;
+        s->endpoint = c->endpoint;
         s->stream = c->stream;
         TAILQ_INIT(&s->behind);
         LIST_INSERT_HEAD(&e->stopped, s, link);

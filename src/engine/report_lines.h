@@ -8,7 +8,7 @@
 
 /* A stream of reports of which a line waits for a look-up. */
 struct stopped_stream {
-    unsigned loop;
+    unsigned endpoint;
     const void *stream;
     struct cmd_list behind; /* its commands that came later */
     LIST_ENTRY(stopped_stream) link;

@@ -34,7 +34,7 @@ void task_entry_free(struct engine *e, struct task_entry *t) {
     }
     queue_leave(e, t);
     cmd_wake(e, &t->waiters);
-    entry_clean_task(t);
+    task_written(t);
     wheel_cancel(&e->wheel, &t->timer);
     HASH_DELETE(hh, e->tasks, t);
     e->found = e->found == t ? NULL : e->found;
@@ -75,7 +75,7 @@ void session_drop(struct engine *e, struct session_entry *s) {
         ch->at = NULL;
         e->detached++;
     }
-    entry_clean_session(e, s);
+    session_written(e, s);
     wheel_cancel(&e->wheel, &s->timer);
     session_unkey(e, s);
     user_forget_session(e, s);
@@ -85,8 +85,8 @@ void session_drop(struct engine *e, struct session_entry *s) {
 }
 
 static bool session_is_needed(const struct engine *e, const struct session_entry *s) {
-    return s->watchers || s->unfinished || s->pending > e->durable || s->dirt != CLEAN || !LIST_EMPTY(&s->channels) || s->ending ||
-           session_is_crowded(e, s) || jwt_ahead_s(e, s) || s->used_at + ENGINE_EVICT_MS > e->now;
+    return s->watchers || s->unfinished || s->pending > e->durable || s->write != WRITE_NONE || !LIST_EMPTY(&s->channels) || s->ending ||
+           session_over_quota(e, s) || jwt_ahead_s(e, s) || s->used_at + ENGINE_EVICT_MS > e->now;
 }
 
 void session_maybe_evict(struct engine *e, struct session_entry *s) {
@@ -101,7 +101,7 @@ void session_maybe_evict(struct engine *e, struct session_entry *s) {
     }
     if (s->seq != s->reserved_pending || s->s.active_at != s->active_written) {
         s->reserved_pending = s->seq; /* exact numbers and times, then it goes */
-        session_dirty(e, s);
+        session_write_now(e, s);
         return;
     }
     e->counts.evictions++;

@@ -35,7 +35,7 @@ enum found session_create(struct engine *e, struct cmd *c, const struct session_
         session_set_key(e, se, n->key);
     }
     se->reserved_pending = ENGINE_RESERVE;
-    session_dirty(e, se);
+    session_write_now(e, se);
     user_add(e, se);
     if (u) {
         user_take_waiting(e, u, se);

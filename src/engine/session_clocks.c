@@ -19,7 +19,7 @@ void session_touch(struct engine *e, struct session_entry *s, bool explicit_touc
     }
     s->s.active_at = e->now; /* the timer finds out when it fires */
     if (explicit_touch || e->now - s->active_written >= s->s.idle_timeout_ms / 16) {
-        session_soft(e, s);
+        session_write_later(e, s);
     }
 }
 
@@ -64,7 +64,7 @@ static void session_timer(struct timer *t, int64_t now_ms, void *arg) {
         session_rearm(e, s);
         return;
     }
-    session_thin_out(e, s);
+    session_evict_ended(e, s);
     if (s->s.state == SESSION_ACTIVE) {
         session_keep_alive(e, s);
         int64_t at = session_expires_at(&s->s, &reason);
@@ -103,7 +103,7 @@ void session_rearm(struct engine *e, struct session_entry *s) {
     if (!at || look < at) {
         at = look;
     }
-    if (session_is_crowded(e, s)) {
+    if (session_over_quota(e, s)) {
         if (s->timer.at_ms && s->timer.at_ms <= e->now + ENGINE_SWEEP_MS) {
             return; /* soon anyway: what ends in it again and again does not put that off */
         }

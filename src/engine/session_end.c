@@ -26,10 +26,10 @@ void session_wake_waiters(struct engine *e, struct session_entry *s) {
     }
 }
 
-enum found session_end_prepare(struct engine *e, struct cmd *c, struct session_entry *s, struct session_entry **ret_heir) {
+enum found session_end_prepare(struct engine *e, struct cmd *c, struct session_entry *s, struct session_entry **ret_target) {
     struct task_entry *t;
     bool any = false;
-    *ret_heir = NULL;
+    *ret_target = NULL;
     TAILQ_FOREACH (t, &s->by_version, by_version) {
         any |= handover_due(&t->t);
     }
@@ -42,7 +42,7 @@ enum found session_end_prepare(struct engine *e, struct cmd *c, struct session_e
     }
     struct user_session *us;
     while ((us = user_pick(e, u, s->s.id, false))) {
-        enum found f = find_session(e, c, us->id, ret_heir);
+        enum found f = find_session(e, c, us->id, ret_target);
         if (f != ABSENT) {
             return f;
         }
@@ -51,26 +51,26 @@ enum found session_end_prepare(struct engine *e, struct cmd *c, struct session_e
     return FOUND;
 }
 
-static void treat_task(struct engine *e, struct task_entry *t, struct session_entry *heir) {
+static void treat_task(struct engine *e, struct task_entry *t, struct session_entry *target) {
     if (handover_due(&t->t) && t->s->s.user) {
-        if (heir) {
-            task_hand_over(e, t, heir);
+        if (target) {
+            task_hand_over(e, t, target);
         } else {
             t->t.handover_until = e->now + e->o->handover_wait;
-            task_dirty(e, t);
+            task_write_now(e, t);
         }
     } else if (t->t.on_session_end == END_CANCEL) {
         task_cancel(e, t, STR("session-ended"));
     }
 }
 
-void session_end(struct engine *e, struct session_entry *s, enum end_reason reason, struct session_entry *heir) {
+void session_end(struct engine *e, struct session_entry *s, enum end_reason reason, struct session_entry *target) {
     size_t n;
     struct task_entry **all = session_tasks(s, &n);
     assert(s->s.state == SESSION_ACTIVE);
     channels_catch_up(e, s);
     for (size_t i = 0; i < n; i++) {
-        treat_task(e, all[i], heir);
+        treat_task(e, all[i], target);
     }
     mem_free(all);
     session_old_key(e, s, false);
@@ -84,7 +84,7 @@ void session_end(struct engine *e, struct session_entry *s, enum end_reason reas
     if (s->user) {
         user_session_of(s->user, s->s.id)->ended = true;
     }
-    session_dirty(e, s);
+    session_write_now(e, s);
     session_disconnect(e, s, DISCONNECT_ANYBODY, DISCONNECT_ANY_GEN, DISCONNECT_FINISHED, "ended", end_reason_name(reason));
     channels_finish(s);
     session_wake_waiters(e, s);

@@ -36,8 +36,8 @@ struct session_entry {
     unsigned people;
     unsigned waiting; /* requests with its own credential that wait for news of one of its tasks */
     int64_t unwatched_since;
-    TAILQ_ENTRY(session_entry) of_dirty;
-    enum dirt { CLEAN, SOFT, DIRTY } dirt;
+    TAILQ_ENTRY(session_entry) of_write;
+    enum session_write_state { WRITE_NONE, WRITE_DEFERRED, WRITE_IMMEDIATE } write;
     int64_t active_written; /* idle clock and due time as the store has them */
     int64_t due_written;
     int64_t used_at;

@@ -51,8 +51,8 @@ struct engine *engine_create(const struct engine_config *config, struct moment n
     TAILQ_INIT(&e->pieces);
     LIST_INIT(&e->stopped);
     TAILQ_INIT(&e->recent_order);
-    TAILQ_INIT(&e->dirty_sessions);
-    TAILQ_INIT(&e->soft_sessions);
+    TAILQ_INIT(&e->immediate_sessions);
+    TAILQ_INIT(&e->deferred_sessions);
     TAILQ_INIT(&e->ready);
     TAILQ_INIT(&e->held);
     return e;
@@ -125,8 +125,8 @@ void engine_started(struct engine *e, struct store_query *q) {
 
 /* Is everything that changed on its way into storage, also what a failed batch has thrown away? */
 static bool all_is_written(const struct engine *e) {
-    bool lists =
-        TAILQ_EMPTY(&e->dirty_sessions) && TAILQ_EMPTY(&e->soft_sessions) && !e->dirty_tasks.left && !e->soft_tasks[0].left && !e->soft_tasks[1].left;
+    bool lists = TAILQ_EMPTY(&e->immediate_sessions) && TAILQ_EMPTY(&e->deferred_sessions) && !e->immediate_tasks.left &&
+                 !e->deferred_tasks[0].left && !e->deferred_tasks[1].left;
     for (const struct load *l = e->loads; l; l = l->hh.next) {
         if (l->reload) {
             return false;
@@ -140,10 +140,10 @@ void engine_check_stopped(struct engine *e) {
     if (e->state != ENGINE_STOPPING) {
         return;
     }
-    if (e->dead || (all_is_written(e) && (e->stop_said || !e->stop_clean))) {
+    if (e->dead || (all_is_written(e) && (e->stop_pending || !e->stop_clean))) {
         e->state = ENGINE_STOPPED;
     } else if (all_is_written(e)) {
-        e->stop_said = true;
+        e->stop_pending = true;
         put_meta(e, "clean", "1");
         clocks_put(e);
         engine_flush(e);
@@ -159,10 +159,10 @@ void engine_stop(struct engine *e) {
     for (struct session_entry *s = e->sessions; s; s = s->hh.next) {
         if (s->seq != s->reserved_pending) {
             s->reserved_pending = s->seq; /* exact numbers: the next start goes on without a gap */
-            session_dirty(e, s);
+            session_write_now(e, s);
         }
     }
-    soft_becomes_dirty(e);
+    writes_defer_no_more(e);
 }
 
 bool engine_stopped(const struct engine *e) {
@@ -234,9 +234,9 @@ void engine_destroy(struct engine *e) {
     batch_destroy(e->open);
     batch_destroy(e->inflight);
     batch_destroy(e->spare);
-    mem_free(e->dirty_tasks.at);
-    mem_free(e->soft_tasks[0].at);
-    mem_free(e->soft_tasks[1].at);
+    mem_free(e->immediate_tasks.at);
+    mem_free(e->deferred_tasks[0].at);
+    mem_free(e->deferred_tasks[1].at);
     buf_fini(&e->scratch);
     buf_fini(&e->cursor_text);
     mem_free(e);

@@ -33,7 +33,7 @@ struct engine {
     bool unclean;      /* the last stop was not a clean one */
     bool dead;         /* an fsync failed: nothing is written any more */
     bool stop_clean;   /* it was serving when it was stopped: the next start may go on without a gap */
-    bool stop_said;    /* and the batch that says so is on its way */
+    bool stop_pending; /* and the batch that says so is on its way */
     size_t loads_left; /* while loading */
 
     struct session_entry *sessions;
@@ -63,15 +63,15 @@ struct engine {
     struct recent_list recent_order;
     unsigned queries; /* with the store */
     struct stopped_list stopped;
-    struct changed_tasks dirty_tasks;
-    struct changed_tasks soft_tasks[2]; /* one side takes in; the other is due, and turns are taken */
-    unsigned soft_side;                 /* that takes in */
-    struct session_list dirty_sessions, soft_sessions;
-    struct timer soft_timer, due_timer, forget_timer;
+    struct changed_tasks immediate_tasks;
+    struct changed_tasks deferred_tasks[2]; /* one side takes in; the other is due, and turns are taken */
+    unsigned deferred_side;                 /* that takes in */
+    struct session_list immediate_sessions, deferred_sessions;
+    struct timer deferred_timer, due_timer, forget_timer;
     unsigned sweep_room;  /* rows for the sweep in one batch: fewer if they take long */
     unsigned sweep_turns; /* rows that try again at */
     int64_t sweep_turn;   /* the last turn of those that found no room */
-    bool due_under_way, kinds_dirty;
+    bool due_under_way, kinds_changed;
     struct id due[2 * ENGINE_DUE_LIMIT];   /* sessions to be loaded since something in them is due */
     unsigned due_at, due_count, due_loads; /* the next of them, and how many are on their way */
 

@@ -1,5 +1,5 @@
 /*
- * What is over is taken away in pieces: so many rows with a batch, and fewer when those of the last batch took long, so that no commit waits long for them. What
+ * Limits expiry deletions per batch: to so many rows, and fewer when those of the last batch took long, so that no commit waits long for them. What
  * finds no room comes back when its turn is.
  */
 #include "engine/sweep.h"
@@ -17,7 +17,7 @@ bool sweep_may(struct engine *e, unsigned rows) {
     return true;
 }
 
-/* As many at a time as could find room: a large crowd is not woken for each piece. */
+/* As many at a time as could find room: not all of a large number are woken for each piece. */
 int64_t sweep_turn(struct engine *e, unsigned rows) {
     if (e->sweep_turn <= e->now) {
         e->sweep_turn = e->now + ENGINE_SWEEP_MS;

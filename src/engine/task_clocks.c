@@ -27,7 +27,7 @@ void task_cancel(struct engine *e, struct task_entry *t, struct str reason) {
 }
 
 /* One thing that happens by itself. False: the task is no more. */
-static bool clock_strikes(struct engine *e, struct task_entry *t, enum task_clock clock) {
+static bool deadline_fires(struct engine *e, struct task_entry *t, enum task_clock clock) {
     switch (clock) {
     case CLOCK_STALLED:
         t->t.stalled = true;
@@ -60,7 +60,7 @@ static void task_timer(struct timer *timer, int64_t now_ms, void *arg) {
             wheel_set(&e->wheel, &t->timer, sweep_turn(e, SWEEP_TASK), task_timer);
             return;
         }
-        if (!clock_strikes(e, t, clock)) {
+        if (!deadline_fires(e, t, clock)) {
             return;
         }
     }

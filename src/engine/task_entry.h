@@ -20,7 +20,7 @@ struct task_entry {
     struct session_entry *s;
     TAILQ_ENTRY(task_entry) by_version, by_change; /* session_entry.by_version, .by_change */
     TAILQ_ENTRY(task_entry) by_end;                /* session_entry.by_end, if counted_ended */
-    struct changed_tasks *changed;                 /* engine.dirty_tasks or one of engine.soft_tasks; NULL: it is as the store has it */
+    struct changed_tasks *changed;                 /* engine.immediate_tasks or one of engine.deferred_tasks; NULL: it is as the store has it */
     size_t changed_at;                             /* its place there */
     uint64_t slot;                                 /* of its progress in the store; 0 as long as it has had no attempt */
     bool row_stale;                                /* more has changed than its progress can say */

@@ -130,7 +130,7 @@ enum found user_make_room(struct engine *e, struct cmd *c, struct user *u) {
     }
     while (active-- >= e->o->max_sessions_per_user) {
         struct user_session *us = user_pick(e, u, (struct id){0}, true);
-        struct session_entry *s, *heir = NULL;
+        struct session_entry *s, *target = NULL;
         enum found f = find_session(e, c, us->id, &s);
         if (f == PARKED) {
             return PARKED;
@@ -139,10 +139,10 @@ enum found user_make_room(struct engine *e, struct cmd *c, struct user *u) {
             us->ended = true;
             continue;
         }
-        if (session_end_prepare(e, c, s, &heir) == PARKED) {
+        if (session_end_prepare(e, c, s, &target) == PARKED) {
             return PARKED;
         }
-        session_end(e, s, REASON_LIMIT, heir);
+        session_end(e, s, REASON_LIMIT, target);
         audit(c, "session.ended", s->s.id, (struct id){0}, (struct id){0}, end_reason_name(REASON_LIMIT));
     }
     return FOUND;

@@ -36,89 +36,89 @@ static void changed_put(struct changed_tasks *tasks, struct task_entry *t) {
     tasks->left++;
 }
 
-void task_dirty(struct engine *e, struct task_entry *t) {
-    if (t->changed != &e->dirty_tasks) {
+void task_write_now(struct engine *e, struct task_entry *t) {
+    if (t->changed != &e->immediate_tasks) {
         changed_take(t);
-        changed_put(&e->dirty_tasks, t);
+        changed_put(&e->immediate_tasks, t);
     }
     t->row_stale = true;
     session_pend(e, t->s);
 }
 
-void session_dirty(struct engine *e, struct session_entry *s) {
-    if (s->dirt == SOFT) {
-        TAILQ_REMOVE(&e->soft_sessions, s, of_dirty);
+void session_write_now(struct engine *e, struct session_entry *s) {
+    if (s->write == WRITE_DEFERRED) {
+        TAILQ_REMOVE(&e->deferred_sessions, s, of_write);
     }
-    if (s->dirt != DIRTY) {
-        s->dirt = DIRTY;
-        TAILQ_INSERT_TAIL(&e->dirty_sessions, s, of_dirty);
+    if (s->write != WRITE_IMMEDIATE) {
+        s->write = WRITE_IMMEDIATE;
+        TAILQ_INSERT_TAIL(&e->immediate_sessions, s, of_write);
     }
     session_pend(e, s);
 }
 
 /* What became due before is nearly always written by now, and then the tasks need not be looked at. */
-void soft_becomes_dirty(struct engine *e) {
-    struct changed_tasks *due = &e->soft_tasks[!e->soft_side];
+void writes_defer_no_more(struct engine *e) {
+    struct changed_tasks *due = &e->deferred_tasks[!e->deferred_side];
     for (size_t i = 0; due->left; i++) {
         struct task_entry *t = due->at[i];
         if (t) {
             changed_take(t);
-            changed_put(&e->dirty_tasks, t);
+            changed_put(&e->immediate_tasks, t);
         }
     }
-    e->soft_side = !e->soft_side;
-    while (!TAILQ_EMPTY(&e->soft_sessions)) {
-        struct session_entry *s = TAILQ_FIRST(&e->soft_sessions);
-        TAILQ_REMOVE(&e->soft_sessions, s, of_dirty);
-        s->dirt = DIRTY;
-        TAILQ_INSERT_TAIL(&e->dirty_sessions, s, of_dirty);
+    e->deferred_side = !e->deferred_side;
+    while (!TAILQ_EMPTY(&e->deferred_sessions)) {
+        struct session_entry *s = TAILQ_FIRST(&e->deferred_sessions);
+        TAILQ_REMOVE(&e->deferred_sessions, s, of_write);
+        s->write = WRITE_IMMEDIATE;
+        TAILQ_INSERT_TAIL(&e->immediate_sessions, s, of_write);
     }
 }
 
-static void soft_is_due(struct timer *t, int64_t now_ms, void *arg) {
+static void deferred_is_due(struct timer *t, int64_t now_ms, void *arg) {
     (void) t, (void) now_ms;
-    soft_becomes_dirty(arg);
+    writes_defer_no_more(arg);
 }
 
-void task_soft(struct engine *e, struct task_entry *t) {
+void task_write_later(struct engine *e, struct task_entry *t) {
     if (!t->changed) {
-        changed_put(&e->soft_tasks[e->soft_side], t);
-        if (!e->soft_timer.at_ms) {
-            wheel_set(&e->wheel, &e->soft_timer, e->now + ENGINE_SOFT_MS, soft_is_due);
+        changed_put(&e->deferred_tasks[e->deferred_side], t);
+        if (!e->deferred_timer.at_ms) {
+            wheel_set(&e->wheel, &e->deferred_timer, e->now + ENGINE_DEFER_MS, deferred_is_due);
         }
     }
 }
 
-void session_soft(struct engine *e, struct session_entry *s) {
-    if (s->dirt == CLEAN) {
-        s->dirt = SOFT;
-        TAILQ_INSERT_TAIL(&e->soft_sessions, s, of_dirty);
-        if (!e->soft_timer.at_ms) {
-            wheel_set(&e->wheel, &e->soft_timer, e->now + ENGINE_SOFT_MS, soft_is_due);
+void session_write_later(struct engine *e, struct session_entry *s) {
+    if (s->write == WRITE_NONE) {
+        s->write = WRITE_DEFERRED;
+        TAILQ_INSERT_TAIL(&e->deferred_sessions, s, of_write);
+        if (!e->deferred_timer.at_ms) {
+            wheel_set(&e->wheel, &e->deferred_timer, e->now + ENGINE_DEFER_MS, deferred_is_due);
         }
     }
 }
 
-void entry_clean_task(struct task_entry *t) {
+void task_written(struct task_entry *t) {
     changed_take(t);
     t->row_stale = false;
 }
 
-void entry_clean_session(struct engine *e, struct session_entry *s) {
-    if (s->dirt == SOFT) {
-        TAILQ_REMOVE(&e->soft_sessions, s, of_dirty);
-    } else if (s->dirt == DIRTY) {
-        TAILQ_REMOVE(&e->dirty_sessions, s, of_dirty);
+void session_written(struct engine *e, struct session_entry *s) {
+    if (s->write == WRITE_DEFERRED) {
+        TAILQ_REMOVE(&e->deferred_sessions, s, of_write);
+    } else if (s->write == WRITE_IMMEDIATE) {
+        TAILQ_REMOVE(&e->immediate_sessions, s, of_write);
     }
-    s->dirt = CLEAN;
+    s->write = WRITE_NONE;
 }
 
-#define EXPECT_APART 3 /* tasks between the two steps in which one is fetched */
+#define PREFETCH_APART 3 /* tasks between the two steps in which one is fetched */
 
 /* What the rows of those behind it will need. */
-static void rows_expect(const struct changed_tasks *tasks, size_t i) {
-    const struct task_entry *next = i + EXPECT_APART < tasks->count ? tasks->at[i + EXPECT_APART] : NULL;
-    const struct task_entry *later = i + 2 * (size_t) EXPECT_APART < tasks->count ? tasks->at[i + 2 * (size_t) EXPECT_APART] : NULL;
+static void rows_prefetch(const struct changed_tasks *tasks, size_t i) {
+    const struct task_entry *next = i + PREFETCH_APART < tasks->count ? tasks->at[i + PREFETCH_APART] : NULL;
+    const struct task_entry *later = i + 2 * (size_t) PREFETCH_APART < tasks->count ? tasks->at[i + 2 * (size_t) PREFETCH_APART] : NULL;
     if (later) {
         size_t from = offsetof(struct task_entry, t.updated_at), upto = offsetof(struct task_entry, t.cancel_requested);
         fetch_ahead(later, FETCH_LINE);
@@ -138,7 +138,7 @@ static void write_tasks(struct engine *e, struct changed_tasks *tasks) {
     uint64_t number = e->open->b.number;
     for (size_t i = 0; tasks->left; i++) {
         struct task_entry *t = tasks->at[i];
-        rows_expect(tasks, i);
+        rows_prefetch(tasks, i);
         if (!t) {
             continue;
         }
@@ -147,24 +147,24 @@ static void write_tasks(struct engine *e, struct changed_tasks *tasks) {
             batch_touch(e, t->s, 0); /* progress: nothing waits for it */
         }
         task_row_put(e, t);
-        entry_clean_task(t);
+        task_written(t);
     }
 }
 
-void write_dirty(struct engine *e) {
+void writes_put(struct engine *e) {
     uint64_t number = e->open->b.number;
     size_t pended = e->open->touched_count;
     clocks_write(e);
     kinds_write(e);
-    write_tasks(e, &e->dirty_tasks);
-    write_tasks(e, &e->soft_tasks[!e->soft_side]);
-    while (!TAILQ_EMPTY(&e->dirty_sessions)) {
-        struct session_entry *s = TAILQ_FIRST(&e->dirty_sessions);
+    write_tasks(e, &e->immediate_tasks);
+    write_tasks(e, &e->deferred_tasks[!e->deferred_side]);
+    while (!TAILQ_EMPTY(&e->immediate_sessions)) {
+        struct session_entry *s = TAILQ_FIRST(&e->immediate_sessions);
         session_row_put(e, s);
         if (s->pending != number) {
             batch_touch(e, s, s->reserved_written);
         }
-        entry_clean_session(e, s);
+        session_written(e, s);
     }
     for (size_t i = 0; i < pended; i++) { /* they may have left memory */
         struct session_entry *s = session_resident(e, e->open->touched[i].session);

@@ -48,11 +48,11 @@ static size_t message_weight(const struct engine_message *m) {
 #define PREFETCH_APART 2 /* messages between two steps */
 
 static void messages_prefetch(const struct endpoint *p, const struct engine *e) {
-    for (unsigned step = 0; step < ENGINE_EXPECT_STEPS; step++) {
+    for (unsigned step = 0; step < ENGINE_PREFETCH_STEPS; step++) {
         size_t at = p->next + (size_t) (step + 1) * PREFETCH_APART;
         const struct engine_message *m = at < engine_message_count(&p->taken) ? engine_message_at(&p->taken, at) : NULL;
         if (m && m->type == ENGINE_SUBMIT) {
-            engine_expect(e, m->u.cmd, step);
+            engine_prefetch(e, m->u.cmd, step);
         }
     }
 }

@@ -25,7 +25,7 @@ struct engine_message {
 };
 
 MESSAGE_TYPE(engine_message, struct engine_message);
-MESSAGE_TYPE(loop_message, struct mail);
+MESSAGE_TYPE(loop_message, struct message);
 
 struct endpoint {
     unsigned number;

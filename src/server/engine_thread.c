@@ -17,7 +17,7 @@ void server_wake_engine(struct server *s) {
     }
 }
 
-void server_send(void *arg, unsigned endpoint, struct mail m) {
+void server_send(void *arg, unsigned endpoint, struct message m) {
     struct server *s = arg;
     assert(endpoint < s->endpoint_count);
     *loop_message_add(&s->endpoints[endpoint]->gathered) = m;

@@ -80,8 +80,8 @@ void server_notice(struct server *s); /* makes server_notice_fd readable; any th
 
 /* ---- engine_thread.c ---- */
 
-void server_wake_engine(struct server *s);                     /* there is something for it; any thread */
-void server_send(void *arg, unsigned endpoint, struct mail m); /* struct engine_config.mail */
+void server_wake_engine(struct server *s);                        /* there is something for it; any thread */
+void server_send(void *arg, unsigned endpoint, struct message m); /* struct engine_config.send */
 /* Serves what has come to the engine, and posts what follows from it. True if there is more. */
 bool server_round(struct server *s);
 void server_rounds(struct server *s);  /* until the engine has stopped */

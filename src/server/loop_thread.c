@@ -39,8 +39,8 @@ static void loop_unwatch(void *arg, uint64_t channel, uint32_t tag) {
 
 /* What the messages that come next need is fetched meanwhile. */
 static void messages_prefetch(const struct loop *l, size_t at) {
-    for (unsigned step = 0; step < API_EXPECT_STEPS && at + 1 + step < loop_message_count(&l->taken); step++) {
-        api_expect(l->api, loop_message_at(&l->taken, at + 1 + step), step);
+    for (unsigned step = 0; step < API_PREFETCH_STEPS && at + 1 + step < loop_message_count(&l->taken); step++) {
+        api_prefetch(l->api, loop_message_at(&l->taken, at + 1 + step), step);
     }
 }
 
@@ -50,7 +50,7 @@ static void loop_receive(struct loop *l) {
     }
     for (size_t i = 0; i < loop_message_count(&l->taken); i++) {
         messages_prefetch(l, i);
-        api_mail(l->api, *loop_message_at(&l->taken, i));
+        api_receive(l->api, *loop_message_at(&l->taken, i));
     }
     loop_message_clear(&l->taken);
 }

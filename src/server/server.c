@@ -75,9 +75,9 @@ static void server_make_engine(struct server *s) {
     struct engine_config config = {
         .options = s->config.options,
         .keys = s->config.keys,
-        .loops = s->loop_count,
-        .mail = server_send,
-        .mail_arg = s,
+        .endpoints = s->loop_count,
+        .send = server_send,
+        .send_arg = s,
         .random = crypto_random,
     };
     s->engine = engine_create(&config, clock_now());

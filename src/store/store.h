@@ -342,7 +342,7 @@ union store_answer {
 
 struct store_query {
     enum store_query_type type;
-    bool patient; /* it may be answered after all that are not */
+    bool low_priority; /* it may be answered after all that are not */
     enum store_result result;
     union store_ask ask;
     union store_answer answer; /* counts with STORE_OK; all zero otherwise */

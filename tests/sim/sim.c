@@ -206,8 +206,8 @@ static void mail_lost(void) {
         while (!TAILQ_EMPTY(&sim.mail[l])) {
             struct post *p = TAILQ_FIRST(&sim.mail[l]);
             TAILQ_REMOVE(&sim.mail[l], p, link);
-            mail_discard(&p->mail);
-            struct cmd *c = p->mail.type == MAIL_ANSWER ? p->mail.cmd : NULL;
+            message_discard(&p->mail);
+            struct cmd *c = p->mail.type == MESSAGE_ANSWER ? p->mail.cmd : NULL;
             for (size_t i = 0; c && i < c->answer.frame_count; i++) {
                 frame_unref(c->answer.frames[i]);
             }

@@ -240,7 +240,7 @@ struct letter {
 TAILQ_HEAD(letter_list, letter);
 
 struct post {
-    struct mail mail;
+    struct message mail;
     TAILQ_ENTRY(post) link;
 };
 TAILQ_HEAD(post_list, post);
@@ -316,7 +316,7 @@ void output_write(char *to, uint32_t attempt, uint64_t offset, size_t bytes);
 
 /* ---- sim_loop.c ---- */
 
-void on_mail(void *arg, unsigned loop, struct mail m);
+void on_mail(void *arg, unsigned loop, struct message m);
 void loop_deliver(unsigned loop, unsigned most);
 unsigned loop_of(const struct call *c);
 void call_abandon(struct call *c);

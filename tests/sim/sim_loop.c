@@ -18,7 +18,7 @@ void letter_send(unsigned loop, struct letter letter) {
 }
 
 unsigned loop_of(const struct call *c) {
-    return c->cmd->loop;
+    return c->cmd->endpoint;
 }
 
 void call_abandon(struct call *c) {
@@ -70,16 +70,16 @@ static void abandoned_out(struct call *c) {
     c->with_engine = false;
 }
 
-void on_mail(void *arg, unsigned loop, struct mail m) {
+void on_mail(void *arg, unsigned loop, struct message m) {
     (void) arg;
     struct post *p = mem_alloc(sizeof(*p));
     p->mail = m;
     TAILQ_INSERT_TAIL(&sim.mail[loop], p, link);
-    if (m.type == MAIL_ANSWER) {
+    if (m.type == MESSAGE_ANSWER) {
         answer_out(m.cmd->owner);
-    } else if (m.type == MAIL_ABANDONED) {
+    } else if (m.type == MESSAGE_ABANDONED) {
         abandoned_out(m.cmd->owner);
-    } else if (m.type == MAIL_FRAME) {
+    } else if (m.type == MESSAGE_FRAME) {
         sim.counts.frames++;
         trace("frame of channel %llu: %.*s", (unsigned long long) m.channel, STR_FMT(frame_data(m.frame)));
         model_frame(m.frame);
@@ -190,7 +190,7 @@ static void worker_add(struct id task, uint32_t attempt, unsigned loop, bool by_
 }
 
 /* The report that ended its attempt gets its first answer again, whatever has become of the task. */
-static void said_again(const struct call *c, struct worker *w, const struct answer *a) {
+static void final_repeated(const struct call *c, struct worker *w, const struct answer *a) {
     bool report = c->r.type == CMD_TASK_REPORT && !c->r.lines, good = report && a->type == ANSWER_JSON;
     bool final = report && c->r.reports[c->r.report_count - 1].type >= REPORT_SUCCEED;
     uint64_t answer = hash_str(1, buf_view(&a->body));
@@ -205,7 +205,7 @@ static void worker_answered(struct call *c) {
     struct worker *w = c->worker;
     const struct answer *a = &c->cmd->answer;
     w->busy = false;
-    said_again(c, w, a);
+    final_repeated(c, w, a);
     if (a->type == ANSWER_PROBLEM) {
         w->certain &= a->problem.err != ERR_UNAVAILABLE && !c->r.lines; /* the lines before it may have counted */
         if (a->problem.err != ERR_UNAVAILABLE && a->problem.err != ERR_OUTPUT_GAP && !chance(4)) {
@@ -288,13 +288,13 @@ static void deliver_abandoned(struct call *c) {
     call_free(c);
 }
 
-static void deliver(unsigned loop, struct mail *m) {
+static void deliver(unsigned loop, struct message *m) {
     switch (m->type) {
-    case MAIL_ANSWER: deliver_answer(m->cmd->owner); break;
-    case MAIL_ABANDONED: deliver_abandoned(m->cmd->owner); break;
-    case MAIL_FRAME: channel_publish(channel_get(loop, m->channel), m->frame); break;
-    case MAIL_SYNCED: channel_synced(channel_get(loop, m->channel), m->pos); break;
-    case MAIL_DISCONNECT: {
+    case MESSAGE_ANSWER: deliver_answer(m->cmd->owner); break;
+    case MESSAGE_ABANDONED: deliver_abandoned(m->cmd->owner); break;
+    case MESSAGE_FRAME: channel_publish(channel_get(loop, m->channel), m->frame); break;
+    case MESSAGE_SYNCED: channel_synced(channel_get(loop, m->channel), m->pos); break;
+    case MESSAGE_DISCONNECT: {
         struct channel_here *ch;
         HASH_FIND(hh, sim.channels[loop], &m->channel, sizeof(m->channel), ch);
         if (ch && !ch->dropped) {
@@ -303,8 +303,8 @@ static void deliver(unsigned loop, struct mail *m) {
         mem_free(m->disconnect);
         break;
     }
-    case MAIL_CLOCK: break;
-    case MAIL_DROP: channel_empty(channel_get(loop, m->channel)); break;
+    case MESSAGE_CLOCK: break;
+    case MESSAGE_DROP: channel_empty(channel_get(loop, m->channel)); break;
     }
 }
 

@@ -166,18 +166,18 @@ static void on_wake(void *arg) {
         if (skip >= 0) {
             alloc_fail_after((unsigned) skip, 0);
         }
-        api_mail(api, (struct mail){.type = MAIL_ANSWER, .cmd = c});
+        api_receive(api, (struct message){.type = MESSAGE_ANSWER, .cmd = c});
         if (skip >= 0) {
             atomic_store(&refused, (int) alloc_fail_stop());
         }
         if (watch) {
             struct frame *f = frame_create(FRAME_STATE, 3, NULL, STR("e-f-3"), STR("task"), STR("{\"seq\":3}"));
-            api_mail(api, (struct mail){.type = MAIL_FRAME, .channel = 5, .frame = f});
-            api_mail(api, (struct mail){.type = MAIL_SYNCED, .channel = 5, .pos = 3});
+            api_receive(api, (struct message){.type = MESSAGE_FRAME, .channel = 5, .frame = f});
+            api_receive(api, (struct message){.type = MESSAGE_SYNCED, .channel = 5, .pos = 3});
         }
     }
     while (given_up_count) {
-        api_mail(api, (struct mail){.type = MAIL_ABANDONED, .cmd = given_up[--given_up_count]});
+        api_receive(api, (struct message){.type = MESSAGE_ABANDONED, .cmd = given_up[--given_up_count]});
     }
     if (stop) {
         stop = false;

@@ -28,28 +28,28 @@ static struct world {
     struct store_query *own;   /* the test's, not the engine's */
 } w;
 
-static void note_mail(const struct mail *m) {
+static void note_mail(const struct message *m) {
     static const char *const kinds[] = {[FRAME_STATE] = "state", [FRAME_GONE] = "gone", [FRAME_LOG] = "output"};
     static const char *const cuts[] = {
         [DISCONNECT_FINISHED] = "finished", [DISCONNECT_AT_ONCE] = "at once", [DISCONNECT_DEAD] = "dead", [DISCONNECT_AWAY] = "away"};
     unsigned long long channel = m->channel;
-    if (m->type == MAIL_FRAME) {
+    if (m->type == MESSAGE_FRAME) {
         buf_printf(&w.told, "%llu:%s %llu, ", channel, kinds[m->frame->kind], (unsigned long long) m->frame->seq);
-    } else if (m->type == MAIL_SYNCED) {
+    } else if (m->type == MESSAGE_SYNCED) {
         buf_printf(&w.told, "%llu:synced %llu, ", channel, (unsigned long long) m->pos);
-    } else if (m->type == MAIL_DISCONNECT) {
+    } else if (m->type == MESSAGE_DISCONNECT) {
         buf_printf(&w.told, "%llu:%s, ", channel, cuts[m->disconnect->how]);
     }
 }
 
-static void on_mail(void *arg, unsigned loop, struct mail m) {
+static void on_mail(void *arg, unsigned loop, struct message m) {
     (void) arg, (void) loop;
     note_mail(&m);
-    mail_discard(&m);
-    if (m.type == MAIL_ANSWER) {
+    message_discard(&m);
+    if (m.type == MESSAGE_ANSWER) {
         cmd_free(w.answered);
         w.answered = m.cmd;
-    } else if (m.type == MAIL_ABANDONED) {
+    } else if (m.type == MESSAGE_ABANDONED) {
         cmd_free(m.cmd);
     }
 }
@@ -251,7 +251,7 @@ static void test_line_waits_when_the_store_dies(void **state) {
 }
 
 /* Tasks end in it again and again, faster than the sweep's turns come. */
-static void test_crowded_while_tasks_end(void **state) {
+static void test_over_quota_while_tasks_end(void **state) {
     (void) state;
     w.options.max_tasks_per_session = 20;
     unsigned most = 0;
@@ -572,7 +572,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_line_lost_while_next_is_parked, setup, teardown),
         cmocka_unit_test_setup_teardown(test_line_cannot_be_looked_up, setup, teardown),
         cmocka_unit_test_setup_teardown(test_line_waits_when_the_store_dies, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_crowded_while_tasks_end, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_over_quota_while_tasks_end, setup, teardown),
         cmocka_unit_test_setup_teardown(test_heartbeat_counts_after_restart, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_was_forgotten_is_watched_anew, setup, teardown),
         cmocka_unit_test_setup_teardown(test_end_of_a_session_is_told_behind_its_states, setup, teardown),

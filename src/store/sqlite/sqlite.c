@@ -131,7 +131,7 @@ static void sqlite_query(struct store *base, struct store_query *q) {
     pthread_mutex_lock(&s->mutex);
     assert(!s->closing);
     struct asked *ahead = TAILQ_LAST(&s->asked, asked_list);
-    while (ahead && ahead->query->patient && !q->patient) {
+    while (ahead && ahead->query->low_priority && !q->low_priority) {
         ahead = TAILQ_PREV(ahead, asked_list, link);
     }
     if (ahead) {

@@ -23,9 +23,9 @@ static void fetch_texts(const struct task *t) {
     }
 }
 
-void engine_expect(const struct engine *e, const struct cmd *c, unsigned steps_left) {
+void engine_prefetch(const struct engine *e, const struct cmd *c, unsigned steps_left) {
     const struct task_entry *t;
-    if (steps_left == ENGINE_EXPECT_STEPS - 1) {
+    if (steps_left == ENGINE_PREFETCH_STEPS - 1) {
         fetch_ahead(c, offsetof(struct cmd, session_new));
         fetch_ahead(&c->reports, FETCH_LINE);
         fetch_ahead(&c->answer, sizeof(c->answer));
