@@ -1,16 +1,16 @@
 /*
- * http.h: the server side of HTTP/1.1 (RFC 9110, RFC 9112) as the layer above sees it: requests come in, answers, streamed answers and
+ * http.h: the server side of HTTP (RFC 9110) as the layer above sees it, whatever version a connection speaks: requests come in, answers, streamed answers and
  * watchers of feeds go out. It knows bytes, not tasks. Everything here runs on one loop's thread; nothing is shared between loops.
  *
  * The life of a request: `head` is called when the header block has arrived, and says what to do with the body. With HTTP_BODY_WHOLE `request`
  * follows when the body is complete, or `oversized` when it is found to be too large; with HTTP_BODY_STREAM `body` for each piece and then `request`. The handler answers at any time
- * from `head` on, at once or later, exactly once: http_respond, or http_start + http_write* + http_finish, or http_watch. Answering before the body has arrived
+ * from `head` on, at once or later, exactly once: http_respond, or http_start + http_write* + http_finish, or http_answer, or http_watch. Answering before the body has arrived
  * is allowed (a refusal); the connection is then closed after the answer unless the rest of the body is small.
  * If the peer goes away before the answer is finished, `gone` is called once and the request must not be touched afterwards.
- * After http_respond or http_finish the request must not be touched either.
+ * After http_respond, http_finish, http_answer or http_watch the request must not be touched either.
  *
- * Several requests of one connection can be under way at once (pipelining, at most HTTP_PIPELINE); answers are sent in order, whatever the
- * order in which the handler gives them, and those ready within one turn of the loop leave in one send.
+ * Several requests of one connection can be under way at once (on HTTP/1.1 by pipelining, at most HTTP_PIPELINE, and answers are sent in the order of the requests,
+ * whatever the order in which the handler gives them); those ready within one turn of the loop leave in one write.
  */
 #ifndef BOWLINE_NET_HTTP_H
 #define BOWLINE_NET_HTTP_H
@@ -134,7 +134,7 @@ void http_answer(struct http_request *r, int status, uint64_t length, struct bod
 /* Stop and go on calling `body` (back-pressure: the socket is not read meanwhile). Not from within `body` for a different request. */
 void http_body_pause(struct http_request *r);
 void http_body_resume(struct http_request *r);
-/* "HTTP/1.1 100 Continue" is sent by the connection itself when `head` returned without an answer and the peer expects it. */
+/* 100 (Continue) is sent by the protocol itself when `head` returned without an answer and the peer expects it. */
 
 /* ---- bodies: where the bytes of an answer come from ---- */
 
@@ -198,7 +198,7 @@ void body_abort(struct body *b); /* ends its stream at once, unsent bytes and al
 #define FEED_LOG_BYTES (256 * 1024)
 #endif
 
-/* cursor_prefix: "epoch-feed-", copied. A cursor is it + a number; on the way from the front perhaps "." and the number at which that began. */
+/* cursor_prefix: "epoch-feed-", copied. A cursor is what cursor_write makes of it. */
 struct feed *feed_create(struct http_loop *loop, bool log, uint64_t log_floor, struct str cursor_prefix, void *user);
 void feed_destroy(struct feed *f); /* no watchers left */
 void *feed_user(struct feed *f);
@@ -259,7 +259,7 @@ void http_loop_wake(struct http_loop *l);
 void http_loop_on_wake(struct http_loop *l, void (*fn)(void *arg), void *arg); /* before run */
 int64_t http_loop_now(const struct http_loop *l);                              /* ms, read once per turn */
 /*
- * Close idle connections, answer what is in flight with Connection: close, close streams spread over ms (retry first; WebSocket 1001). Who connects meanwhile (a health
+ * Close idle connections, answer what is in flight as the last of its connection, close streams spread over ms (retry first; WebSocket 1001). Who connects meanwhile (a health
  * check, say) gets one answer. Run returns once no connection is left, or 1 s after ms.
  */
 void http_loop_drain(struct http_loop *l, int64_t ms);

@@ -133,7 +133,7 @@ enum page_is page_gather(struct watcher *w) {
     if (w->last) {
         add_own(w, w->cursor, frame_event(w->last), frame_data(w->last));
     }
-    return page->count || page->due || w->cutting ? PAGE_READY : PAGE_WAITS;
+    return page->count || page->due || w->finishing ? PAGE_READY : PAGE_WAITS;
 }
 
 void page_flush(struct watcher *w) {

@@ -40,12 +40,12 @@ void source_leave(struct watcher *w) {
 }
 
 void source_finish(struct watcher *w, struct frame *last) {
-    if (w->cutting && (w->last || !last)) {
+    if (w->finishing && (w->last || !last)) {
         return;
     }
     uint64_t upto = feed_upto(w->feed);
-    w->cutting = true;
-    w->cut_seq = !last ? UINT64_MAX : upto > w->live_seq ? upto : w->live_seq;
+    w->finishing = true;
+    w->finish_seq = !last ? UINT64_MAX : upto > w->live_seq ? upto : w->live_seq;
     w->last = last ? frame_ref(last) : NULL;
 }
 
@@ -120,7 +120,7 @@ enum source_next source_next(struct source *s, struct frame **ret) {
     if (s->live_due && (frame ? frame->seq > w->live_seq : source_covers(s, w->live_seq))) {
         return NEXT_LIVE;
     }
-    if (w->cutting && (frame ? frame->seq > w->cut_seq : !w->refill)) {
+    if (w->finishing && (frame ? frame->seq > w->finish_seq : !w->refill)) {
         return NEXT_END;
     }
     return frame ? NEXT_FRAME : NEXT_NOTHING;

@@ -222,7 +222,7 @@ void watcher_drain(struct watcher *w) {
     struct http_loop *l = loop_of(w);
     int64_t left = l->drain_until_ms - l->now_ms;
     int64_t at = l->now_ms + (left > 0 ? (int64_t) loop_random(l, (uint64_t) left) : 0);
-    if (!w->ending && !w->cutting && (!w->timer.at_ms || at < w->timer.at_ms)) {
+    if (!w->ending && !w->finishing && (!w->timer.at_ms || at < w->timer.at_ms)) {
         w->draining = true;
         wheel_set(&l->wheel, &w->timer, at, watcher_on_timer);
     }

@@ -36,14 +36,14 @@ struct watcher {
     struct frame *partial; /* of which partial_sent bytes are gone */
     struct refill *refill;
     uint8_t way; /* enum watch_way */
-    bool live_sent, refilling, refill_failed, until, cutting, draining, ending;
+    bool live_sent, refilling, refill_failed, until, finishing, draining, ending;
     struct buf control;     /* small things that go before the next frame */
     struct http_request *r; /* WATCH_PAGE */
     void *user;
-    uint64_t live_seq, cut_seq;
+    uint64_t live_seq, finish_seq;
     uint64_t gone_from; /* it began with a snapshot when the feed stood there: no GONE frame up to there says anything to it. 0: it did not */
     size_t partial_sent;
-    struct frame *last; /* event and data to be sent when a cut has drained, or NULL */
+    struct frame *last; /* event and data to be sent at its end, or NULL */
     struct timer timer;
     int64_t end_ms; /* of its wait or its greatest age */
     int64_t exp_ms; /* Unix time: its credential's end; 0: none */
@@ -65,7 +65,7 @@ enum source_next {
     NEXT_NOTHING, /* nothing now, or nothing more of a refill: source_refill_done says which */
     NEXT_FRAME,
     NEXT_LIVE,
-    NEXT_END, /* it has been cut, and has all that was to come before */
+    NEXT_END, /* it is being disconnected, and has all that was to come before */
 };
 
 void source_join(struct watcher *w, struct feed *f, const struct watch_start *start);

@@ -356,7 +356,7 @@ static bool read_one(struct client *c) {
 static void page_answered(struct client *c) {
     struct arena arena = {0};
     struct buf body = {0};
-    bool ends = c->watcher->cutting;
+    bool ends = c->watcher->finishing;
     page_write(c->watcher, &body);
     const struct json *root = parse(&arena, buf_view(&body)), *j = member_of(root, "events")->child;
     for (; j; j = j->next) {
@@ -407,7 +407,7 @@ bool clients_moving(void) {
     for (unsigned i = 0; i < CLIENTS; i++) {
         const struct client *c = &sim.clients[i];
         const struct watcher *w = c->watcher;
-        if (c->state == CLIENT_ASKING || (w && (w->refilling || w->refill || w->cutting))) {
+        if (c->state == CLIENT_ASKING || (w && (w->refilling || w->refill || w->finishing))) {
             return true;
         }
     }
