@@ -592,7 +592,7 @@ static void gzip_is_used_where_it_is_welcome(void **state) {
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct http_header h = {STR("Accept-Encoding"), str_of(cases[i].value)};
         struct http_request r = request(&h, 1);
-        assert_int_equal(accept_gzip(&r), cases[i].good);
+        assert_int_equal(accept_gzip(&r) > 0, cases[i].good);
     }
 }
 

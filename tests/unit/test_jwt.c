@@ -163,10 +163,10 @@ static void keys_serve_the_tokens_that_name_them(void **state) {
     struct jwt_keys keys;
     struct buf err = {0}, text = {0};
     struct cred cred;
-    assert_int_equal(jwt_keys_read(&keys, "k1:" SECRET ", k2:another secret: with a colon", "k3:11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", &err),
-                     0);
+    assert_int_equal(
+        jwt_keys_read(&keys, "k1:" SECRET ", k2:another secret: with a colon in it", "k3:11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo", &err), 0);
     assert_int_equal(keys.count, 3);
-    assert_str(keys.at[1].key, "another secret: with a colon");
+    assert_str(keys.at[1].key, "another secret: with a colon in it");
     sign(&hs_key, "{\"alg\":\"HS256\",\"kid\":\"k1\"}", GOOD, &text);
     assert_true(verify_with(keys.at, 3, buf_view(&text), NOW_S, &cred));
     sign(&hs_key, "{\"alg\":\"HS256\",\"kid\":\"k2\"}", GOOD, &text);
@@ -183,6 +183,10 @@ static void keys_serve_the_tokens_that_name_them(void **state) {
     assert_true(verify_with(keys.at, 2, buf_view(&text), NOW_S, &cred));
     jwt_keys_fini(&keys);
     assert_int_equal(jwt_keys_read(&keys, "a:", "", &err), -1);
+    buf_clear(&err);
+    assert_int_equal(jwt_keys_read(&keys, "k2:thirty-one bytes are one too few.", "", &err), 0);
+    jwt_keys_fini(&keys);
+    assert_int_equal(jwt_keys_read(&keys, "k2:thirty-one bytes are one too ..", "", &err), -1);
     buf_clear(&err);
     assert_int_equal(jwt_keys_read(&keys, "", "short", &err), -1);
     buf_fini(&err);
