@@ -3,7 +3,8 @@ import assert from 'node:assert/strict';
 import { after, afterEach, before, describe, test } from 'node:test';
 import { ok, until } from '../http/lib/client.mjs';
 import { Server } from '../http/lib/server.mjs';
-import { launchKeeping, setCookie } from './lib/pages.mjs';
+import { Proxy } from '../sdk/lib/proxy.mjs';
+import { launchKeeping, random, setCookie } from './lib/pages.mjs';
 
 const PATIENCE = { timeout: 60_000 };
 const TABS = 12;
@@ -36,13 +37,14 @@ function follow(options) {
 
 let server;
 let api;
+let proxy; // the pages of some tests come by it
 let browser;
 let context;
 let session;
 
-const tab = async (options = {}) => {
+const tab = async (options = {}, { url } = server) => {
     const page = await context.newPage();
-    await page.goto(`${server.url}/demo/page.html`);
+    await page.goto(`${url}/demo/page.html`);
     page.ready = page.evaluate(follow, options);
     return page;
 };
@@ -87,17 +89,22 @@ describe('the module in pages', { timeout: 300_000 }, () => {
         const { tmpdir } = await import('node:os');
         folder = mkdtempSync(`${tmpdir()}/bowline-page-`);
         writeFileSync(`${folder}/page.html`, '<!doctype html><meta charset="utf-8"><title>page</title>');
-        server = await new Server({ demo: folder, session_kinds: { report: { queue: 'reports' } } }).start();
+        proxy = await new Proxy(() => server.port).start();
+        server = await new Server({ demo: folder, allowed_origins: proxy.url, session_kinds: { report: { queue: 'reports' } } }).start();
         api = server.api();
         browser = await launchKeeping();
     });
     after(async () => {
         await browser?.close();
+        await proxy?.close();
         await server?.close();
         const { rmSync } = await import('node:fs');
         rmSync(folder, { recursive: true, force: true });
     });
-    afterEach(() => context?.close());
+    afterEach(async () => {
+        await context?.close();
+        Object.assign(proxy, { mode: 'pass', upgrades: true });
+    });
 
     async function begin() {
         context = await browser.newContext();
@@ -277,6 +284,53 @@ describe('the module in pages', { timeout: 300_000 }, () => {
             assert.equal(await page.evaluate(() => window.live.reason), 'logout');
         }
         await api.watchers(0);
+    });
+
+    test('where streams are gathered on the way, all tabs go another way', async () => {
+        for (const [upgrades, via] of [[true, 'websocket-fallback'], [false, 'poll-fallback']]) {
+            await begin();
+            Object.assign(proxy, { mode: 'buffer', upgrades });
+            const pages = [await tab({}, proxy), await tab({}, proxy)];
+            await Promise.all(pages.map((page) => page.ready));
+            await agree(pages, [await work()]);
+            for (const page of pages) {
+                assert.equal(await page.evaluate(() => window.live.via), via);
+            }
+            await context.close();
+        }
+    });
+
+    test('tabs come back from whatever the network does', async () => {
+        const next = random(11), below = (n) => Math.floor(next() * n), ends = [];
+        await begin();
+        const pages = [await tab({}, proxy), await tab({}, proxy), await tab({}, proxy)];
+        await Promise.all(pages.map((page) => page.ready));
+        proxy.requests.length = 0;
+        for (let i = 0; i < 12; i++) {
+            ends.push(await work(async () => {
+                proxy.mode = ['pass', '502', '504', 'refuse', 'pass', 'silent'][below(6)];
+                if (below(2)) {
+                    proxy.cut();
+                }
+                if (below(4) === 0) {
+                    await pages.shift().close();
+                    proxy.mode = 'pass';
+                    pages.push(await tab({}, proxy));
+                    await pages.at(-1).ready;
+                    ends.length = 0; // the new tab is not told of what had ended before
+                }
+                if (below(3) === 0) {
+                    await server.kill();
+                    await server.restart();
+                    api = server.api();
+                }
+            }));
+            await pages[0].waitForTimeout(below(1500));
+        }
+        proxy.mode = 'pass';
+        await agree(pages, ends);
+        await api.watchers(1);
+        assert.ok(proxy.most(1000) <= 40, `${proxy.most(1000)} requests in a second`);
     });
 
     test('tabs of other tokens are not told', async () => {

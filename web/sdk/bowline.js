@@ -81,7 +81,7 @@ class Live {
             this.#off.push(() => target?.removeEventListener?.(name, fn));
         };
         hear(globalThis, 'pagehide', () => this.#leave());
-        hear(globalThis, 'pageshow', () => this.#come());
+        hear(globalThis, 'pageshow', () => (this.#come(), this.#wake()));
         hear(globalThis, 'online', () => this.#wake());
         hear(globalThis.document, 'freeze', () => this.#leave());
         hear(globalThis.document, 'resume', () => this.#come());
@@ -537,7 +537,7 @@ class Live {
     /** Reads the feed until the signal: whoever leads does. */
     async #feed(signal) {
         const { refresh, token } = this.#options;
-        for (let failures = 0, renewed = false; ; failures++) {
+        for (let failures = 0, renewed = 0; ; failures++) {
             const generation = this.#generation, run = { live: false, rotated: false, wait: 0 };
             let error, fresh = false;
             try {
@@ -546,8 +546,7 @@ class Live {
                 error = thrown;
             }
             if (run.live) {
-                failures = 0;
-                renewed = false;
+                failures = renewed = 0;
             }
             if (signal.aborted || this.state === 'ended') {
                 return;
@@ -558,12 +557,12 @@ class Live {
             }
             if (error === DEAD || run.rotated) {
                 // after a rotation the old credential lives on for a while, in which others may change the cookie, or what `token` gives
-                fresh = !renewed && (await this.#renew(generation));
+                fresh = renewed < (this.#token ? PATIENCE : 1) && (await this.#renew(generation)); // another cookie cannot be told from the same
                 if (!fresh && !(run.rotated && (renewed || !(refresh || typeof token === 'string')))) {
                     this.#finish('unauthenticated');
                     return;
                 }
-                renewed ||= fresh;
+                renewed += fresh;
             } else if (error === SILENT) {
                 this.#way = (this.#way + 1) % this.#ways.length;
                 this.#fellAt ||= Date.now();
@@ -571,7 +570,7 @@ class Live {
                 this.#emit('error', error);
             }
             this.#become(error && !run.live && error !== SILENT && !fresh ? 'offline' : 'connecting');
-            if (!fresh && error !== SILENT) {
+            if (!(fresh && renewed === 1) && error !== SILENT) {
                 await this.#sleep(Math.max(backoff(failures), run.wait, error?.wait ?? 0), signal);
             }
         }
