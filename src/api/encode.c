@@ -100,7 +100,7 @@ static void respond(struct call *call, int status, struct buf *body) {
 void encode_gzip(struct http_request *r, struct buf *body) {
     if (body->len > GZIP_LEAST) {
         http_add(r, STR("Vary"), STR("Accept-Encoding"));
-        if (accept_gzip(r) > 0 && gzip(body)) {
+        if (accept_gzip(r) && gzip(body)) {
             http_add(r, STR("Content-Encoding"), STR("gzip"));
         }
     }

@@ -105,8 +105,8 @@ struct accept accept_of(const struct http_request *r, const char *type, const ch
     return said ? best : (struct accept){1000, 1};
 }
 
-/* Of two names of one coding. */
-static int coding_quality(const struct http_request *r, const char *name, const char *also) {
+int accept_coding(const struct http_request *r, const char *name) {
+    const char *also = strcmp(name, "gzip") == 0 ? "x-gzip" : name;
     int named = -1, star = -1;
     for (unsigned i = 0; i < r->header_count; i++) {
         if (!str_ieqz(r->headers[i].name, "accept-encoding")) {
@@ -125,12 +125,8 @@ static int coding_quality(const struct http_request *r, const char *name, const 
     return named >= 0 ? named : star > 0 ? star : 0;
 }
 
-int accept_gzip(const struct http_request *r) {
-    return coding_quality(r, "gzip", "x-gzip");
-}
-
-int accept_brotli(const struct http_request *r) {
-    return coding_quality(r, "br", "br");
+bool accept_gzip(const struct http_request *r) {
+    return accept_coding(r, "gzip") > 0;
 }
 
 static bool charset_is_utf8(struct str item) {

@@ -20,8 +20,8 @@ struct accept {
 /* Accept (RFC 9110 section 12.5.1). Without the field everything is welcome: {1000, 1}. */
 struct accept accept_of(const struct http_request *r, const char *type, const char *subtype);
 /* Accept-Encoding (RFC 9110 section 12.5.3): how welcome a coding is, in thousandths; 0 without the field. */
-int accept_gzip(const struct http_request *r);
-int accept_brotli(const struct http_request *r);
+int accept_coding(const struct http_request *r, const char *name);
+bool accept_gzip(const struct http_request *r);
 
 enum media { MEDIA_NONE, MEDIA_JSON, MEDIA_NDJSON, MEDIA_OTHER };
 /* Content-Type; one with a charset other than utf-8, a Content-Encoding, or several Content-Types count as MEDIA_OTHER. */

@@ -46,7 +46,7 @@ bool web_accepted(const struct call *call) {
 
 /* The smallest form that is welcome. Each has a tag of its own, since its bytes are others. */
 static void form_choose(const struct http_request *r, const struct web_file *file, struct served *served) {
-    int gzip = accept_gzip(r), brotli = accept_brotli(r);
+    int gzip = accept_coding(r, "gzip"), brotli = accept_coding(r, "br");
     const char *form = "";
     served->bytes = file->plain;
     if (brotli > 0 && brotli >= gzip) {
