@@ -4,6 +4,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <linux/close_range.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
@@ -15,6 +17,9 @@
 #define READ_BYTES (64 * 1024)
 #define TERMINAL_BYTES (128 * 1024) /* more than one holds */
 #define ABOVE 10                    /* descriptors are moved above those that they shall become */
+#define INHERITED_MOST 1024
+
+static bool inherited[INHERITED_MOST];
 
 /* ---- signals ---- */
 
@@ -60,6 +65,26 @@ static void fd_become(int fd, int wanted) {
     }
 }
 
+void descriptors_are_inherited(void) {
+    for (int fd = 0; fd < INHERITED_MOST; fd++) {
+        inherited[fd] = fcntl(fd, F_GETFD) >= 0;
+    }
+}
+
+/* Libraries open some without saying that they end with us. Before Linux 5.11 the command has those as well. */
+static void others_end_here(int first) {
+    for (int fd = first; fd <= INHERITED_MOST; fd++) {
+        bool none = fd == INHERITED_MOST;
+        if (!none && !inherited[fd]) {
+            continue;
+        }
+        if (fd > first || none) {
+            close_range((unsigned) first, none ? UINT_MAX : (unsigned) fd - 1, CLOSE_RANGE_CLOEXEC);
+        }
+        first = fd + 1;
+    }
+}
+
 __attribute__((noreturn)) static void child_become(const struct child_spec *spec, const struct signals *s, pid_t parent) {
     int in = fd_above(spec->in), out = fd_above(spec->out), err = fd_above(spec->err), report = fd_above(spec->report);
     setpgid(0, 0);
@@ -70,6 +95,7 @@ __attribute__((noreturn)) static void child_become(const struct child_spec *spec
     fd_become(out, 1);
     fd_become(err, 2);
     fd_become(report, CHILD_REPORT_FD);
+    others_end_here(report >= 0 ? CHILD_REPORT_FD + 1 : STDERR_FILENO + 1);
     signal(SIGPIPE, SIG_DFL);
     signal(SIGTTOU, SIG_DFL);
     sigprocmask(SIG_SETMASK, &s->before, NULL);

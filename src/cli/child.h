@@ -57,6 +57,8 @@ ssize_t descriptor_read(int fd, struct buf *out);
  */
 size_t descriptor_owes(int fd);
 size_t descriptor_still_owes(int fd, size_t owed, ssize_t n);
+/* To be called before any is opened: those that are open now and lie below 1024 are commands' as well, all others end where a command begins. */
+void descriptors_are_inherited(void);
 bool descriptor_pipe(int ret_ends[2]);
 void descriptor_close(int *fd);
 void descriptor_unblock(int fd);

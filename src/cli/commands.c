@@ -1,6 +1,7 @@
 #include "cli/commands.h"
 
 #include "base/options.h"
+#include "cli/child.h"
 #include "cli/cli.h"
 #include "cli/exit.h"
 #include "cli/help.h"
@@ -24,10 +25,12 @@ int watch_main(int argc, char **argv) {
 }
 
 int run_main(int argc, char **argv) {
+    descriptors_are_inherited();
     return command_run(&run_command, argc, argv);
 }
 
 int work_main(int argc, char **argv) {
+    descriptors_are_inherited();
     return command_run(&work_command, argc, argv);
 }
 

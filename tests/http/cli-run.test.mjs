@@ -499,6 +499,30 @@ describe('what a command leaves behind', () => {
     });
 });
 
+describe('the descriptors that a command finds', () => {
+    const look = ['sh', '-c', 'for n in $(seq 3 99); do if [ -e /proc/$$/fd/$n ]; then echo $n; fi; done'];
+    const giving = (args, given, key = server.key) =>
+        new Command('sh', ['-c', `exec "$0" "$@" ${given}`, binary, ...args], { env: { BOWLINE_URL: server.url, BOWLINE_KEY: key } }).ended;
+    const looked = async (args, given) => (await giving(args, given)).out;
+
+    test('run: none of ours', async () => {
+        assert.equal(await looked(['run', '--session', session.id, '--', ...look], ''), '');
+    });
+
+    test('run: what it was given with', async () => {
+        assert.equal(await looked(['run', '--session', session.id, '--', ...look], '3</dev/null 7</dev/null 8</dev/null'), '3\n7\n8\n');
+    });
+
+    test('work: the one for reports, and what it was given with', async () => {
+        const q = kind();
+        for (const [given, found] of [['', 3], ['3</dev/null 9</dev/null', '3\n9']]) {
+            const task = await server.api().task(session, { queue: q });
+            assert.equal((await giving(['work', q, '--once', '--', ...look], given)).code, 0);
+            assert.equal((await server.api().look(task)).result, found);
+        }
+    });
+});
+
 describe('started with standard descriptors closed', () => {
     const sets = [[0], [1], [2], [0, 1], [0, 2], [1, 2], [0, 1, 2]];
 
