@@ -62,7 +62,7 @@ void watcher_keepalive(struct watcher *w) {
 /* ---- coming and going ---- */
 
 static struct http_loop *loop_of(const struct watcher *w) {
-    return stream_loop(w->body.stream);
+    return w->feed ? w->feed->loop : stream_loop(w->body.stream);
 }
 
 static void body_is_gone(struct body *b) {

@@ -10,6 +10,8 @@
 #define GET(path) "GET " path " HTTP/1.1\r\nHost: a\r\n\r\n"
 #define UPGRADE(more) \
     "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" more "\r\n"
+#define LATE_UPGRADE \
+    "GET /late HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n" VERSION "\r\n"
 #define VERSION "Sec-WebSocket-Version: 13\r\n"
 #define EVENT(n, data) "id: e-f-" n "\nevent: task\ndata: " data "\n\n"
 #define LIVE(n) "id: e-f-" n "\nevent: live\ndata: {\"seq\":" n "}\n\n"
@@ -119,6 +121,40 @@ static void a_resumed_stream_begins_behind_its_cursor(void **state) {
     client_close(&c);
     client_close(&d);
     server_stop(0);
+}
+
+static void watch_late(void *arg) {
+    struct watch_start start = server.start;
+    start.way = *(const enum watch_way *) arg;
+    assert_true(http_watch(server.late[0], server.feed, &start));
+}
+
+/* What was asked before the loop drains is still served, and ends before the loop does. */
+static void who_begins_to_watch_while_the_loop_drains_is_sent_away(void **state) {
+    static const struct {
+        enum watch_way way;
+        const char *request, *end;
+    } ways[] = {{WATCH_SSE, GET("/late"), "retry: "}, {WATCH_WEBSOCKET, LATE_UPGRADE, "\x88\x02\x03\xe9"}, {WATCH_PAGE, GET("/late"), "HTTP/1.1 "}};
+    (void) state;
+    for (unsigned i = 0; i < 3; i++) {
+        enum watch_way way = ways[i].way;
+        server_start(NULL);
+        struct client c = client_open();
+        client_send(&c, ways[i].request);
+        wait_for(&server.late_count, 1);
+        server_drain(300);
+        on_loop(watch_late, &way);
+        if (way != WATCH_PAGE) {
+            client_expect(&c, "\r\n\r\n");
+        }
+        if (way == WATCH_SSE) {
+            client_expect(&c, "id: e-f-0\n\n");
+        }
+        client_expect(&c, ways[i].end);
+        client_rest(&c);
+        client_close(&c);
+        server_join();
+    }
 }
 
 struct flood {
@@ -737,6 +773,7 @@ int main(void) {
         cmocka_unit_test(a_fresh_reader_waits_for_what_had_gone),
         cmocka_unit_test(a_page_on_the_way_says_where_it_began),
         cmocka_unit_test(a_resumed_stream_begins_behind_its_cursor),
+        cmocka_unit_test(who_begins_to_watch_while_the_loop_drains_is_sent_away),
         cmocka_unit_test(slow_readers_skip),
         cmocka_unit_test(silence_is_broken),
         cmocka_unit_test(one_sign_of_life_follows_a_stall),
