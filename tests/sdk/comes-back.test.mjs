@@ -91,7 +91,7 @@ class Scenario {
             }],
             ['cut', async () => proxy.cut()],
             ['mode', async () => {
-                proxy.mode = this.pick(['pass', 'refuse', '502', '504', 'buffer', 'silent']);
+                proxy.mode = this.pick(['pass', 'refuse', '502', '504', 'retry', 'buffer', 'silent']);
                 this.story.push(proxy.mode);
                 proxy.cut();
             }],

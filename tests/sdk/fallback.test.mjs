@@ -86,7 +86,7 @@ for (const sockets of [true, false]) {
             const session = await api.session();
             await follow(session);
             await live.ready;
-            for (const mode of ['502', '504', 'refuse']) {
+            for (const mode of ['502', '504', 'retry', 'refuse']) {
                 proxy.mode = mode;
                 proxy.requests.length = 0;
                 proxy.cut();

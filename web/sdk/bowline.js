@@ -569,7 +569,7 @@ class Live {
             } else if (error) {
                 this.#emit('error', error);
             }
-            this.#become(error && !run.live && error !== SILENT && !fresh ? 'offline' : 'connecting');
+            this.#become(run.live || run.rotated || error === SILENT || fresh ? 'connecting' : 'offline');
             if (!(fresh && renewed === 1) && error !== SILENT) {
                 await this.#sleep(Math.max(backoff(failures), run.wait, error?.wait ?? 0), signal);
             }

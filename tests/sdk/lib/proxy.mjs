@@ -6,7 +6,7 @@ export class Proxy {
     /** port(): where the server is now. */
     constructor(port) {
         this.port = port;
-        this.mode = 'pass'; // pass, refuse, 502, 504, buffer, silent
+        this.mode = 'pass'; // pass, refuse, 502, 504, retry, buffer, silent
         this.delayMs = 0;
         this.strip = new Set(); // names of headers of requests and answers
         this.upgrades = true;
@@ -50,6 +50,10 @@ export class Proxy {
         }
         if (mode === '502' || mode === '504') {
             response.writeHead(Number(mode), { 'content-type': 'text/html' }).end('<h1>The server is away</h1>');
+            return;
+        }
+        if (mode === 'retry') { // as docs/proxies.md has it, for EventSource
+            response.writeHead(200, { 'content-type': 'text/event-stream' }).end('retry: 2000\n\n');
             return;
         }
         if (mode === 'silent') {
