@@ -21,20 +21,20 @@ bool cred_is_person(const struct cmd *c) {
     return c->cred.kind == CRED_SESSION || c->cred.kind == CRED_WATCH || c->cred.kind == CRED_JWT;
 }
 
-enum found cred_dead(struct engine *e, struct cmd *c) {
+enum step cred_dead(struct engine *e, struct cmd *c) {
     cmd_refuse(e, c, engine_newest(e), ERR_UNAUTHENTICATED, "The credential is unknown or no longer counts");
-    return ABSENT;
+    return ANSWERED;
 }
 
-static enum found answer_none(struct engine *e, struct cmd *c, uint64_t needs, int status) {
+static enum step answer_none(struct engine *e, struct cmd *c, uint64_t needs, int status) {
     c->answer.type = ANSWER_NONE;
     c->answer.status = status;
     cmd_answer(e, c, needs);
-    return ABSENT;
+    return ANSWERED;
 }
 
 /* A stream of the generation just before is told of the rotation instead of refused, so that EventSource lives until the new cookie is there. */
-static enum found rotated(struct engine *e, struct cmd *c, struct session_entry *s) {
+static enum step rotated(struct engine *e, struct cmd *c, struct session_entry *s) {
     bool grace = c->type == CMD_WATCH && c->watch.sse && s->s.state == SESSION_ACTIVE && c->cred.gen + 1 == s->s.gen &&
                  s->s.rotated_at + e->o->rotation_grace > e->now;
     if (!grace) {
@@ -45,24 +45,24 @@ static enum found rotated(struct engine *e, struct cmd *c, struct session_entry 
     watch_cursor_prefix(e, c, s->s.id);
     buf_printf(&c->answer.body, "{\"seq\":%llu,\"state\":\"rotated\",\"reason\":null}", (unsigned long long) s->seq);
     cmd_answer(e, c, s->pending);
-    return ABSENT;
+    return ANSWERED;
 }
 
 /*
  * A state like any other: answered after the role, the syntax and the object have been looked at (entitled_session, entitled_task).
  * Only starting a task says it before it says which kinds a session may start.
  */
-enum found session_has_ended(struct engine *e, struct cmd *c) {
+enum step session_has_ended(struct engine *e, struct cmd *c) {
     struct session_entry *s = c->e.self;
     if (!s || s->s.state != SESSION_ENDED || (c->type == CMD_SESSION_END && c->cred.kind != CRED_KEY)) {
-        return FOUND; /* ending it again is harmless */
+        return GO_ON; /* ending it again is harmless */
     }
     if (c->type == CMD_WATCH && !c->watch.websocket) {
         return answer_none(e, c, s->pending, 204);
     }
     if (c->type == CMD_WATCH) {
         cmd_refuse(e, c, s->pending, ERR_GONE, "The session has ended");
-        return ABSENT;
+        return ANSWERED;
     }
     struct buf extra = {0};
     buf_printf(&extra, ",\"reason\":\"%s\"", end_reason_name(s->s.reason));
@@ -71,10 +71,10 @@ enum found session_has_ended(struct engine *e, struct cmd *c) {
         .err = ERR_SESSION_ENDED, .detail = STR("The session of this credential has ended"), .extra = arena_str(&c->arena, buf_view(&extra))};
     buf_fini(&extra);
     cmd_answer(e, c, s->pending);
-    return ABSENT;
+    return ANSWERED;
 }
 
-static enum found alive(struct engine *e, struct cmd *c, struct session_entry *s) {
+static enum step alive(struct engine *e, struct cmd *c, struct session_entry *s) {
     c->e.self = s;
     bool watching = c->type == CMD_WATCH || c->wait_ms != CMD_NO_WAIT;
     if (s->s.state == SESSION_ACTIVE && (!watching || e->o->watching_keeps_alive == WHEN_ALWAYS)) {
@@ -83,14 +83,14 @@ static enum found alive(struct engine *e, struct cmd *c, struct session_entry *s
     if (c->type == CMD_TASK_START && c->early.err == ERR_FORBIDDEN) {
         return session_has_ended(e, c);
     }
-    return FOUND;
+    return GO_ON;
 }
 
-static enum found by_session_token(struct engine *e, struct cmd *c) {
+static enum step by_session_token(struct engine *e, struct cmd *c) {
     struct session_entry *s;
     enum found f = find_session(e, c, c->cred.id, &s);
     if (f != FOUND) {
-        return f == PARKED ? PARKED : cred_dead(e, c);
+        return f == PARKED ? WAITS : cred_dead(e, c);
     }
     return c->cred.gen == s->s.gen ? alive(e, c, s) : rotated(e, c, s);
 }
@@ -100,15 +100,15 @@ static bool sub_fits(const struct cmd *c, const struct session_entry *s) {
 }
 
 /* It was issued before a session lost its key, or rotated: it counts as a token of the first that did. */
-static enum found by_old_jwt(struct engine *e, struct cmd *c) {
+static enum step by_old_jwt(struct engine *e, struct cmd *c) {
     struct session_entry *s;
-    enum found f = old_key_find(e, c);
-    if (f != FOUND) {
-        return f;
+    enum step step = old_key_find(e, c);
+    if (step != GO_ON) {
+        return step;
     }
-    f = find_session(e, c, c->e.jwt_session, &s);
+    enum found f = find_session(e, c, c->e.jwt_session, &s);
     if (f == PARKED) {
-        return PARKED;
+        return WAITS;
     }
     if (f == ABSENT || !sub_fits(c, s)) {
         return cred_dead(e, c);
@@ -118,22 +118,22 @@ static enum found by_old_jwt(struct engine *e, struct cmd *c) {
 }
 
 /* Whoever issues them may have a clock that is ahead of ours: what has been used is old once the session ends, also where it is dated later. */
-static enum found jwt_used(struct engine *e, struct cmd *c, struct session_entry *s) {
+static enum step jwt_used(struct engine *e, struct cmd *c, struct session_entry *s) {
     s->s.jwt_seen_s = c->cred.iat_s > s->s.jwt_seen_s ? c->cred.iat_s : s->s.jwt_seen_s;
     return alive(e, c, s);
 }
 
-static enum found by_jwt(struct engine *e, struct cmd *c) {
+static enum step by_jwt(struct engine *e, struct cmd *c) {
     struct session_entry *s;
     if (e->put_back > e->durable) { /* what a clock that was ahead had dated is being put right */
         c->e.waited_durable = false;
-        if (cmd_until_durable(e, c, e->put_back) == PARKED) {
-            return PARKED;
+        if (cmd_until_durable(e, c, e->put_back) == WAITS) {
+            return WAITS;
         }
     }
     enum found f = find_key(e, c, c->cred.sid, &s);
     if (f == PARKED) {
-        return PARKED;
+        return WAITS;
     }
     if (c->cred.iat_s < (f == FOUND ? s->s.jwt_from_s : old_key_jwt_from(e, c, c->cred.sid))) {
         return by_old_jwt(e, c);
@@ -146,18 +146,18 @@ static enum found by_jwt(struct engine *e, struct cmd *c) {
     }
     if (e->dead) {
         cmd_refuse(e, c, 0, ERR_UNAVAILABLE, "The store cannot be written any more; the server must be restarted");
-        return ABSENT;
+        return ANSWERED;
     }
     struct session_new n = {.key = c->cred.sid, .user = c->cred.sub, .idle_timeout_ms = e->o->idle_timeout, .max_age_ms = e->o->max_age};
-    f = session_create(e, c, &n, &s);
-    if (f != FOUND) {
-        return f;
+    enum step step = session_create(e, c, &n, &s);
+    if (step != GO_ON) {
+        return step;
     }
     audit(c, "session.created", s->s.id, (struct id){0}, (struct id){0}, NULL);
     return jwt_used(e, c, s);
 }
 
-enum found refuse_gone(struct engine *e, struct cmd *c, const struct tombstone_row *row) {
+enum step refuse_gone(struct engine *e, struct cmd *c, const struct tombstone_row *row) {
     struct buf extra = {0};
     buf_puts(&extra, ",\"kind\":");
     buf_json_str(&extra, row->kind);
@@ -171,7 +171,7 @@ enum found refuse_gone(struct engine *e, struct cmd *c, const struct tombstone_r
         (struct problem){.err = ERR_GONE, .detail = STR("The task is no longer kept"), .extra = arena_str(&c->arena, buf_view(&extra))};
     buf_fini(&extra);
     cmd_answer(e, c, engine_newest(e));
-    return ABSENT;
+    return ANSWERED;
 }
 
 bool worker_token_valid(const struct cred *token, const struct task_entry *t, const struct tombstone_row *row) {
@@ -186,30 +186,30 @@ static bool watch_token_valid(const struct cred *token, const struct task_entry 
 }
 
 /* A watch or worker token: alive if its number still counts for its task. Of a task that is gone, it was once entitled. */
-static enum found by_task_token(struct engine *e, struct cmd *c) {
+static enum step by_task_token(struct engine *e, struct cmd *c) {
     struct task_entry *t = NULL;
     struct tombstone_row *row = NULL;
     if (find_task(e, c, c->cred.id, &t, &row) == PARKED) {
-        return PARKED;
+        return WAITS;
     }
     bool counts = c->cred.kind == CRED_WATCH ? watch_token_valid(&c->cred, t, row) : worker_token_valid(&c->cred, t, row);
-    return counts ? FOUND : cred_dead(e, c);
+    return counts ? GO_ON : cred_dead(e, c);
 }
 
-enum found authenticate(struct engine *e, struct cmd *c) {
+enum step authenticate(struct engine *e, struct cmd *c) {
     c->e.self = NULL;
     switch (c->cred.kind) {
-    case CRED_SESSION: return c->type == CMD_SESSION_OPEN ? FOUND : by_session_token(e, c);
-    case CRED_JWT: return c->type == CMD_SESSION_OPEN ? FOUND : by_jwt(e, c);
+    case CRED_SESSION: return c->type == CMD_SESSION_OPEN ? GO_ON : by_session_token(e, c);
+    case CRED_JWT: return c->type == CMD_SESSION_OPEN ? GO_ON : by_jwt(e, c);
     case CRED_WATCH:
-    case CRED_WORKER: return c->type == CMD_SESSION_OPEN ? FOUND : by_task_token(e, c);
+    case CRED_WORKER: return c->type == CMD_SESSION_OPEN ? GO_ON : by_task_token(e, c);
     case CRED_KEY:
-    case CRED_NONE: return FOUND;
+    case CRED_NONE: return GO_ON;
     }
     return cred_dead(e, c);
 }
 
-enum found entitled_session(struct engine *e, struct cmd *c, struct session_entry **ret) {
+enum step entitled_session(struct engine *e, struct cmd *c, struct session_entry **ret) {
     if (c->e.self) {
         *ret = c->e.self;
         return session_has_ended(e, c);
@@ -217,8 +217,9 @@ enum found entitled_session(struct engine *e, struct cmd *c, struct session_entr
     enum found f = find_session(e, c, c->session, ret);
     if (f == ABSENT) {
         cmd_refuse(e, c, engine_newest(e), ERR_NOT_FOUND, "There is no such session");
+        return ANSWERED;
     }
-    return f;
+    return f == FOUND ? GO_ON : WAITS;
 }
 
 static bool may_see(const struct cmd *c, struct id task, struct id session) {
@@ -233,26 +234,26 @@ static bool may_see(const struct cmd *c, struct id task, struct id session) {
     return false;
 }
 
-enum found entitled_task(struct engine *e, struct cmd *c, struct task_entry **ret) {
+enum step entitled_task(struct engine *e, struct cmd *c, struct task_entry **ret) {
     struct task_entry *t = NULL;
     struct tombstone_row *row = NULL;
     enum found f = find_task(e, c, c->task, &t, &row);
     if (f == PARKED) {
-        return PARKED;
+        return WAITS;
     }
     if (f == ABSENT && row && may_see(c, row->task, row->session)) {
         return refuse_gone(e, c, row);
     }
     if (f == ABSENT || !may_see(c, t->t.id, t->t.session)) {
         cmd_refuse(e, c, engine_newest(e), ERR_NOT_FOUND, "There is no such task");
-        return ABSENT;
+        return ANSWERED;
     }
-    if (session_has_ended(e, c) != FOUND) {
-        return ABSENT;
+    if (session_has_ended(e, c) != GO_ON) {
+        return ANSWERED;
     }
     if (cred_is_person(c)) {
         t->unwatched_since = e->now;
     }
     *ret = t;
-    return FOUND;
+    return GO_ON;
 }

@@ -152,7 +152,7 @@ static bool page_waits(struct engine *e, struct cmd *c) {
 void cmd_task_list(struct engine *e, struct cmd *c) {
     if (c->list.own_session) {
         struct session_entry *s;
-        if (entitled_session(e, c, &s) != FOUND) {
+        if (entitled_session(e, c, &s) != GO_ON) {
             return;
         }
         c->list.session = s->s.id;

@@ -89,7 +89,7 @@ static void claim_fetch(struct engine *e, struct cmd *c) {
     }
     uint64_t needs = claimed_pending(e, c);
     if (any && !c->e.query) {
-        if (cmd_until_durable(e, c, needs) == FOUND) {
+        if (cmd_until_durable(e, c, needs) == GO_ON) {
             struct store_query *q = query_create(STORE_GET_INPUT, QUERY_CMD, NULL);
             q->ask.inputs = (struct id_list){c->e.claimed, c->e.claimed_count};
             cmd_query(e, c, q);
@@ -118,7 +118,7 @@ void cmd_queue_claim(struct engine *e, struct cmd *c) {
         claim_fetch(e, c);
         return;
     }
-    if (cmd_wait(e, c, &q->waiters) == PARKED) {
+    if (cmd_wait(e, c, &q->waiters) == WAITS) {
         queue_serve(e, q);
         return;
     }

@@ -209,7 +209,7 @@ static bool refuse_key_for_queue(struct engine *e, struct cmd *c, struct task_en
 
 void cmd_task_report(struct engine *e, struct cmd *c) {
     struct task_entry *t;
-    if (entitled_task(e, c, &t) != FOUND || refuse_key_for_queue(e, c, t)) {
+    if (entitled_task(e, c, &t) != GO_ON || refuse_key_for_queue(e, c, t)) {
         return;
     }
     const char *answer = final_repeated(c, &t->t);
@@ -244,7 +244,7 @@ void cmd_report_open(struct engine *e, struct cmd *c) {
     struct task_entry *t;
     uint64_t needs = 0;
     if (!id_is_none(c->task)) {
-        if (entitled_task(e, c, &t) != FOUND || refuse_key_for_queue(e, c, t)) {
+        if (entitled_task(e, c, &t) != GO_ON || refuse_key_for_queue(e, c, t)) {
             return;
         }
         needs = t->s->pending;
@@ -258,7 +258,7 @@ void cmd_report_open(struct engine *e, struct cmd *c) {
 
 void cmd_task_control(struct engine *e, struct cmd *c) {
     struct task_entry *t;
-    if (entitled_task(e, c, &t) != FOUND) {
+    if (entitled_task(e, c, &t) != GO_ON) {
         return;
     }
     enum err err = attempt_stands(&t->t, attempt_of(c));
@@ -268,7 +268,7 @@ void cmd_task_control(struct engine *e, struct cmd *c) {
     }
     uint64_t after = c->has_after_version ? c->after_version : 0;
     bool news = (t->t.cancel_requested && t->t.cancel_version > after) || (t->t.answer_request && t->t.answer_version > after);
-    if (!news && cmd_wait(e, c, &t->waiters) == PARKED) {
+    if (!news && cmd_wait(e, c, &t->waiters) == WAITS) {
         return;
     }
     task_write_report_answer(&t->t, e->apart, false, cmd_json(c, 200));

@@ -43,7 +43,7 @@ void cmd_session_create(struct engine *e, struct cmd *c) {
         cmd_refuse_at(e, c, s->pending, ERR_USER_MISMATCH, STR("/user"), "The session with this key does not belong to this user");
     } else if (f == FOUND) {
         session_answer(e, c, s, 200, true);
-    } else if (f == ABSENT && session_create(e, c, &c->session_new, &s) == FOUND) {
+    } else if (f == ABSENT && session_create(e, c, &c->session_new, &s) == GO_ON) {
         audit(c, "session.created", s->s.id, (struct id){0}, (struct id){0}, NULL);
         session_answer(e, c, s, 201, true);
     }
@@ -64,7 +64,7 @@ void cmd_session_open(struct engine *e, struct cmd *c) {
         }
     }
     struct session_new n = {.idle_timeout_ms = e->o->idle_timeout, .max_age_ms = e->o->max_age};
-    if (session_create(e, c, &n, &s) != FOUND) {
+    if (session_create(e, c, &n, &s) != GO_ON) {
         return;
     }
     audit(c, "session.created", s->s.id, (struct id){0}, (struct id){0}, NULL);
@@ -77,7 +77,7 @@ void cmd_session_open(struct engine *e, struct cmd *c) {
 
 void cmd_session_get(struct engine *e, struct cmd *c) {
     struct session_entry *s;
-    if (entitled_session(e, c, &s) == FOUND) {
+    if (entitled_session(e, c, &s) == GO_ON) {
         session_answer(e, c, s, 200, false);
     }
 }
@@ -91,7 +91,7 @@ static bool refuse_ended(struct engine *e, struct cmd *c, struct session_entry *
 
 void cmd_session_touch(struct engine *e, struct cmd *c) {
     struct session_entry *s;
-    if (entitled_session(e, c, &s) == FOUND && !refuse_ended(e, c, s)) {
+    if (entitled_session(e, c, &s) == GO_ON && !refuse_ended(e, c, s)) {
         session_touch(e, s, true);
         session_answer(e, c, s, 200, false);
     }
@@ -142,7 +142,7 @@ void cmd_session_rotate(struct engine *e, struct cmd *c) {
     struct session_entry *s, *other = NULL;
     struct user *u = NULL;
     const struct session_new *n = &c->session_new;
-    if (entitled_session(e, c, &s) != FOUND || refuse_ended(e, c, s)) {
+    if (entitled_session(e, c, &s) != GO_ON || refuse_ended(e, c, s)) {
         return;
     }
     if (s->s.user && other_user(s, n->user)) {
@@ -159,7 +159,7 @@ void cmd_session_rotate(struct engine *e, struct cmd *c) {
         return;
     }
     if (n->user.p && !s->s.user &&
-        (find_user(e, c, n->user, &u) == PARKED || user_waiting_prepare(e, c, u) == PARKED || user_make_room(e, c, u) == PARKED)) {
+        (find_user(e, c, n->user, &u) == PARKED || user_waiting_prepare(e, c, u) == WAITS || user_make_room(e, c, u) == WAITS)) {
         return;
     }
     rotate(e, c, s, u);
@@ -176,7 +176,7 @@ static bool may_join(const struct session_entry *from, const struct session_entr
 
 void cmd_session_merge(struct engine *e, struct cmd *c) {
     struct session_entry *s, *to;
-    if (entitled_session(e, c, &s) != FOUND) {
+    if (entitled_session(e, c, &s) != GO_ON) {
         return;
     }
     enum found f = find_session(e, c, c->into, &to);
@@ -226,7 +226,7 @@ static enum end_reason reason_of(const struct cmd *c) {
 
 void cmd_session_end(struct engine *e, struct cmd *c) {
     struct session_entry *s, *target;
-    if (entitled_session(e, c, &s) != FOUND) {
+    if (entitled_session(e, c, &s) != GO_ON) {
         return;
     }
     if (s->s.state == SESSION_ACTIVE && c->e.internal) {
@@ -240,7 +240,7 @@ void cmd_session_end(struct engine *e, struct cmd *c) {
         }
     }
     if (s->s.state == SESSION_ACTIVE) {
-        if (session_end_prepare(e, c, s, &target) == PARKED) {
+        if (session_end_prepare(e, c, s, &target) == WAITS) {
             return;
         }
         enum end_reason reason = reason_of(c);

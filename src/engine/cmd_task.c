@@ -50,40 +50,40 @@ static void refuse_other_user(struct engine *e, struct cmd *c, uint64_t needs) {
 }
 
 /* As find_ref, but no session is made that a task of this user could not go to. */
-static enum found find_ref_for(struct engine *e, struct cmd *c, const char *user, struct session_entry **ret) {
+static enum step find_ref_for(struct engine *e, struct cmd *c, const char *user, struct session_entry **ret) {
     const struct session_ref *r = &c->ref;
     enum found f = r->key.p ? find_key(e, c, r->key, ret) : find_session(e, c, r->id, ret);
     if (f == PARKED) {
-        return PARKED;
+        return WAITS;
     }
     if (f == FOUND && r->key.p && r->user.p && !((*ret)->s.user && str_eqz(r->user, (*ret)->s.user))) {
         cmd_refuse_at(e, c, (*ret)->pending, ERR_USER_MISMATCH, STR("/session/user"), "The session with this key does not belong to this user");
-        return ABSENT;
+        return ANSWERED;
     }
     if (f == ABSENT && r->key.p && user && !(r->user.p && str_eqz(r->user, user))) {
         refuse_other_user(e, c, engine_newest(e));
-        return ABSENT;
+        return ANSWERED;
     }
     if (f == ABSENT && r->key.p) {
         struct session_new n = {.key = r->key, .user = r->user, .idle_timeout_ms = e->o->idle_timeout, .max_age_ms = e->o->max_age};
-        f = session_create(e, c, &n, ret);
-        if (f == FOUND) {
+        enum step step = session_create(e, c, &n, ret);
+        if (step == GO_ON) {
             audit(c, "session.created", (*ret)->s.id, (struct id){0}, (struct id){0}, NULL);
         }
-        return f;
+        return step;
     }
     if (f == ABSENT) {
         cmd_refuse_at(e, c, engine_newest(e), ERR_NOT_FOUND, r->pointer.p ? r->pointer : STR("/session"), "There is no such session");
-        return ABSENT;
+        return ANSWERED;
     }
     if ((*ret)->s.state == SESSION_ENDED) {
         cmd_refuse_at(e, c, (*ret)->pending, ERR_SESSION_ENDED, r->pointer.p ? r->pointer : STR("/session"), "The session has ended");
-        return ABSENT;
+        return ANSWERED;
     }
-    return FOUND;
+    return GO_ON;
 }
 
-enum found find_ref(struct engine *e, struct cmd *c, struct session_entry **ret) {
+enum step find_ref(struct engine *e, struct cmd *c, struct session_entry **ret) {
     return find_ref_for(e, c, NULL, ret);
 }
 
@@ -135,14 +135,14 @@ static void answer_created(struct engine *e, struct cmd *c, struct task_entry *t
 
 void cmd_task_create(struct engine *e, struct cmd *c) {
     struct session_entry *s;
-    if (find_ref(e, c, &s) == FOUND && quota_allows(e, c, s)) {
+    if (find_ref(e, c, &s) == GO_ON && quota_allows(e, c, s)) {
         answer_created(e, c, create_in(e, c, s), true);
     }
 }
 
 void cmd_task_start(struct engine *e, struct cmd *c) {
     struct session_entry *s;
-    if (entitled_session(e, c, &s) == FOUND && quota_allows(e, c, s)) {
+    if (entitled_session(e, c, &s) == GO_ON && quota_allows(e, c, s)) {
         answer_created(e, c, create_in(e, c, s), false);
     }
 }
@@ -151,11 +151,11 @@ void cmd_task_start(struct engine *e, struct cmd *c) {
 
 void cmd_task_get(struct engine *e, struct cmd *c) {
     struct task_entry *t;
-    if (entitled_task(e, c, &t) != FOUND) {
+    if (entitled_task(e, c, &t) != GO_ON) {
         return;
     }
     bool same = c->etag && c->etag == t->t.version;
-    if (same && !task_is_ended(&t->t) && cmd_wait_watching(e, c, t) == PARKED) {
+    if (same && !task_is_ended(&t->t) && cmd_wait_watching(e, c, t) == WAITS) {
         return;
     }
     if (same) {
@@ -190,7 +190,7 @@ static bool ask_blob(struct engine *e, struct cmd *c, struct task_entry *t, enum
     if (c->e.query) {
         return false;
     }
-    if (cmd_until_durable(e, c, t->s->pending) == FOUND) {
+    if (cmd_until_durable(e, c, t->s->pending) == GO_ON) {
         struct store_query *q = query_create(type, QUERY_CMD, NULL);
         if (type == STORE_GET_RESULT) {
             q->ask.task = t->t.id;
@@ -208,7 +208,7 @@ static bool ask_blob(struct engine *e, struct cmd *c, struct task_entry *t, enum
 
 void cmd_task_result(struct engine *e, struct cmd *c) {
     struct task_entry *t;
-    if (entitled_task(e, c, &t) != FOUND) {
+    if (entitled_task(e, c, &t) != GO_ON) {
         return;
     }
     switch (t->t.state) {
@@ -227,7 +227,7 @@ void cmd_task_result(struct engine *e, struct cmd *c) {
 
 void cmd_task_input(struct engine *e, struct cmd *c) {
     struct task_entry *t;
-    if (entitled_task(e, c, &t) != FOUND) {
+    if (entitled_task(e, c, &t) != GO_ON) {
         return;
     }
     if (c->cred.kind == CRED_WORKER && c->cred.gen < t->t.attempt) {
@@ -281,7 +281,7 @@ static void answer_output(struct engine *e, struct cmd *c, struct task_entry *t)
 void cmd_task_output(struct engine *e, struct cmd *c) {
     struct task_entry *t;
     struct answer *a = &c->answer;
-    if (entitled_task(e, c, &t) != FOUND) {
+    if (entitled_task(e, c, &t) != GO_ON) {
         return;
     }
     if (c->e.query && c->e.query->result != STORE_OK) {
@@ -299,13 +299,13 @@ void cmd_task_output(struct engine *e, struct cmd *c) {
     }
     uint64_t from = c->offset > t->t.output_first ? c->offset : t->t.output_first;
     uint64_t to = t->t.output_bytes;
-    if (from >= to && !task_is_ended(&t->t) && cmd_wait_watching(e, c, t) == PARKED) {
+    if (from >= to && !task_is_ended(&t->t) && cmd_wait_watching(e, c, t) == WAITS) {
         return;
     }
     a->output_offset = from < to ? from : to;
     if (from >= to) {
         answer_output(e, c, t);
-    } else if (cmd_until_durable(e, c, t->s->pending) == FOUND) {
+    } else if (cmd_until_durable(e, c, t->s->pending) == GO_ON) {
         c->e.upto = to; /* what comes meanwhile is for the next answer */
         (void) buf_reserve(&a->body, to - from < ENGINE_OUTPUT_ANSWER ? to - from : ENGINE_OUTPUT_ANSWER);
         ask_output(e, c, t);
@@ -323,7 +323,7 @@ static bool refuse_task_ended(struct engine *e, struct cmd *c, struct task_entry
 
 void cmd_task_cancel(struct engine *e, struct cmd *c) {
     struct task_entry *t;
-    if (entitled_task(e, c, &t) != FOUND || refuse_task_ended(e, c, t)) {
+    if (entitled_task(e, c, &t) != GO_ON || refuse_task_ended(e, c, t)) {
         return;
     }
     if (!t->t.cancel_requested) {
@@ -335,7 +335,7 @@ void cmd_task_cancel(struct engine *e, struct cmd *c) {
 
 void cmd_task_answer(struct engine *e, struct cmd *c) {
     struct task_entry *t;
-    if (entitled_task(e, c, &t) != FOUND || refuse_task_ended(e, c, t)) {
+    if (entitled_task(e, c, &t) != GO_ON || refuse_task_ended(e, c, t)) {
         return;
     }
     const char *open = t->t.question_id, *done = t->t.answer_request;
@@ -352,7 +352,7 @@ void cmd_task_answer(struct engine *e, struct cmd *c) {
 
 void cmd_task_seen(struct engine *e, struct cmd *c) {
     struct task_entry *t;
-    if (entitled_task(e, c, &t) != FOUND) {
+    if (entitled_task(e, c, &t) != GO_ON) {
         return;
     }
     if (!task_is_ended(&t->t)) {
@@ -378,7 +378,7 @@ static void answer_bound(struct engine *e, struct cmd *c, struct task_entry *t) 
 void cmd_task_bind(struct engine *e, struct cmd *c) {
     struct task_entry *t;
     struct session_entry *to;
-    if (entitled_task(e, c, &t) != FOUND || find_ref_for(e, c, t->s->s.user, &to) != FOUND) {
+    if (entitled_task(e, c, &t) != GO_ON || find_ref_for(e, c, t->s->s.user, &to) != GO_ON) {
         return;
     }
     const char *user = t->s->s.user;
@@ -396,7 +396,7 @@ void cmd_task_bind(struct engine *e, struct cmd *c) {
 
 void cmd_task_token(struct engine *e, struct cmd *c) {
     struct task_entry *t;
-    if (entitled_task(e, c, &t) != FOUND) {
+    if (entitled_task(e, c, &t) != GO_ON) {
         return;
     }
     struct buf *out = cmd_json(c, 200);
@@ -408,7 +408,7 @@ void cmd_task_token(struct engine *e, struct cmd *c) {
 
 void cmd_task_delete(struct engine *e, struct cmd *c) {
     struct task_entry *t;
-    if (entitled_task(e, c, &t) != FOUND) {
+    if (entitled_task(e, c, &t) != GO_ON) {
         return;
     }
     struct session_entry *s = t->s;

@@ -13,7 +13,7 @@ cmd_handler cmd_task_create, cmd_task_start, cmd_task_get, cmd_task_result, cmd_
     cmd_task_seen, cmd_task_bind, cmd_task_token, cmd_task_delete;
 /* Answers with the task, once what it shows is durable. */
 void task_answer_to(struct engine *e, struct cmd *c, struct task_entry *t, int status);
-/* The session that a body names, by id or key; made where a new key is given. FOUND, PARKED, or ABSENT: it has been answered. */
-enum found find_ref(struct engine *e, struct cmd *c, struct session_entry **ret) MUST_CHECK;
+/* The session that a body names, by id or key; made where a new key is given. */
+enum step find_ref(struct engine *e, struct cmd *c, struct session_entry **ret) MUST_CHECK;
 
 #endif

@@ -113,7 +113,7 @@ static bool answer_head(struct engine *e, struct cmd *c, struct session_entry *s
 static void watch_task(struct engine *e, struct cmd *c) {
     struct task_entry *t;
     struct cursor cursor;
-    if (entitled_task(e, c, &t) != FOUND) {
+    if (entitled_task(e, c, &t) != GO_ON) {
         return;
     }
     enum cursor_is is = cursor_parse(e, ID_TASK, t->t.id, c->watch.cursor, &cursor);
@@ -132,7 +132,7 @@ static void watch_task(struct engine *e, struct cmd *c) {
 static void watch_session(struct engine *e, struct cmd *c) {
     struct session_entry *s;
     struct cursor cursor;
-    if (entitled_session(e, c, &s) != FOUND) {
+    if (entitled_session(e, c, &s) != GO_ON) {
         return;
     }
     if (s->s.state == SESSION_ENDED) {

@@ -75,7 +75,7 @@ void engine_command(struct engine *e, struct cmd *c) {
         engine_post(e, 0, c->endpoint, (struct message){.type = MESSAGE_ABANDONED, .cmd = c});
         return;
     }
-    if (c->type != CMD_REPORT_LINES && authenticate(e, c) != FOUND) { /* each line stands for itself */
+    if (c->type != CMD_REPORT_LINES && authenticate(e, c) != GO_ON) { /* each line stands for itself */
         return;
     }
     if (c->early.err) {
@@ -88,7 +88,7 @@ void engine_command(struct engine *e, struct cmd *c) {
         cmd_refuse(e, c, 0, ERR_UNAVAILABLE, "The store cannot be written any more; the server must be restarted");
         return;
     }
-    if (c->idempotency_key.p && idempotency_begin(e, c) != FOUND) {
+    if (c->idempotency_key.p && idempotency_begin(e, c) != GO_ON) {
         return;
     }
     cmd_table[c->type].run(e, c);

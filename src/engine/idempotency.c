@@ -57,10 +57,10 @@ static void headers_again(struct cmd *c) {
     }
 }
 
-static enum found give_again(struct engine *e, struct cmd *c, const struct idempotency_row *row, uint64_t needs) {
+static enum step give_again(struct engine *e, struct cmd *c, const struct idempotency_row *row, uint64_t needs) {
     if (!str_eq(row->request, c->body)) {
         cmd_refuse(e, c, needs, ERR_IDEMPOTENCY_MISMATCH, "This Idempotency-Key was first used with another body");
-        return ABSENT;
+        return ANSWERED;
     }
     c->answer.type = row->answer.len ? ANSWER_JSON : ANSWER_NONE;
     c->answer.status = row->status;
@@ -70,14 +70,14 @@ static enum found give_again(struct engine *e, struct cmd *c, const struct idemp
     c->answer.cookie = arena_str(&c->arena, row->cookie);
     headers_again(c);
     cmd_answer(e, c, needs);
-    return ABSENT;
+    return ANSWERED;
 }
 
-enum found idempotency_begin(struct engine *e, struct cmd *c) {
+enum step idempotency_begin(struct engine *e, struct cmd *c) {
     uint8_t scope[32];
     struct idempotency *i;
     if (c->e.idempotency) {
-        return FOUND; /* it is run again */
+        return GO_ON; /* it is run again */
     }
     if (c->e.kept) {
         return give_again(e, c, c->e.kept, 0);
@@ -87,13 +87,13 @@ enum found idempotency_begin(struct engine *e, struct cmd *c) {
         HASH_FIND(hh, e->idempotency, scope, sizeof(scope), i);
         if (i && i->under_way) {
             cmd_park(c, &i->waiters);
-            return PARKED;
+            return WAITS;
         }
         if (i) {
             return give_again(e, c, &i->row, i->batch);
         }
         if (look_up(e, c, LOOK_IDEMPOTENCY, scope, sizeof(scope)) == PARKED) {
-            return PARKED;
+            return WAITS;
         }
     }
     i = mem_alloc(sizeof(*i));
@@ -102,7 +102,7 @@ enum found idempotency_begin(struct engine *e, struct cmd *c) {
     TAILQ_INIT(&i->waiters);
     HASH_ADD(hh, e->idempotency, scope, sizeof(i->scope), i);
     c->e.idempotency = i;
-    return FOUND;
+    return GO_ON;
 }
 
 static struct str keep(struct str s) {

@@ -18,8 +18,8 @@ struct idempotency {
     UT_hash_handle hh;
 };
 
-/* FOUND: it is the first, or runs again. PARKED: the first is under way. ABSENT: it has been answered as the first was. */
-enum found idempotency_begin(struct engine *e, struct cmd *c) MUST_CHECK;
+/* GO_ON: it is the first, or runs again. WAITS: the first is under way. ANSWERED: it has been answered as the first was. */
+enum step idempotency_begin(struct engine *e, struct cmd *c) MUST_CHECK;
 /* The answer of a first one stands: it is kept if it is a success. Returns what the answer waits for now. */
 uint64_t idempotency_answered(struct engine *e, struct cmd *c, uint64_t needs);
 void idempotency_durable(struct engine *e, uint64_t batch); /* up to this batch */

@@ -93,12 +93,12 @@ int64_t old_key_jwt_from(struct engine *e, struct cmd *c, struct str key) {
     return from < most ? from : most;
 }
 
-static enum found old_key_unread(struct engine *e, struct cmd *c) {
+static enum step old_key_unread(struct engine *e, struct cmd *c) {
     cmd_refuse(e, c, 0, ERR_UNAVAILABLE, "The store cannot be read");
-    return ABSENT;
+    return ANSWERED;
 }
 
-static enum found old_key_ask(struct engine *e, struct cmd *c) {
+static enum step old_key_ask(struct engine *e, struct cmd *c) {
     struct store_query *q = query_create(STORE_FIND_OLD_KEY, QUERY_CMD, NULL);
     size_t bytes = (size_t) e->config.keys->count * KEY_HASH_BYTES;
     uint8_t *hashes = arena_alloc(&q->arena, bytes);
@@ -116,15 +116,15 @@ static enum found old_key_ask(struct engine *e, struct cmd *c) {
 }
 
 /* Asked once it is durable that the key was lost, so the store knows the earliest time: what comes to it is later. */
-enum found old_key_find(struct engine *e, struct cmd *c) {
+enum step old_key_find(struct engine *e, struct cmd *c) {
     const struct old_key *pending = old_key_pending(e, c->cred.sid);
     struct store_query *q = c->e.query;
     if (!id_is_none(c->e.jwt_session)) {
-        return FOUND;
+        return GO_ON;
     }
     if (!q || q->type != STORE_FIND_OLD_KEY) {
         c->e.waited_durable = false; /* a handler may have waited, for something else */
-        return pending && cmd_until_durable(e, c, pending->batch) == PARKED ? PARKED : old_key_ask(e, c);
+        return pending && cmd_until_durable(e, c, pending->batch) == WAITS ? WAITS : old_key_ask(e, c);
     }
     if (q->result != STORE_OK) {
         return old_key_unread(e, c);
@@ -136,7 +136,7 @@ enum found old_key_find(struct engine *e, struct cmd *c) {
     }
     query_free(q); /* no handler is to take it for its own */
     c->e.query = NULL;
-    return found ? FOUND : cred_dead(e, c);
+    return found ? GO_ON : cred_dead(e, c);
 }
 
 void session_key_hash(const struct engine *e, unsigned set, struct str key, uint8_t out[32]) {

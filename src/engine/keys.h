@@ -24,8 +24,8 @@ void session_unkey(struct engine *e, struct session_entry *s);
 void session_old_key(struct engine *e, struct session_entry *s, bool kept);
 /* JWTs for this key count only if issued at or after this second; 0: any. */
 int64_t old_key_jwt_from(struct engine *e, struct cmd *c, struct str key);
-/* Whose an old JWT is: c->e.jwt_session and jwt_gen. FOUND, PARKED, or ABSENT: it has been answered. */
-enum found old_key_find(struct engine *e, struct cmd *c) MUST_CHECK;
+/* Whose an old JWT is: c->e.jwt_session and jwt_gen. */
+enum step old_key_find(struct engine *e, struct cmd *c) MUST_CHECK;
 void old_keys_durable(struct engine *e, uint64_t batch); /* up to this batch; UINT64_MAX: all are let go */
 void old_keys_put_back(struct engine *e);                /* the wall clock has gone back: those that are not durable yet */
 

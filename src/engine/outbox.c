@@ -58,17 +58,17 @@ void engine_post(struct engine *e, uint64_t needs, unsigned endpoint, struct mes
     TAILQ_INSERT_TAIL(&b->effects, f, link);
 }
 
-enum found cmd_until_durable(struct engine *e, struct cmd *c, uint64_t needs) {
+enum step cmd_until_durable(struct engine *e, struct cmd *c, uint64_t needs) {
     struct batch *b = batch_numbered(e, needs);
     if (!b || c->e.waited_durable) {
-        return FOUND; /* once is enough: what came after is not what it asks for */
+        return GO_ON; /* once is enough: what came after is not what it asks for */
     }
     c->e.waited_durable = true;
     struct effect *f = mem_alloc(sizeof(*f));
     f->resume = c;
     c->e.in_effects = true;
     TAILQ_INSERT_TAIL(&b->effects, f, link);
-    return PARKED;
+    return WAITS;
 }
 
 /* The peer of a command went away while its answer waited here. */

@@ -19,8 +19,8 @@ TAILQ_HEAD(effect_list, effect);
 
 /* Sends m once batch `needs` is durable; at once if it is. What m points to is the receiver's, or let go of if the batch fails. */
 void engine_post(struct engine *e, uint64_t needs, unsigned endpoint, struct message m);
-/* FOUND when the batch is durable or the command has waited before, which it does once at most; else PARKED until it is. */
-enum found cmd_until_durable(struct engine *e, struct cmd *c, uint64_t needs) MUST_CHECK;
+/* GO_ON when the batch is durable or the command has waited before, which it does once at most; else WAITS until it is. */
+enum step cmd_until_durable(struct engine *e, struct cmd *c, uint64_t needs) MUST_CHECK;
 /* The batch they wait for is durable. */
 void effects_release(struct engine *e, struct effect_list *effects);
 /* It has failed: commands are told that the outcome is unknown, frames are dropped and their channels fall behind. */

@@ -5,14 +5,14 @@
 
 #include "base/mem.h"
 
-enum found cmd_query(struct engine *e, struct cmd *c, struct store_query *q) {
+enum step cmd_query(struct engine *e, struct cmd *c, struct store_query *q) {
     q->owner = c;
     q->purpose = QUERY_CMD;
     query_free(c->e.query);
     c->e.query = NULL;
     c->e.asking = q;
     query_send(e, q);
-    return PARKED;
+    return WAITS;
 }
 
 struct store_query *query_create(enum store_query_type type, int purpose, void *owner) {

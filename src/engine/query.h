@@ -16,7 +16,7 @@ struct store_query *query_create(enum store_query_type type, int purpose, void *
 void query_free(struct store_query *q); /* accepts NULL */
 /* The store's, until engine_query_done brings it back. */
 void query_send(struct engine *e, struct store_query *q);
-/* Sends it for a command, which runs again with c->e.query set once it is back; what it had there before is freed. Always PARKED. */
-enum found cmd_query(struct engine *e, struct cmd *c, struct store_query *q);
+/* Sends it for a command, which runs again with c->e.query set once it is back; what it had there before is freed. Always WAITS. */
+enum step cmd_query(struct engine *e, struct cmd *c, struct store_query *q);
 
 #endif

@@ -201,7 +201,7 @@ void cmd_watch_refill(struct engine *e, struct cmd *c) {
     }
     if (!c->e.upto) {
         c->e.upto = ch->t ? ch->t->t.version : s->seq;
-        if (cmd_until_durable(e, c, s->pending) == PARKED) {
+        if (cmd_until_durable(e, c, s->pending) == WAITS) {
             return;
         }
     }

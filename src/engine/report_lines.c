@@ -66,7 +66,7 @@ static bool line_run(struct engine *e, struct cmd *c, const struct report_line *
     c->e.in_line = true;
     if (e->dead) {
         cmd_refuse(e, c, 0, ERR_UNAVAILABLE, "The store cannot be written any more; the server must be restarted");
-    } else if (authenticate(e, c) == FOUND) {
+    } else if (authenticate(e, c) == GO_ON) {
         cmd_task_report(e, c);
     }
     bool answered = !c->e.in_line;

@@ -15,10 +15,10 @@
 
 #include "base/mem.h"
 
-enum found session_create(struct engine *e, struct cmd *c, const struct session_new *n, struct session_entry **ret) {
+enum step session_create(struct engine *e, struct cmd *c, const struct session_new *n, struct session_entry **ret) {
     struct user *u = NULL;
-    if (n->user.p && (find_user(e, c, n->user, &u) == PARKED || user_waiting_prepare(e, c, u) == PARKED || user_make_room(e, c, u) == PARKED)) {
-        return PARKED;
+    if (n->user.p && (find_user(e, c, n->user, &u) == PARKED || user_waiting_prepare(e, c, u) == WAITS || user_make_room(e, c, u) == WAITS)) {
+        return WAITS;
     }
     struct session s = {.id = id_make(&e->ids, e->now),
                         .gen = 1,
@@ -43,5 +43,5 @@ enum found session_create(struct engine *e, struct cmd *c, const struct session_
     session_rearm(e, se);
     e->counts.created++;
     *ret = se;
-    return FOUND;
+    return GO_ON;
 }

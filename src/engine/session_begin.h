@@ -8,7 +8,7 @@
 struct engine;
 struct session_entry;
 
-/* FOUND: it is there, and has taken what waits for its user. Or PARKED. The key in n must be that of no active session. */
-enum found session_create(struct engine *e, struct cmd *c, const struct session_new *n, struct session_entry **ret) MUST_CHECK;
+/* GO_ON: it is there, and has taken what waits for its user. Or WAITS. The key in n must be that of no active session. */
+enum step session_create(struct engine *e, struct cmd *c, const struct session_new *n, struct session_entry **ret) MUST_CHECK;
 
 #endif

@@ -26,7 +26,7 @@ void session_wake_waiters(struct engine *e, struct session_entry *s) {
     }
 }
 
-enum found session_end_prepare(struct engine *e, struct cmd *c, struct session_entry *s, struct session_entry **ret_target) {
+enum step session_end_prepare(struct engine *e, struct cmd *c, struct session_entry *s, struct session_entry **ret_target) {
     struct task_entry *t;
     bool any = false;
     *ret_target = NULL;
@@ -35,20 +35,20 @@ enum found session_end_prepare(struct engine *e, struct cmd *c, struct session_e
     }
     struct user *u;
     if (!any || !s->s.user) {
-        return FOUND;
+        return GO_ON;
     }
     if (find_user(e, c, str_of(s->s.user), &u) == PARKED) {
-        return PARKED;
+        return WAITS;
     }
     struct user_session *us;
     while ((us = user_pick(e, u, s->s.id, false))) {
         enum found f = find_session(e, c, us->id, ret_target);
         if (f != ABSENT) {
-            return f;
+            return f == FOUND ? GO_ON : WAITS;
         }
         us->ended = true; /* it is no more */
     }
-    return FOUND;
+    return GO_ON;
 }
 
 static void treat_task(struct engine *e, struct task_entry *t, struct session_entry *target) {

@@ -9,8 +9,8 @@
 struct engine;
 struct session_entry;
 
-/* Loads what ending it needs: FOUND, with the session that takes over what is handed over, or NULL if that waits for one; or PARKED. */
-enum found session_end_prepare(struct engine *e, struct cmd *c, struct session_entry *s, struct session_entry **ret_target) MUST_CHECK;
+/* Loads what ending it needs: GO_ON, with the session that takes over what is handed over, or NULL if that waits for one; or WAITS. */
+enum step session_end_prepare(struct engine *e, struct cmd *c, struct session_entry *s, struct session_entry **ret_target) MUST_CHECK;
 /* Ends it, which must be active. Who watches is told, and sent away. */
 void session_end(struct engine *e, struct session_entry *s, enum end_reason reason, struct session_entry *target);
 /* Commands that wait on its tasks run again: what they may see may have changed. */

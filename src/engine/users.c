@@ -11,6 +11,9 @@
 
 #include "base/mem.h"
 
+#include <assert.h>
+#include <stdlib.h>
+
 struct user_session *user_session_of(struct user *u, struct id id) {
     for (size_t i = 0; i < u->count; i++) {
         if (id_eq(u->sessions[i].id, id)) {
@@ -116,48 +119,94 @@ struct user_session *user_pick(struct engine *e, struct user *u, struct id but, 
             continue;
         }
         int64_t mine = last_active(e, us), its = best ? last_active(e, best) : 0;
-        if (!best || (longest_idle ? mine < its : mine > its)) {
+        if (!best || (longest_idle ? mine < its : mine >= its)) {
             best = us;
         }
     }
     return best;
 }
 
-enum found user_make_room(struct engine *e, struct cmd *c, struct user *u) {
-    int64_t active = 0;
+static size_t active_count(struct engine *e, const struct user *u) {
+    size_t active = 0;
     for (size_t i = 0; i < u->count; i++) {
         active += is_active(e, &u->sessions[i]);
     }
-    while (active-- >= e->o->max_sessions_per_user) {
+    return active;
+}
+
+struct idle_session {
+    int64_t active_at;
+    size_t at; /* in user.sessions */
+};
+
+static int by_idleness(const void *a, const void *b) {
+    const struct idle_session *x = a, *y = b;
+    return x->active_at != y->active_at ? (x->active_at > y->active_at) - (x->active_at < y->active_at) : (x->at > y->at) - (x->at < y->at);
+}
+
+/* Its active sessions, the one longest not active first. To be freed with mem_free. */
+static struct idle_session *idle_sessions(struct engine *e, const struct user *u, size_t *ret_count) {
+    struct idle_session *all = mem_alloc((u->count + 1) * sizeof(*all));
+    size_t n = 0;
+    for (size_t i = 0; i < u->count; i++) {
+        if (is_active(e, &u->sessions[i])) {
+            all[n++] = (struct idle_session){.active_at = last_active(e, &u->sessions[i]), .at = i};
+        }
+    }
+    qsort(all, n, sizeof(*all), by_idleness);
+    *ret_count = n;
+    return all;
+}
+
+static enum found active_find(struct engine *e, struct cmd *c, struct user_session *us) {
+    struct session_entry *s;
+    enum found f = find_session(e, c, us->id, &s);
+    us->ended |= f == ABSENT; /* it is no more */
+    return f;
+}
+
+/* Those that are to be ended, and the one that their tasks are handed over to. FOUND; PARKED; ABSENT: one of them is no more, and others take its place. */
+static enum found leaving_find(struct engine *e, struct cmd *c, struct user *u) {
+    size_t n, most = (size_t) e->o->max_sessions_per_user;
+    struct idle_session *all = idle_sessions(e, u, &n);
+    enum found f = n >= most ? active_find(e, c, user_pick(e, u, (struct id){0}, false)) : FOUND;
+    for (size_t i = 0; f == FOUND && i + most <= n; i++) {
+        f = active_find(e, c, &u->sessions[all[i].at]);
+    }
+    mem_free(all);
+    return f;
+}
+
+enum step user_make_room(struct engine *e, struct cmd *c, struct user *u) {
+    size_t most = (size_t) e->o->max_sessions_per_user;
+    enum found f = ABSENT;
+    while (f == ABSENT) {
+        f = leaving_find(e, c, u);
+    }
+    if (f == PARKED) {
+        return WAITS;
+    }
+    while (active_count(e, u) >= most) {
         struct user_session *us = user_pick(e, u, (struct id){0}, true);
-        struct session_entry *s, *target = NULL;
-        enum found f = find_session(e, c, us->id, &s);
-        if (f == PARKED) {
-            return PARKED;
-        }
-        if (f == ABSENT || s->s.state != SESSION_ACTIVE) {
-            us->ended = true;
-            continue;
-        }
-        if (session_end_prepare(e, c, s, &target) == PARKED) {
-            return PARKED;
-        }
+        struct session_entry *s = session_resident(e, us->id), *target = NULL;
+        enum step step = session_end_prepare(e, c, s, &target);
+        assert(step == GO_ON); /* all that it looks for is in memory */
         session_end(e, s, REASON_LIMIT, target);
         audit(c, "session.ended", s->s.id, (struct id){0}, (struct id){0}, end_reason_name(REASON_LIMIT));
     }
-    return FOUND;
+    return GO_ON;
 }
 
-enum found user_waiting_prepare(struct engine *e, struct cmd *c, struct user *u) {
+enum step user_waiting_prepare(struct engine *e, struct cmd *c, struct user *u) {
     for (size_t i = 0; i < u->count; i++) {
         struct session_entry *s;
         enum found f = u->sessions[i].ended ? find_session(e, c, u->sessions[i].id, &s) : FOUND;
         if (f == PARKED) {
-            return PARKED;
+            return WAITS;
         }
         if (f == ABSENT) {
             u->sessions[i--] = u->sessions[--u->count]; /* it has been forgotten */
         }
     }
-    return FOUND;
+    return GO_ON;
 }

@@ -29,12 +29,12 @@ void user_learn(struct user *u, const struct session_rows *rows);    /* all of i
 void user_add(struct engine *e, struct session_entry *s);            /* a session, of a user or not, is in memory */
 void user_forget_session(struct engine *e, struct session_entry *s); /* and leaves it */
 struct user_session *user_session_of(struct user *u, struct id id);  /* made if it is not there; valid until the next is made */
-/* The active session of the user most (or longest not) active, other than `but`; NULL if there is none. */
+/* The active session of the user most (or longest not) active, other than `but`; NULL if there is none. Of equal ones the last (or first). */
 struct user_session *user_pick(struct engine *e, struct user *u, struct id but, bool longest_idle);
-/* Makes room for one more session of the user by ending those longest not active. FOUND, or PARKED. */
-enum found user_make_room(struct engine *e, struct cmd *c, struct user *u) MUST_CHECK;
-/* Loads the ended sessions whose tasks wait for this user. FOUND, or PARKED. */
-enum found user_waiting_prepare(struct engine *e, struct cmd *c, struct user *u) MUST_CHECK;
+/* Makes room for one more session of the user by ending those longest not active, once these, and the one that takes over their tasks, are in memory. GO_ON, or WAITS. */
+enum step user_make_room(struct engine *e, struct cmd *c, struct user *u) MUST_CHECK;
+/* Loads the ended sessions whose tasks wait for this user. GO_ON, or WAITS. */
+enum step user_waiting_prepare(struct engine *e, struct cmd *c, struct user *u) MUST_CHECK;
 void users_drop(struct engine *e); /* the engine is going */
 
 #endif

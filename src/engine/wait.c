@@ -57,26 +57,26 @@ static void cmd_time_is_up(struct timer *t, int64_t now_ms, void *arg) {
     }
 }
 
-enum found cmd_wait(struct engine *e, struct cmd *c, struct cmd_list *list) {
+enum step cmd_wait(struct engine *e, struct cmd *c, struct cmd_list *list) {
     if (c->head || c->wait_ms <= 0 || c->e.timed_out || e->now >= e->waits_end) {
-        return ABSENT;
+        return GO_ON;
     }
     if (!c->e.timer.at_ms) {
         int64_t at = e->now + c->wait_ms;
         wheel_set(&e->wheel, &c->e.timer, at < e->waits_end ? at : e->waits_end, cmd_time_is_up);
     }
     cmd_park(c, list);
-    return PARKED;
+    return WAITS;
 }
 
-enum found cmd_wait_watching(struct engine *e, struct cmd *c, struct task_entry *t) {
-    enum found f = cmd_wait(e, c, &t->waiters);
-    if (f == PARKED && cred_is_person(c)) {
+enum step cmd_wait_watching(struct engine *e, struct cmd *c, struct task_entry *t) {
+    enum step step = cmd_wait(e, c, &t->waiters);
+    if (step == WAITS && cred_is_person(c)) {
         c->e.watches = t;
         t->people++;
         t->s->waiting += c->cred.kind != CRED_WATCH;
     }
-    return f;
+    return step;
 }
 
 static void waits_end(struct engine *e, struct cmd_list *list) {

@@ -14,9 +14,9 @@ void cmd_park(struct cmd *c, struct cmd_list *list);
 void cmd_unpark(struct engine *e, struct cmd *c);
 /* All of them run again in this pass. */
 void cmd_wake(struct engine *e, struct cmd_list *list);
-/* Parks it for `Prefer: wait`. PARKED, or ABSENT when it does not wait (any longer): it is answered with what there is. */
-enum found cmd_wait(struct engine *e, struct cmd *c, struct cmd_list *list) MUST_CHECK;
+/* Parks it for `Prefer: wait`. WAITS, or GO_ON when it does not wait (any longer): it is answered with what there is. */
+enum step cmd_wait(struct engine *e, struct cmd *c, struct cmd_list *list) MUST_CHECK;
 /* The same for news of a task: while it waits, the person whose credential it has watches the task. */
-enum found cmd_wait_watching(struct engine *e, struct cmd *c, struct task_entry *t) MUST_CHECK;
+enum step cmd_wait_watching(struct engine *e, struct cmd *c, struct task_entry *t) MUST_CHECK;
 
 #endif
