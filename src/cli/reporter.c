@@ -38,6 +38,7 @@
 
 enum part { PART_OUTPUT = 1, PART_PROGRESS = 2, PART_OTHER = 4, PART_FINAL = 8, PART_HEARTBEAT = 16 };
 enum { CURRENT, TOTAL, UNIT, MESSAGE, DATA, PHASE, FIELDS };
+static const char *const field_names[FIELDS] = {"current", "total", "unit", "message", "data", "phase"};
 
 struct other {
     char *report;
@@ -332,13 +333,12 @@ static void output_put(struct reporter *r, size_t len) {
 }
 
 static void progress_put(struct reporter *r) {
-    static const char *const names[FIELDS] = {"current", "total", "unit", "message", "data", "phase"};
     struct batch *b = &r->batch;
     part_begin(b, PART_PROGRESS);
     buf_puts(&b->body, "{\"type\":\"progress\"");
     for (int i = 0; i < FIELDS; i++) {
         if (r->progress[i]) {
-            body_name(&b->body, names[i]);
+            body_name(&b->body, field_names[i]);
             buf_puts(&b->body, r->progress[i]);
         }
         b->progress[i] = r->progress[i];
@@ -466,6 +466,32 @@ static void batch_arrived(struct reporter *r, const struct json *answer, const s
     }
 }
 
+/* Is this within the first report of a batch, in the member of that name? */
+static bool is_within(struct str pointer, const char *name) {
+    size_t len = strlen(name);
+    if (!str_starts(pointer, "/0/") || pointer.len < 3 + len || memcmp(pointer.p + 3, name, len) != 0) {
+        return false;
+    }
+    return pointer.len == 3 + len || pointer.p[3 + len] == '/';
+}
+
+/* What stood beside the members that are at fault counts, and perhaps came from other reports. Without them it is said again, if there is any. */
+static bool progress_goes_on(struct reporter *r, const struct json *problem) {
+    const struct json *places = json_get(problem, "errors");
+    bool dropped = false, left = false;
+    for (int i = 0; i < FIELDS; i++) {
+        for (const struct json *p = places ? places->child : NULL; p && r->batch.progress[i]; p = p->next) {
+            if (is_within(member_text(p, "pointer"), field_names[i])) {
+                mem_free(r->batch.progress[i]);
+                r->batch.progress[i] = NULL;
+                dropped = true;
+            }
+        }
+        left |= r->batch.progress[i] != NULL;
+    }
+    return dropped && left;
+}
+
 /* The server will not have a report. */
 static void part_refused(struct reporter *r, const struct json *problem, int status) {
     struct buf text = {0};
@@ -482,6 +508,11 @@ static void part_refused(struct reporter *r, const struct json *problem, int sta
                                             : "the server does not take a report: ");
     text_put_clean(&text, detail.p ? detail : STR("it does not say why"));
     note(r, buf_z(&text));
+    if ((parts & PART_PROGRESS) && progress_goes_on(r, problem)) {
+        batch_undo(r);
+        buf_fini(&text);
+        return;
+    }
     buf_drop_front(&r->staged, r->batch.output_bytes);
     if (parts & PART_OTHER) {
         other_drop(r);

@@ -315,6 +315,23 @@ describe('reporting from within', () => {
         assert.equal((await server.api().get(`/v1/tasks/${t.id}/output`)).text, 'kept');
     });
 
+    test('a member that the server refuses takes nothing with it, of its line or of others', async () => {
+        const q = queue();
+        for (const [bad, ...rest] of [
+            [`{"type":"progress","current":2,"data":"${'x'.repeat(5000)}"}`, '{"type":"progress","message":"m"}', '{"type":"progress","total":4}'],
+            ['{"type":"progress","current":2,"phase":"","message":"m"}', '{"type":"progress","total":4}'],
+            [`{"type":"progress","current":2,"phase":"","data":"${'x'.repeat(5000)}","message":"m"}`, '{"type":"progress","total":4}'],
+        ]) {
+            const t = await task(q);
+            const file = join(folder, 'faulty');
+            writeFileSync(file, [bad, ...rest, ''].join('\n'));
+            const w = await once(q, `cat ${file} >&3`);
+            assert.match(w.err, /does not take the progress/);
+            const { current, total, message, phase, data } = (await server.api().look(t)).progress;
+            assert.deepEqual([current, total, message, phase, data], [2, 4, 'm', null, null], bad.slice(0, 60));
+        }
+    });
+
     test('a final report on the descriptor goes before output and exit status', async () => {
         const q = queue();
         const good = await task(q);
