@@ -1,5 +1,7 @@
 // The module for browsers in its pages: many tabs over one connection, and one tab after the other that reads it.
 import assert from 'node:assert/strict';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
 import { after, afterEach, before, describe, test } from 'node:test';
 import { ok, until } from '../http/lib/client.mjs';
 import { Server } from '../http/lib/server.mjs';
@@ -85,8 +87,6 @@ const leads = async (pages) => {
 describe('the module in pages', { timeout: 300_000 }, () => {
     let folder;
     before(async () => {
-        const { mkdtempSync, writeFileSync } = await import('node:fs');
-        const { tmpdir } = await import('node:os');
         folder = mkdtempSync(`${tmpdir()}/bowline-page-`);
         writeFileSync(`${folder}/page.html`, '<!doctype html><meta charset="utf-8"><title>page</title>');
         proxy = await new Proxy(() => server.port).start();
@@ -98,7 +98,6 @@ describe('the module in pages', { timeout: 300_000 }, () => {
         await browser?.close();
         await proxy?.close();
         await server?.close();
-        const { rmSync } = await import('node:fs');
         rmSync(folder, { recursive: true, force: true });
     });
     afterEach(async () => {
@@ -331,6 +330,47 @@ describe('the module in pages', { timeout: 300_000 }, () => {
         await agree(pages, ends);
         await api.watchers(1);
         assert.ok(proxy.most(1000) <= 40, `${proxy.most(1000)} requests in a second`);
+    });
+
+    test("the guide's page shows the tasks, and its lines start one", async () => {
+        const guide = readFileSync(new URL('../../docs/guide-browser.md', import.meta.url), 'utf8');
+        const [, html] = /^```html\n([\s\S]*?)^```$/m.exec(guide), [, start] = /^```js\n([\s\S]*?)^```$/m.exec(guide);
+        await begin();
+        const page = await context.newPage(), done = page.waitForEvent('console', { predicate: (message) => message.text() === 'done Sales in May', ...PATIENCE });
+        await page.route('**/guide', (route) => route.fulfill({ contentType: 'text/html', body: html }));
+        await page.goto(`${server.url}/guide`);
+        await page.waitForFunction(() => document.querySelector('#tasks'), null, PATIENCE);
+        const url = page.evaluate(`(async () => { const { connect } = await import('/bowline.js'); const live = connect(); ${start}; return url; })()`);
+        const [task] = await api.claimed('reports');
+        await api.reported(task, { type: 'progress', current: 1, message: 'page 1' });
+        await page.getByText('Sales in May: running page 1').waitFor(PATIENCE);
+        await api.reported(task, { type: 'succeed', result: { url: 'https://app.example/1.pdf' } });
+        assert.equal(await url, 'https://app.example/1.pdf');
+        await page.getByText('Sales in May: succeeded page 1').waitFor(PATIENCE);
+        await done;
+        await api.watchers(1); // two connections of one page are one too
+    });
+
+    test('refresh sets a cookie, and is asked by one tab only', async () => {
+        await begin();
+        const next = ok(await api.post(`/v1/sessions/${session.id}/rotate`, {}), 200).json;
+        let asked = 0;
+        await context.route('**/login', async (route) => {
+            asked++;
+            await setCookie(context, next.token);
+            await route.fulfill({ body: 'welcome' });
+        });
+        const pages = [];
+        for (let i = 0; i < 3; i++) { // each with a cookie that is dead, or will be: none is live before it was asked
+            const page = await context.newPage();
+            await page.goto(`${server.url}/demo/page.html`);
+            page.ready = page.evaluate(`(${follow})({}, () => {})`.replace('connect(options)', "connect({ refresh: () => fetch('/login') })"));
+            pages.push(page);
+        }
+        assert.deepEqual(await Promise.all(pages.map((page) => page.ready)), ['live', 'live', 'live']);
+        session = next;
+        await agree(pages, [await work()]);
+        assert.equal(asked, 1);
     });
 
     test('tabs of other tokens are not told', async () => {

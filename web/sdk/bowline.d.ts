@@ -188,10 +188,11 @@ export interface ConnectOptions {
     /** A session token or JWT, or a function that gives one; without it the cookie counts. */
     token?: string | (() => string | Promise<string>);
     /**
-     * Called when the credential has died, once for all tabs: sets a new cookie, or gives a new token. The same dead token, or an exception, ends it.
+     * Called when the credential has died, once for all tabs: sets a new cookie, or gives (a promise of) a new token, a string; anything else it gives does not
+     * matter. The same dead token, or an exception, ends it.
      * Without it a token that died ends it; a function `token` is asked again, and a cookie that was rotated is waited for.
      */
-    refresh?: () => string | void | null | Promise<string | void | null>;
+    refresh?: () => unknown;
     /** One connection for all tabs of this origin; by default in pages. */
     tabs?: boolean;
     /** Events `output` come too. */

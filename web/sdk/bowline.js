@@ -491,7 +491,10 @@ class Live {
         const { refresh, token } = this.#options, old = this.#token;
         let fresh;
         try {
-            fresh = (await refresh?.()) ?? (typeof token === 'function' ? await token() : token);
+            fresh = await refresh?.();
+            if (typeof fresh !== 'string') { // nothing, or what fetch gave, where a cookie was set
+                fresh = typeof token === 'function' ? await token() : token;
+            }
         } catch {
             this.#finish('unauthenticated');
             return false;
