@@ -255,3 +255,23 @@ describe('a person on two devices', () => {
         assert.equal((await sessionOf(other.id)).state, 'active');
     });
 });
+
+test('where fewer sessions are allowed after a restart, one more ends all that are too many, and what they hand over goes to the one that stays', async (context) => {
+    const own = await start({ max_sessions_per_user: 6 });
+    context.after(() => own.close());
+    const made = [];
+    for (let i = 0; i < 6; i++) made.push(ok(await own.api().post('/v1/sessions', { user: 'many' }), 201).json);
+    for (const { id } of made) {
+        const task = ok(await own.api().post('/v1/tasks', { session: id, kind: 'k', on_session_end: 'handover' }), 202).json;
+        ok(await own.api().post(`/v1/tasks/${task.id}/reports`, { type: 'succeed', result: 1 }), 200);
+    }
+    await own.stop();
+    await own.restart({ max_sessions_per_user: 3 });
+    const last = ok(await own.api().post('/v1/sessions', { user: 'many' }), 201).json;
+    const items = ok(await own.api().get('/v1/sessions?user=many&state=active'), 200).json.items;
+    assert.equal(items.length, 3);
+    assert.ok(items.some(({ id }) => id === last.id));
+    let tasks = 0;
+    for (const { id } of items) tasks += ok(await own.api().get(`/v1/tasks?session=${id}`), 200).json.items.length;
+    assert.equal(tasks, 6);
+});
