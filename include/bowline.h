@@ -115,6 +115,7 @@ struct bowline_client_options {
     double timeout_s;       /* how long an answer may take beyond the time the call itself waits; 0: 30 */
     double retry_s;         /* how long calls that are safe to repeat (reads, deletes, cancel, answer, seen, touch, end, and those with an
                                idempotency key) are repeated when the server is away or says 429 or 503; 0: not at all */
+    struct bowline_problem *problem; /* where open tells why it did not; NULL: nobody wants it */
 };
 
 /*
@@ -143,6 +144,79 @@ BOWLINE_API void bowline_text_fini(struct bowline_text *text);
  */
 BOWLINE_API int bowline_call(bowline_client *client, const char *method, const char *path, const char *body_json, struct bowline_text *ret_body,
                              struct bowline_problem *problem) BOWLINE_MUST_CHECK;
+
+/* ---- any request ---- */
+
+/*
+ * A request and its answer as they are, whatever its status, for what has no function here, or needs more of the answer than one gives. Each is one try:
+ * nothing is repeated, and bowline_client_interrupt does not end it.
+ */
+struct bowline_request {
+    const char *method;         /* in capitals; NULL: GET */
+    const char *path;           /* "/v1/queues?limit=10": percent-encoded */
+    const void *body;           /* JSON, sent as it is; NULL: none */
+    size_t body_len;            /* its bytes */
+    const char *const *headers; /* more of them, "Name: value"; NULL ends them. NULL: none */
+    const char *credential;     /* NULL: the client's */
+    int64_t timeout_ms;         /* for the whole answer; 0: the client's timeout_s, -1: for ever */
+    int64_t silence_ms;         /* without a byte for that long the connection is given up, in a loop; 0: no matter */
+    size_t answer_max;          /* more bytes of the answer's body are BAD_ANSWER; 0: 64 MiB */
+};
+
+struct bowline_response {
+    int status; /* of HTTP; 0 without an answer */
+    struct bowline_text body;
+    double retry_after_s; /* 0: not told */
+    int64_t date_ms;      /* the server's clock, in whole seconds; 0: not told */
+    char etag[48];        /* with its quotes; "": none */
+    bool has_output_offset, output_complete;
+    uint64_t output_offset; /* of what the body holds of a task's output */
+};
+/* Frees and zeroes; may be called twice. */
+BOWLINE_API void bowline_response_fini(struct bowline_response *response);
+
+/* OK for an answer of any status, which bowline_response_fini frees; else BAD_ARGUMENT, NO_MEMORY, UNREACHABLE or BAD_ANSWER. */
+BOWLINE_API int bowline_request_perform(bowline_client *client, const struct bowline_request *request, struct bowline_response *ret_response,
+                                        struct bowline_problem *problem) BOWLINE_MUST_CHECK;
+
+/*
+ * Requests side by side in one thread, without blocking: when bowline_loop_fd is readable (level-triggered; poll, epoll, kqueue's like),
+ * bowline_loop_dispatch does what is due and never waits. Timers are behind the same descriptor. One thread at a time.
+ */
+typedef struct bowline_loop bowline_loop;
+/* A request under way. It is void once its `done` was called, or it was cancelled. */
+typedef struct bowline_op bowline_op;
+
+/* All of them are called from bowline_loop_dispatch; they may start and cancel, but neither dispatch nor close the loop. */
+struct bowline_op_events {
+    /*
+     * NULL: the body is gathered for `done`. Else a 200's body comes here piece by piece, lent for the time of the call, and `done` gets what other answers
+     * hold. Anything but 0 stops it: `done` follows, with OVER.
+     */
+    int (*data)(void *arg, const void *data, size_t len);
+    /* Required; called once. problem NULL: the whole answer has come. Else it broke off or never came, and response holds what is known. Both are lent. */
+    void (*done)(void *arg, const struct bowline_response *response, const struct bowline_problem *problem);
+    void *arg;
+};
+
+/* bowline_loop_close, before the client's. NO_MEMORY, SYSTEM. */
+BOWLINE_API int bowline_loop_open(bowline_client *client, bowline_loop **ret_loop, struct bowline_problem *problem) BOWLINE_MUST_CHECK;
+/* Cancels what is under way. */
+BOWLINE_API void bowline_loop_close(bowline_loop *loop);
+/* The loop's, valid until close. */
+BOWLINE_API int bowline_loop_fd(const bowline_loop *loop);
+/* Never waits. BAD_ARGUMENT from within a callback, else OK. */
+BOWLINE_API int bowline_loop_dispatch(bowline_loop *loop);
+/* Begins with the next dispatch, for which the descriptor is readable. ret_op may be NULL. BAD_ARGUMENT, NO_MEMORY. */
+BOWLINE_API int bowline_request_start(bowline_loop *loop, const struct bowline_request *request, const struct bowline_op_events *on,
+                                      bowline_op **ret_op, struct bowline_problem *problem) BOWLINE_MUST_CHECK;
+/* Closes the connection; `done` is not called. Accepts NULL. */
+BOWLINE_API void bowline_op_cancel(bowline_op *op);
+/*
+ * Ends this side of the connection and goes on listening: the server sees at once that nobody waits any more, and an answer that it had already written still
+ * arrives. `done` is called as ever.
+ */
+BOWLINE_API void bowline_op_hang_up(bowline_op *op);
 
 /* ---- sessions ---- */
 

@@ -54,7 +54,7 @@ struct batch {
 };
 
 struct reporter {
-    struct client_async *as;
+    struct client_ops *ops;
     struct reporter_events events;
     void *arg;
     char *task, *token;
@@ -88,10 +88,10 @@ struct reporter {
 
 /* ---- life ---- */
 
-struct reporter *reporter_create(struct client_async *as, const char *task, const char *token, double lease_s, const struct reporter_events *events,
+struct reporter *reporter_create(struct client_ops *ops, const char *task, const char *token, double lease_s, const struct reporter_events *events,
                                  void *arg) {
     struct reporter *r = mem_alloc(sizeof *r);
-    r->as = as;
+    r->ops = ops;
     r->events = *events;
     r->arg = arg;
     r->task = mem_strdup(str_of(task));
@@ -623,7 +623,7 @@ static void batch_send(struct reporter *r) {
     path_put(&path, r->task);
     buf_puts(&path, "/reports");
     struct client_request q = {.method = "POST", .path = buf_z(&path), .body = buf_view(&r->batch.body), .token = r->token};
-    r->op = client_async_start(r->as, &q, REPORT_MS, on_batch, r);
+    r->op = client_ops_start(r->ops, &q, REPORT_MS, on_batch, r);
     buf_fini(&path);
 }
 
@@ -654,7 +654,7 @@ static void control_ask(struct reporter *r) {
     buf_printf(&path, "/control?after=%.0f", r->version);
     buf_printf(&prefer, "Prefer: wait=%d", CONTROL_S);
     struct client_request q = {.path = buf_z(&path), .header = {buf_z(&prefer)}, .token = r->token};
-    r->control = client_async_start(r->as, &q, (CONTROL_S + 15) * SEC, on_control, r);
+    r->control = client_ops_start(r->ops, &q, (CONTROL_S + 15) * SEC, on_control, r);
     buf_fini(&path);
     buf_fini(&prefer);
 }

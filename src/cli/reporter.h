@@ -8,7 +8,7 @@
 #ifndef BOWLINE_CLI_REPORTER_H
 #define BOWLINE_CLI_REPORTER_H
 
-#include "cli/client_async.h"
+#include "cli/client_ops.h"
 
 struct reporter;
 
@@ -32,7 +32,7 @@ struct reporter_progress {
 };
 
 /* Starts with a heartbeat. lease_s: 0 where the server's answers shall tell it. */
-struct reporter *reporter_create(struct client_async *as, const char *task, const char *token, double lease_s, const struct reporter_events *events,
+struct reporter *reporter_create(struct client_ops *ops, const char *task, const char *token, double lease_s, const struct reporter_events *events,
                                  void *arg);
 void reporter_destroy(struct reporter *r); /* accepts NULL */
 

@@ -8,7 +8,7 @@
 #include "base/crypto.h"
 #include "base/options.h"
 #include "cli/child.h"
-#include "cli/client_async.h"
+#include "cli/client_ops.h"
 #include "cli/exit.h"
 #include "cli/guard.h"
 #include "cli/progress_scan.h"
@@ -31,7 +31,7 @@
 struct run {
     struct args *args;
     struct client *client;
-    struct client_async *as;
+    struct client_ops *ops;
     struct reporter *reporter;
     struct progress_scan scan;
     struct signals signals;
@@ -305,7 +305,7 @@ static void loop_turn(struct run *r, int64_t until_ms) {
     if (!r->terminal.raw) {
         keys[0].fd = -1;
     }
-    client_async_wait(r->as, fds, 2 + 3 * RELAY_FDS, due - now);
+    client_ops_wait(r->ops, fds, 2 + 3 * RELAY_FDS, due - now);
     r->idle = !out[0].revents && !err[0].revents;
     relay_turn(&r->out, out);
     relay_turn(&r->err, err);
@@ -501,7 +501,7 @@ static int run_prepare(struct run *r) {
     r->err = (struct relay){.from = -1, .to = STDERR_FILENO, .saw = on_piece, .arg = r};
     bool keys = r->terminal.pty && r->terminal.keys;
     r->keys = (struct relay){.from = keys ? STDIN_FILENO : -1, .to = r->terminal.master, .borrowed = true, .saw = on_keys, .arg = r};
-    r->reporter = reporter_create(r->as, r->task, buf_z(&r->token), r->lease_s, &events, r);
+    r->reporter = reporter_create(r->ops, r->task, buf_z(&r->token), r->lease_s, &events, r);
     return command_start(r);
 }
 
@@ -511,7 +511,7 @@ static int run_run(struct args *a) {
     r.out.borrowed = r.keys.borrowed = true;
     int code = run_flags(&r);
     code = code ? code : client_open(a, &r.client);
-    code = code ? code : client_async_open(a, r.client, &r.as);
+    code = code ? code : client_ops_open(a, r.client, &r.ops);
     code = code ? code : task_find(&r);
     if (!code) {
         code = run_prepare(&r);
@@ -520,7 +520,7 @@ static int run_run(struct args *a) {
         signals_close(&r.signals);
     }
     reporter_destroy(r.reporter);
-    client_async_close(r.as);
+    client_ops_close(r.ops);
     client_close(r.client);
     relay_fini(&r.out);
     relay_fini(&r.err);

@@ -2,7 +2,7 @@
 #include "cli/commands.h"
 
 #include "cli/body.h"
-#include "cli/client_http.h"
+#include "cli/client.h"
 #include "cli/exit.h"
 #include "cli/show.h"
 

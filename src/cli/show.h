@@ -4,7 +4,7 @@
 
 #include "base/json.h"
 #include "cli/args.h"
-#include "cli/client_http.h"
+#include "cli/client.h"
 
 /* An answer, parsed. */
 struct answer_json {

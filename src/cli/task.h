@@ -3,7 +3,7 @@
 #define BOWLINE_CLI_TASK_H
 
 #include "cli/args.h"
-#include "cli/client_http.h"
+#include "cli/client.h"
 #include "cli/show.h"
 
 struct task_call {

@@ -7,7 +7,7 @@
 #include "base/clock.h"
 #include "base/options.h"
 #include "cli/child.h"
-#include "cli/client_async.h"
+#include "cli/client_ops.h"
 #include "cli/exit.h"
 #include "cli/show.h"
 #include "cli/text.h"
@@ -43,7 +43,7 @@ struct asked {
 struct top {
     struct args *args;
     struct client *client;
-    struct client_async *as;
+    struct client_ops *ops;
     struct signals signals;
     struct asked asked[QUESTIONS];
     struct buf trouble;
@@ -200,7 +200,7 @@ static void round_begin(struct top *t, int64_t now) {
     t->pending = QUESTIONS;
     for (int i = 0; i < QUESTIONS; i++) {
         struct client_request q = {.path = paths[i]};
-        t->asked[i].op = client_async_start(t->as, &q, ANSWER_S * SEC, on_answer, &t->asked[i]);
+        t->asked[i].op = client_ops_start(t->ops, &q, ANSWER_S * SEC, on_answer, &t->asked[i]);
     }
 }
 
@@ -242,7 +242,7 @@ static void top_loop(struct top *t) {
             round_begin(t, now);
         }
         struct pollfd fds[2] = {{.fd = t->signals.fd, .events = POLLIN}, {.fd = t->raw ? STDIN_FILENO : -1, .events = POLLIN}};
-        client_async_wait(t->as, fds, 2, t->pending ? ANSWER_S * SEC : t->round_ms - now);
+        client_ops_wait(t->ops, fds, 2, t->pending ? ANSWER_S * SEC : t->round_ms - now);
         if (fds[1].revents) {
             keys_take(t);
         }
@@ -275,14 +275,14 @@ static int top_run(struct args *a) {
     struct top t = {.args = a, .signals = {.fd = -1}, .reports_per_s = NAN, .changes_per_s = NAN};
     int code = args_number(a, "every", 0.1, 3600, 1, &t.every_s);
     code = code ? code : client_open(a, &t.client);
-    code = code ? code : client_async_open(a, t.client, &t.as);
+    code = code ? code : client_ops_open(a, t.client, &t.ops);
     code = code ? code : top_prepare(&t);
     if (!code) {
         top_loop(&t);
         screen_leave(&t);
         code = t.code;
     }
-    client_async_close(t.as);
+    client_ops_close(t.ops);
     client_close(t.client);
     if (t.signals.fd >= 0) {
         signals_close(&t.signals);

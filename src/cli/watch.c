@@ -8,7 +8,7 @@
 #include "base/crypto.h"
 #include "base/options.h"
 #include "base/sse.h"
-#include "cli/client_http.h"
+#include "cli/client.h"
 #include "cli/exit.h"
 #include "cli/show.h"
 #include "cli/text.h"

@@ -9,7 +9,7 @@
 #include "base/mem.h"
 #include "base/options.h"
 #include "cli/body.h"
-#include "cli/client_async.h"
+#include "cli/client_ops.h"
 #include "cli/exit.h"
 #include "cli/guard.h"
 #include "cli/show.h"
@@ -31,7 +31,7 @@ enum work_state { WORKING, FINISHING, LEAVING };
 struct work {
     struct args *args;
     struct client *client;
-    struct client_async *as;
+    struct client_ops *ops;
     struct signals signals;
     struct job_plan plan;
     struct buf name;
@@ -69,7 +69,7 @@ static void task_give_back(struct work *w, const struct json *task) {
     buf_json_str(&body, member_text(task, "worker_token"));
     buf_char(&body, '}');
     struct client_request q = {.method = "POST", .path = buf_z(&path), .body = buf_view(&body)};
-    client_async_start(w->as, &q, HANG_UP_MS, on_late_released, w);
+    client_ops_start(w->ops, &q, HANG_UP_MS, on_late_released, w);
     w->releases++;
     buf_fini(&path);
     buf_fini(&body);
@@ -156,7 +156,7 @@ static void claim_start(struct work *w) {
     buf_char(&body, '}');
     buf_printf(&prefer, "Prefer: wait=%d", CLAIM_S);
     struct client_request q = {.method = "POST", .path = buf_z(&path), .body = buf_view(&body), .header = {buf_z(&prefer)}};
-    w->claim = client_async_start(w->as, &q, (CLAIM_S + 15) * SEC, on_claim, w);
+    w->claim = client_ops_start(w->ops, &q, (CLAIM_S + 15) * SEC, on_claim, w);
     buf_fini(&path);
     buf_fini(&body);
     buf_fini(&prefer);
@@ -251,7 +251,7 @@ static void loop_turn(struct work *w) {
     }
     /* Jobs that begin during the wait take free places: from here on only those that were there are turned. */
     struct job **turned = mem_dup(w->jobs, w->jobs_most * sizeof(struct job *));
-    client_async_wait(w->as, w->fds, count, due - now);
+    client_ops_wait(w->ops, w->fds, count, due - now);
     count = 1;
     for (unsigned i = 0; i < w->jobs_most; i++) {
         if (turned[i]) {
@@ -308,7 +308,7 @@ static int work_prepare(struct work *w) {
     if (wrong) {
         return args_fail(w->args, BOWLINE_EXIT_FAILED, "%s", strerror(-wrong));
     }
-    w->plan.as = w->as;
+    w->plan.ops = w->ops;
     w->plan.signals = &w->signals;
     srand((unsigned) clock_ms() ^ (unsigned) getpid());
     return 0;
@@ -318,7 +318,7 @@ static int work_run(struct args *a) {
     struct work w = {.args = a, .signals = {.fd = -1}};
     int code = work_flags(&w);
     code = code ? code : client_open(a, &w.client);
-    code = code ? code : client_async_open(a, w.client, &w.as);
+    code = code ? code : client_ops_open(a, w.client, &w.ops);
     code = code ? code : work_prepare(&w);
     while (!code && (w.state == WORKING || w.jobs_count || w.claim || w.releases)) {
         loop_turn(&w);
@@ -327,7 +327,7 @@ static int work_run(struct args *a) {
     for (unsigned i = 0; i < w.jobs_most && w.jobs; i++) {
         job_destroy(w.jobs[i]);
     }
-    client_async_close(w.as);
+    client_ops_close(w.ops);
     client_close(w.client);
     if (w.signals.fd >= 0) {
         signals_close(&w.signals);

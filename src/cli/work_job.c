@@ -268,7 +268,7 @@ static char **job_environment(const struct job *j, unsigned attempt) {
     struct buf task = {0}, token = {0}, url = {0}, number = {0};
     buf_printf(&task, "BOWLINE_TASK=%s", j->task);
     buf_printf(&token, "BOWLINE_TOKEN=%s", j->token);
-    buf_printf(&url, "BOWLINE_URL=%s", client_async_url(j->plan->as));
+    buf_printf(&url, "BOWLINE_URL=%s", client_ops_url(j->plan->ops));
     buf_printf(&number, "BOWLINE_ATTEMPT=%u", attempt);
     const char *const changes[] = {buf_z(&task), buf_z(&token), buf_z(&url), buf_z(&number), "BOWLINE_REPORT_FD=3", "BOWLINE_KEY"};
     char **envp = child_environment(changes, sizeof changes / sizeof *changes);
@@ -334,7 +334,7 @@ struct job *job_create(const struct job_plan *plan, const struct json *task) {
     j->term_ms = INT64_MAX;
     j->guard.fd = -1;
     buf_str(&j->input, input ? input->raw : STR("null"));
-    j->reporter = reporter_create(plan->as, j->task, j->token, plan->lease_s, &events, j);
+    j->reporter = reporter_create(plan->ops, j->task, j->token, plan->lease_s, &events, j);
     j->started_ms = j->read_ms = clock_ms();
     command_start(j, attempt >= 1 ? (unsigned) attempt : 1);
     return j;
@@ -448,7 +448,7 @@ static void job_give_back(struct job *j) {
     buf_json_str(&body, str_of(j->token));
     buf_char(&body, '}');
     struct client_request q = {.method = "POST", .path = buf_z(&path), .body = buf_view(&body)};
-    j->release = client_async_start(j->plan->as, &q, RELEASE_MS, on_released, j);
+    j->release = client_ops_start(j->plan->ops, &q, RELEASE_MS, on_released, j);
     j->outcome = JOB_GIVEN_BACK;
     j->told = true;
     buf_fini(&path);

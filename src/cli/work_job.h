@@ -8,7 +8,7 @@
 #define BOWLINE_CLI_WORK_JOB_H
 
 #include "base/json.h"
-#include "cli/client_async.h"
+#include "cli/client_ops.h"
 
 #define JOB_FDS 6
 
@@ -17,7 +17,7 @@ struct job_plan {
     const char *queue;
     char **argv;
     struct signals *signals;
-    struct client_async *as;
+    struct client_ops *ops;
     bool streams; /* standard output is reported as output instead of being the result */
     double kill_after_s, lease_s;
 };

@@ -85,27 +85,40 @@ static void client_free(struct bowline_client *c) {
     free(c);
 }
 
+static int options_check(const struct bowline_client_options *o) {
+    if (!url_is_usable(o->url)) {
+        return problem_argument(o->problem, "url", "is missing, or is not http or https with a host, without a user, a query and /v1");
+    }
+    if (o->credential && !credential_is_usable(o->credential)) {
+        return problem_argument(o->problem, "credential", "holds a space, a line's end or another character that none has");
+    }
+    if (!seconds_are_usable(o->timeout_s) || !seconds_are_usable(o->retry_s)) {
+        return problem_argument(o->problem, seconds_are_usable(o->timeout_s) ? "retry_s" : "timeout_s", "is out of its bounds");
+    }
+    return BOWLINE_OK;
+}
+
 int bowline_client_open(const struct bowline_client_options *options, bowline_client **ret_client) {
-    if (!options || !url_is_usable(options->url) || (options->credential && !credential_is_usable(options->credential)) ||
-        !seconds_are_usable(options->timeout_s) || !seconds_are_usable(options->retry_s)) {
-        return BOWLINE_BAD_ARGUMENT;
+    int error = options ? options_check(options) : BOWLINE_BAD_ARGUMENT;
+    if (error) {
+        return error;
     }
     struct bowline_client *c = calloc(1, sizeof *c);
     if (!c) {
-        return BOWLINE_NO_MEMORY;
+        return problem_local(options->problem, BOWLINE_NO_MEMORY, NULL);
     }
-    int error = options_take(c, options);
+    error = options_take(c, options);
     if (!error && pthread_mutex_init(&c->lock, NULL) != 0) {
         error = BOWLINE_SYSTEM;
     }
     if (error) {
         client_free(c);
-        return error;
+        return problem_local(options->problem, error, NULL);
     }
     if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK) {
         pthread_mutex_destroy(&c->lock);
         client_free(c);
-        return BOWLINE_NO_MEMORY;
+        return problem_local(options->problem, BOWLINE_NO_MEMORY, NULL);
     }
     *ret_client = c;
     return BOWLINE_OK;

@@ -107,13 +107,18 @@ struct reply {
     struct buf body;
     double retry_after_s;
     int64_t date_ms; /* by the server's clock, in whole seconds; 0: unknown */
+    char etag[48];   /* "": none */
+    size_t most;     /* bytes of the body that are taken; 0: more than any answer of a task or a page of them */
     uint64_t output_offset;
     bool has_output_offset, output_complete;
 };
 void reply_fini(struct reply *r);
 void reply_clear(struct reply *r);
 
-/* For one transfer of any kind on any handle: everything but method, body and where the answer goes. Headers are appended to *list, which the caller frees. */
+/*
+ * For one transfer of any kind on any handle: everything but method, body and where the answer goes. Headers are appended to *list, which the caller frees.
+ * accept NULL: what libcurl says by itself.
+ */
 int transfer_prepare(const struct bowline_client *c, CURL *curl, const char *path, const char *credential, const char *accept,
                      struct curl_slist **list);
 int header_add(struct curl_slist **list, const char *name, const char *value);
@@ -124,6 +129,14 @@ size_t reply_header(char *data, size_t size, size_t count, void *arg);
 size_t reply_write(char *data, size_t size, size_t count, void *arg);
 /* POST with that body, which must live until the transfer is over. */
 void transfer_body(CURL *curl, struct str body);
+
+/* Where the answer goes, and the headers; all of it must live until the transfer is over. */
+void transfer_receive(CURL *curl, struct reply *r, char why[CURL_ERROR_SIZE], struct curl_slist *list);
+/* Reads the status, too. OK for an answer of any status, whole. */
+int transfer_result(CURL *curl, CURLcode result, const char *why, struct reply *r, struct bowline_problem *p) MUST_CHECK;
+/* A handle of the client's pool; NULL: no memory. What is given back points to nothing any more. */
+CURL *client_handle_take(bowline_client *c);
+void client_handle_give(bowline_client *c, CURL *curl);
 
 /* Carries the request out and frees what it holds. OK for 2xx and 304, with the answer in reply (zeroed by the caller, freed by it in any case). */
 int client_perform(bowline_client *c, struct request *q, struct reply *r, struct bowline_problem *p) MUST_CHECK;

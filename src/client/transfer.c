@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 #include <time.h>
 
 #define CONNECT_MS 10000L
@@ -12,7 +13,7 @@
 void reply_clear(struct reply *r) {
     struct buf body = r->body;
     buf_clear(&body);
-    *r = (struct reply){.body = body};
+    *r = (struct reply){.body = body, .most = r->most};
 }
 
 void reply_fini(struct reply *r) {
@@ -32,7 +33,7 @@ int reply_text(struct reply *r, struct bowline_text *ret_text, struct bowline_pr
 
 size_t reply_write(char *data, size_t size, size_t count, void *arg) {
     struct reply *r = arg;
-    if (r->body.len + size * count > ANSWER_BYTES_MAX) {
+    if (r->body.len + size * count > (r->most ? r->most : ANSWER_BYTES_MAX)) {
         return 0;
     }
     buf_put(&r->body, data, size * count);
@@ -62,6 +63,8 @@ size_t reply_header(char *data, size_t size, size_t count, void *arg) {
     } else if (header_is(line, "Date", value, sizeof value)) {
         time_t date = curl_getdate(value, NULL);
         r->date_ms = date > 0 ? (int64_t) date * 1000 : 0;
+    } else if (header_is(line, "ETag", value, sizeof value)) {
+        snprintf(r->etag, sizeof r->etag, "%.*s", (int) sizeof r->etag - 1, value);
     } else if (header_is(line, "Bowline-Output-Offset", value, sizeof value)) {
         r->output_offset = strtoull(value, NULL, 10);
         r->has_output_offset = true;
@@ -99,6 +102,13 @@ static bool url_is_loopback(const char *url) {
     return strncmp(host, "127.", 4) == 0 || strncmp(host, "[::1]", 5) == 0 || strncmp(host, "localhost", 9) == 0;
 }
 
+/* A program that the application starts must not inherit an authenticated connection. */
+static curl_socket_t socket_open(void *arg, curlsocktype purpose, struct curl_sockaddr *address) {
+    (void) arg, (void) purpose;
+    int fd = socket(address->family, address->socktype | SOCK_CLOEXEC, address->protocol);
+    return fd < 0 ? CURL_SOCKET_BAD : fd;
+}
+
 int transfer_prepare(const struct bowline_client *c, CURL *curl, const char *path, const char *credential, const char *accept,
                      struct curl_slist **list) {
     curl_easy_reset(curl);
@@ -112,6 +122,7 @@ int transfer_prepare(const struct bowline_client *c, CURL *curl, const char *pat
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
     curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS);
     curl_easy_setopt(curl, CURLOPT_TCP_KEEPALIVE, 1L);
+    curl_easy_setopt(curl, CURLOPT_OPENSOCKETFUNCTION, socket_open);
     failed |= curl_easy_setopt(curl, CURLOPT_USERAGENT, "libbowline/" BOWLINE_VERSION) != CURLE_OK;
     if (url_is_loopback(c->url)) {
         failed |= curl_easy_setopt(curl, CURLOPT_PROXY, "") != CURLE_OK;
@@ -130,7 +141,7 @@ int transfer_prepare(const struct bowline_client *c, CURL *curl, const char *pat
         }
         buf_fini(&value);
     }
-    failed |= header_add(list, "Accept", accept) != BOWLINE_OK;
+    failed |= accept && header_add(list, "Accept", accept) != BOWLINE_OK;
     return failed ? BOWLINE_NO_MEMORY : BOWLINE_OK;
 }
 
@@ -165,7 +176,7 @@ static int interrupted(void *arg, curl_off_t a, curl_off_t b, curl_off_t c, curl
     return atomic_load(&((struct bowline_client *) arg)->interrupted);
 }
 
-static CURL *handle_take(bowline_client *c) {
+CURL *client_handle_take(bowline_client *c) {
     CURL *curl = NULL;
     pthread_mutex_lock(&c->lock);
     if (c->idles) {
@@ -175,7 +186,8 @@ static CURL *handle_take(bowline_client *c) {
     return curl ? curl : curl_easy_init();
 }
 
-static void handle_give(bowline_client *c, CURL *curl) {
+void client_handle_give(bowline_client *c, CURL *curl) {
+    curl_easy_reset(curl);
     pthread_mutex_lock(&c->lock);
     bool kept = c->idles < sizeof c->idle / sizeof c->idle[0];
     if (kept) {
@@ -187,7 +199,19 @@ static void handle_give(bowline_client *c, CURL *curl) {
     }
 }
 
-static int result_of(CURLcode result, const char *why, const struct reply *r, struct bowline_problem *p) {
+void transfer_receive(CURL *curl, struct reply *r, char why[CURL_ERROR_SIZE], struct curl_slist *list) {
+    curl_easy_setopt(curl, CURLOPT_HTTPHEADER, list);
+    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, why);
+    curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, reply_header);
+    curl_easy_setopt(curl, CURLOPT_HEADERDATA, r);
+    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, reply_write);
+    curl_easy_setopt(curl, CURLOPT_WRITEDATA, r);
+}
+
+int transfer_result(CURL *curl, CURLcode result, const char *why, struct reply *r, struct bowline_problem *p) {
+    long status = 0;
+    curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
+    r->status = (int) status;
     if (result == CURLE_OUT_OF_MEMORY || r->body.failed) {
         return problem_local(p, BOWLINE_NO_MEMORY, NULL);
     }
@@ -200,6 +224,10 @@ static int result_of(CURLcode result, const char *why, const struct reply *r, st
     if (result != CURLE_OK) {
         return problem_local(p, BOWLINE_UNREACHABLE, why[0] ? why : curl_easy_strerror(result));
     }
+    return BOWLINE_OK;
+}
+
+static int status_check(const struct reply *r, struct bowline_problem *p) {
     if ((r->status >= 200 && r->status < 300) || r->status == 304) {
         return BOWLINE_OK;
     }
@@ -209,7 +237,7 @@ static int result_of(CURLcode result, const char *why, const struct reply *r, st
 static int perform_once(bowline_client *c, struct request *q, struct reply *r, struct bowline_problem *p) {
     struct curl_slist *list = NULL;
     char why[CURL_ERROR_SIZE] = "";
-    CURL *curl = handle_take(c);
+    CURL *curl = client_handle_take(c);
     if (!curl) {
         return problem_local(p, BOWLINE_NO_MEMORY, NULL);
     }
@@ -220,12 +248,7 @@ static int perform_once(bowline_client *c, struct request *q, struct reply *r, s
         problem_local(p, error, NULL);
         goto out;
     }
-    curl_easy_setopt(curl, CURLOPT_HTTPHEADER, list);
-    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, why);
-    curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, reply_header);
-    curl_easy_setopt(curl, CURLOPT_HEADERDATA, r);
-    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, reply_write);
-    curl_easy_setopt(curl, CURLOPT_WRITEDATA, r);
+    transfer_receive(curl, r, why, list);
     curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long) (c->timeout_ms + (q->wait_s > 0 ? q->wait_s * 1000 : 0)));
     if (!q->octets) {
         curl_easy_setopt(curl, CURLOPT_ACCEPT_ENCODING, "gzip");
@@ -241,15 +264,11 @@ static int perform_once(bowline_client *c, struct request *q, struct reply *r, s
     if (q->method) {
         curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, q->method);
     }
-    CURLcode result = curl_easy_perform(curl);
-    long status = 0;
-    curl_easy_getinfo(curl, CURLINFO_RESPONSE_CODE, &status);
-    r->status = (int) status;
-    error = result_of(result, why, r, p);
+    error = transfer_result(curl, curl_easy_perform(curl), why, r, p);
+    error = error ? error : status_check(r, p);
 out:
-    curl_easy_reset(curl); /* nothing of this call may be pointed to from the pool */
+    client_handle_give(c, curl);
     curl_slist_free_all(list);
-    handle_give(c, curl);
     return error;
 }
 
@@ -264,7 +283,7 @@ static bool header_is_usable(const char *text) {
     return len >= 1 && len <= 255;
 }
 
-static int request_check(const struct request *q, struct bowline_problem *p) {
+static int fields_check(const struct request *q, struct bowline_problem *p) {
     int error = body_check(&q->body, p);
     if (!error && q->path.failed) {
         error = problem_local(p, BOWLINE_NO_MEMORY, NULL);
@@ -288,7 +307,7 @@ int client_perform(bowline_client *c, struct request *q, struct reply *r, struct
     struct bowline_problem own = {0};
     int64_t deadline_ms = mono_ms() + c->retry_ms, pause = 0;
     p = p ? p : &own;
-    int error = request_check(q, p);
+    int error = fields_check(q, p);
     while (!error) {
         error = perform_once(c, q, r, p);
         if (!error_is_passing(error) || error == BOWLINE_QUOTA_EXCEEDED || !(q->repeatable || q->idempotency_key)) {

@@ -34,7 +34,7 @@ static size_t watch_bytes(char *data, size_t size, size_t count, void *arg) {
 
 static void watch_detach(struct bowline_watch *w) {
     if (w->attached) {
-        curl_multi_remove_handle(w->multi, w->curl);
+        curl_multi_remove_handle(w->io.multi, w->curl);
         w->attached = false;
     }
 }
@@ -68,7 +68,7 @@ static int watch_request(struct bowline_watch *w) {
     curl_easy_setopt(w->curl, CURLOPT_HEADERDATA, &w->reply);
     curl_easy_setopt(w->curl, CURLOPT_WRITEFUNCTION, watch_bytes);
     curl_easy_setopt(w->curl, CURLOPT_WRITEDATA, w);
-    return curl_multi_add_handle(w->multi, w->curl) == CURLM_OK ? BOWLINE_OK : BOWLINE_NO_MEMORY;
+    return curl_multi_add_handle(w->io.multi, w->curl) == CURLM_OK ? BOWLINE_OK : BOWLINE_NO_MEMORY;
 }
 
 static void watch_connect(struct bowline_watch *w) {
@@ -83,7 +83,6 @@ static void watch_connect(struct bowline_watch *w) {
     }
     w->attached = true;
     w->state = WATCH_OPEN;
-    w->curl_ms = mono_ms();
 }
 
 /* The connection is gone for a reason that passes. */
@@ -138,15 +137,24 @@ static void watch_ended(struct bowline_watch *w, CURLcode result) {
 
 static void watch_messages(struct bowline_watch *w) {
     int left;
-    for (CURLMsg *m; w->attached && (m = curl_multi_info_read(w->multi, &left));) {
+    for (CURLMsg *m; w->attached && (m = curl_multi_info_read(w->io.multi, &left));) {
         if (m->msg == CURLMSG_DONE) {
             watch_ended(w, m->data.result);
         }
     }
 }
 
+/* The timer: on the pause before the next connection, or on the limit of silence. */
+static void watch_arm(struct bowline_watch *w) {
+    int64_t at_ms = w->state == WATCH_PAUSED     ? w->connect_ms
+                    : w->state == WATCH_OPEN     ? w->heard_ms + w->silence_ms
+                    : w->state == WATCH_FINISHED ? 0 /* whoever polls is told to look */
+                                                 : TIME_NEVER;
+    io_arm(&w->io, at_ms);
+}
+
 static void watch_step(struct bowline_watch *w) {
-    watch_io_turn(w);
+    io_turn(&w->io);
     watch_messages(w);
     int64_t now_ms = mono_ms();
     if (w->state == WATCH_OPEN && now_ms - w->heard_ms >= w->silence_ms) {
@@ -159,10 +167,10 @@ static void watch_step(struct bowline_watch *w) {
     }
     if (w->state == WATCH_PAUSED && now_ms >= w->connect_ms) {
         watch_connect(w);
-        watch_io_turn(w);
+        io_turn(&w->io);
         watch_messages(w);
     }
-    watch_io_arm(w);
+    watch_arm(w);
 }
 
 /* ---- the handle ---- */
@@ -211,16 +219,16 @@ int bowline_watch_open(bowline_client *client, const struct bowline_watch_option
                                 .silence_ms = o->silence_s > 0 ? (int64_t) (o->silence_s * 1000) : 60000,
                                 .on_event = on_event,
                                 .arg = arg,
-                                .epoll_fd = -1,
-                                .timer_fd = -1,
                                 .sse = {.event = watch_event, .arg = w, .retry_ms = -1}};
     int error = path_make(w, o);
-    error = error ? error : watch_io_open(w);
+    error = error ? error : io_open(&w->io);
+    w->curl = error ? NULL : curl_easy_init();
+    error = error || w->curl ? error : BOWLINE_NO_MEMORY;
     if (error) {
         bowline_watch_close(w);
         return error;
     }
-    watch_io_arm(w);
+    watch_arm(w);
     *ret_watch = w;
     return BOWLINE_OK;
 }
@@ -229,7 +237,10 @@ void bowline_watch_close(bowline_watch *watch) {
     if (!watch) {
         return;
     }
-    watch_io_close(watch);
+    watch_detach(watch);
+    curl_easy_cleanup(watch->curl);
+    curl_slist_free_all(watch->headers);
+    io_close(&watch->io);
     sse_fini(&watch->sse);
     reply_fini(&watch->reply);
     buf_fini(&watch->path);
@@ -276,14 +287,14 @@ int bowline_watch_run(bowline_watch *watch, int64_t timeout_ms, struct bowline_p
         if (mono_ms() >= deadline_ms) {
             return problem_local(problem, BOWLINE_TIMED_OUT, NULL);
         }
-        if (!watch_io_wait(watch, deadline_ms)) {
+        if (!io_wait(&watch->io, deadline_ms)) {
             return problem_local(problem, BOWLINE_SYSTEM, NULL);
         }
     }
 }
 
 int bowline_watch_fd(const bowline_watch *watch) {
-    return watch->epoll_fd;
+    return watch->io.epoll_fd;
 }
 
 const char *bowline_watch_cursor(const bowline_watch *watch) {
@@ -306,7 +317,7 @@ int bowline_watch_set_credential(bowline_watch *watch, const char *credential) {
     watch->rotated = false;
     if (watch->state == WATCH_HELD || (watch->state == WATCH_FINISHED && watch->error == BOWLINE_UNAUTHENTICATED)) {
         watch_pause(watch, 0);
-        watch_io_arm(watch);
+        watch_arm(watch);
     }
     return BOWLINE_OK;
 }

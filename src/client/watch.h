@@ -1,14 +1,11 @@
 /*
- * watch.h: the parts of a watch. watch.c is the handle and the way of a connection: connecting, open, waiting to connect again, over. watch_io.c is the one
- * descriptor in front of libcurl's sockets and all timers; watch_event.c turns events of the stream into those of the caller.
+ * watch.h: the parts of a watch. watch.c is the handle and the way of a connection: connecting, open, waiting to connect again, over; watch_event.c turns events of the stream into those of the caller.
  */
 #ifndef BOWLINE_CLIENT_WATCH_H
 #define BOWLINE_CLIENT_WATCH_H
 
-#include "client/internal.h"
+#include "client/io.h"
 #include "base/sse.h"
-
-#define TIME_NEVER INT64_MAX
 
 enum watch_state {
     WATCH_PAUSED,  /* connects at connect_ms */
@@ -30,17 +27,15 @@ struct bowline_watch {
     int error; /* when finished */
     bool dispatching;
 
-    CURLM *multi;
+    struct io io;
     CURL *curl;
-    bool attached; /* curl is in multi */
+    bool attached; /* curl is in io.multi */
     struct curl_slist *headers;
     struct reply reply; /* of answers that are no stream */
     struct sse sse;
     struct buf cursor; /* behind the last event given */
     char why[CURL_ERROR_SIZE];
 
-    int epoll_fd, timer_fd;
-    int64_t curl_ms;    /* when libcurl wants to be called; TIME_NEVER */
     int64_t connect_ms; /* when paused */
     int64_t heard_ms;   /* the last byte */
     int64_t pause_ms;   /* of the backoff */
@@ -54,16 +49,6 @@ struct bowline_watch {
     bool no_memory, stopped;
     struct bowline_problem problem;
 };
-
-/* watch_io.c */
-int watch_io_open(struct bowline_watch *w) MUST_CHECK;
-void watch_io_close(struct bowline_watch *w);
-/* Lets libcurl do what is due; never waits. */
-void watch_io_turn(struct bowline_watch *w);
-/* Sets the timer to the earliest of the times. */
-void watch_io_arm(struct bowline_watch *w);
-/* Waits for the descriptor, until that time. False: a failure of the system. */
-bool watch_io_wait(struct bowline_watch *w, int64_t until_ms) MUST_CHECK;
 
 /* watch_event.c: struct sse's `event` with the watch as arg. */
 bool watch_event(void *arg, struct str name, struct str data);

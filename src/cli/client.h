@@ -1,8 +1,9 @@
-/* client_http.h: requests to a server, over libcurl. One thread. */
-#ifndef BOWLINE_CLI_CLIENT_HTTP_H
-#define BOWLINE_CLI_CLIENT_HTTP_H
+/* client.h: a command's server, and requests to it by the C library. One thread. */
+#ifndef BOWLINE_CLI_CLIENT_H
+#define BOWLINE_CLI_CLIENT_H
 
 #include "base/buf.h"
+#include "bowline.h"
 #include "cli/args.h"
 
 #include <stdint.h>
@@ -17,6 +18,10 @@ struct client_request {
     const char *token;     /* goes before the client's own key or token; NULL: that one */
 };
 
+/* A request as the library takes it. It points to q and to the headers given. */
+#define CLIENT_HEADERS 6
+struct bowline_request client_request_of(const struct client_request *q, const char *headers[CLIENT_HEADERS]);
+
 struct client_reply {
     int status;
     struct buf body;
@@ -27,11 +32,15 @@ struct client_reply {
     uint64_t output_offset;
 };
 void client_reply_fini(struct client_reply *r);
+/* What the answer says beside its body, which is left empty. */
+struct client_reply client_reply_of(const struct bowline_response *response);
 
 /* From --url, --key, --key-file, --token and the environment. 0, or an exit code after saying what is wrong. */
 int client_open(const struct args *a, struct client **ret_client) __attribute__((warn_unused_result));
 void client_close(struct client *c); /* accepts NULL */
 const char *client_url(const struct client *c);
+/* What the library knows it as. */
+bowline_client *client_library(const struct client *c);
 /* The token in use, NULL if it is a key or nothing. */
 const char *client_token(const struct client *c);
 

@@ -1,24 +1,31 @@
-#include "cli/client_http.h"
+#include "cli/client.h"
 
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/mem.h"
 #include "base/private_file.h"
 #include "cli/cli.h"
-#include "cli/client_internal.h"
 #include "cli/exit.h"
 #include "cli/server_url.h"
 #include "cli/text.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #define URL_DEFAULT "http://127.0.0.1:8787"
-#define CONNECT_MS 10000L
-#define ANSWER_MS 90000L /* a waiting request is held for 60 s at most */
+#define ANSWER_MS 90000 /* a waiting request is held for 60 s at most */
 #define PROBLEM_DEPTH 16
 #define PATH_SHOWN 60
+
+struct client {
+    bowline_client *library;
+    char *url;        /* without a slash at its end */
+    char *credential; /* or NULL */
+    bool is_token;
+    struct bowline_problem problem; /* of the newest request without an answer */
+};
 
 void client_reply_fini(struct client_reply *r) {
     buf_fini(&r->body);
@@ -34,7 +41,11 @@ const char *client_url(const struct client *c) {
 }
 
 const char *client_why(const struct client *c) {
-    return c->why;
+    return c->problem.detail;
+}
+
+bowline_client *client_library(const struct client *c) {
+    return c->library;
 }
 
 /* ---- opening ---- */
@@ -116,9 +127,9 @@ int client_open(const struct args *a, struct client **ret_client) {
     wrong = wrong ? wrong : credential_pick(c, a);
     wrong = wrong ? wrong : credential_check(c, a);
     if (!wrong) {
-        curl_global_init(CURL_GLOBAL_DEFAULT);
-        c->curl = curl_easy_init();
-        wrong = c->curl ? 0 : args_fail(a, BOWLINE_EXIT_FAILED, "libcurl cannot be started");
+        struct bowline_problem problem;
+        struct bowline_client_options options = {.url = c->url, .credential = c->credential, .problem = &problem};
+        wrong = bowline_client_open(&options, &c->library) ? args_fail(a, BOWLINE_EXIT_FAILED, "%s", problem.detail) : 0;
     }
     if (wrong) {
         client_close(c);
@@ -132,10 +143,7 @@ void client_close(struct client *c) {
     if (!c) {
         return;
     }
-    if (c->curl) {
-        curl_easy_cleanup(c->curl);
-        curl_global_cleanup();
-    }
+    bowline_client_close(c->library);
     if (c->credential) {
         explicit_bzero(c->credential, strlen(c->credential));
     }
@@ -146,114 +154,46 @@ void client_close(struct client *c) {
 
 /* ---- requests ---- */
 
-static size_t body_write(char *data, size_t size, size_t count, void *arg) {
-    struct client_reply *r = arg;
-    buf_put(&r->body, data, size * count);
-    return r->body.failed ? 0 : size * count;
-}
-
-static bool header_is(struct str line, const char *name, struct str *ret_value) {
-    size_t len = strlen(name);
-    if (line.len <= len || line.p[len] != ':' || !str_ieqz(str_n(line.p, len), name)) {
-        return false;
-    }
-    *ret_value = text_trim(str_from(line, len + 1));
-    return true;
-}
-
-static int64_t number_of(struct str s) {
-    char text[24];
-    snprintf(text, sizeof text, "%.*s", STR_FMT(s));
-    return strtoll(text, NULL, 10);
-}
-
-static size_t header_write(char *data, size_t size, size_t count, void *arg) {
-    struct client_reply *r = arg;
-    struct str line = str_n(data, size * count), value;
-    if (header_is(line, "Date", &value)) {
-        char text[64];
-        snprintf(text, sizeof text, "%.*s", STR_FMT(value));
-        time_t date = curl_getdate(text, NULL);
-        r->date_s = date > 0 ? date : 0;
-    } else if (header_is(line, "ETag", &value)) {
-        snprintf(r->etag, sizeof r->etag, "%.*s", STR_FMT(value));
-    } else if (header_is(line, "Retry-After", &value)) {
-        r->retry_after_s = number_of(value);
-    } else if (header_is(line, "Bowline-Output-Offset", &value)) {
-        r->has_output_offset = true;
-        r->output_offset = (uint64_t) number_of(value);
-    } else if (header_is(line, "Bowline-Output-Complete", &value)) {
-        r->output_complete = str_ieqz(value, "true");
-    }
-    return line.len;
-}
-
-static bool url_is_loopback(const char *url) {
-    const char *host = strstr(url, "://") + 3;
-    return strncmp(host, "127.", 4) == 0 || strncmp(host, "[::1]", 5) == 0 || strncmp(host, "localhost", 9) == 0;
-}
-
-struct curl_slist *client_prepare(const struct client *c, CURL *curl, const struct client_request *q, struct client_reply *reply, char *why) {
-    curl_easy_reset(curl);
-    struct buf text = {0};
-    buf_printf(&text, "%s%s", c->url, q->path);
-    curl_easy_setopt(curl, CURLOPT_URL, buf_z(&text));
-    curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(curl, CURLOPT_USERAGENT, "bowline/" BOWLINE_VERSION);
-    curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, CONNECT_MS);
-    curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, why);
-    curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, header_write);
-    curl_easy_setopt(curl, CURLOPT_HEADERDATA, reply);
-    if (url_is_loopback(c->url)) {
-        curl_easy_setopt(curl, CURLOPT_PROXY, "");
-    }
-    why[0] = 0;
-    struct curl_slist *list = NULL;
-    const char *credential = q->token ? q->token : c->credential;
-    if (credential) {
-        buf_clear(&text);
-        buf_printf(&text, "Authorization: Bearer %s", credential);
-        list = curl_slist_append(list, buf_z(&text));
-        explicit_bzero(text.data, text.len);
-    }
-    buf_fini(&text);
+struct bowline_request client_request_of(const struct client_request *q, const char *headers[CLIENT_HEADERS]) {
+    unsigned count = 0;
+    headers[count++] = "User-Agent: bowline/" BOWLINE_VERSION;
     for (int i = 0; i < 4 && q->header[i]; i++) {
-        list = curl_slist_append(list, q->header[i]);
+        headers[count++] = q->header[i];
     }
-    curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, body_write);
-    curl_easy_setopt(curl, CURLOPT_WRITEDATA, reply);
-    curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, q->method ? q->method : "GET");
-    if (q->body.p) {
-        list = curl_slist_append(list, "Content-Type: application/json");
-        list = curl_slist_append(list, "Expect:");
-        curl_easy_setopt(curl, CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t) q->body.len);
-        curl_easy_setopt(curl, CURLOPT_POSTFIELDS, q->body.p);
-    }
-    return list;
+    headers[count] = NULL;
+    return (struct bowline_request){.method = q->method,
+                                    .path = q->path,
+                                    .body = q->body.p,
+                                    .body_len = q->body.p ? q->body.len : 0,
+                                    .headers = headers,
+                                    .credential = q->token,
+                                    .timeout_ms = ANSWER_MS,
+                                    .answer_max = SIZE_MAX};
 }
 
-static int curl_result(struct client *c, CURLcode result, struct client_reply *reply) {
-    long status = 0;
-    if (result == CURLE_OK) {
-        curl_easy_getinfo(c->curl, CURLINFO_RESPONSE_CODE, &status);
-        reply->status = (int) status;
-        return 0;
-    }
-    if (!c->why[0]) {
-        snprintf(c->why, sizeof c->why, "%s", curl_easy_strerror(result));
-    }
-    return BOWLINE_EXIT_UNREACHABLE;
+struct client_reply client_reply_of(const struct bowline_response *response) {
+    struct client_reply reply = {.status = response->status,
+                                 .retry_after_s = (int64_t) response->retry_after_s,
+                                 .date_s = response->date_ms / 1000,
+                                 .has_output_offset = response->has_output_offset,
+                                 .output_complete = response->output_complete,
+                                 .output_offset = response->output_offset};
+    snprintf(reply.etag, sizeof reply.etag, "%s", response->etag);
+    return reply;
 }
 
 int client_call(struct client *c, const struct client_request *q, struct client_reply *reply) {
+    const char *headers[CLIENT_HEADERS];
+    struct bowline_request request = client_request_of(q, headers);
+    struct bowline_response response = {0};
     client_reply_fini(reply);
-    struct curl_slist *list = client_prepare(c, c->curl, q, reply, c->why);
-    curl_easy_setopt(c->curl, CURLOPT_TIMEOUT_MS, ANSWER_MS);
-    curl_easy_setopt(c->curl, CURLOPT_HTTPHEADER, list);
-    int result = curl_result(c, curl_easy_perform(c->curl), reply);
-    curl_slist_free_all(list);
-    return result;
+    if (bowline_request_perform(c->library, &request, &response, &c->problem)) {
+        return BOWLINE_EXIT_UNREACHABLE;
+    }
+    *reply = client_reply_of(&response);
+    buf_put(&reply->body, response.body.data, response.body.len);
+    bowline_response_fini(&response);
+    return 0;
 }
 
 /* ---- streams ---- */
@@ -262,75 +202,66 @@ struct follow {
     struct client *client;
     const struct client_stream *stream;
     struct client_reply *reply;
-    int64_t heard_ms;
-    bool stopped;
+    bool done, lost;
 };
 
-static size_t follow_write(char *data, size_t size, size_t count, void *arg) {
+static int follow_data(void *arg, const void *data, size_t len) {
     struct follow *f = arg;
-    long status = 0;
-    f->heard_ms = clock_ms();
-    curl_easy_getinfo(f->client->curl, CURLINFO_RESPONSE_CODE, &status);
-    if (status != 200) {
-        return body_write(data, size, count, f->reply);
-    }
-    f->stopped = !f->stream->data(f->stream->arg, str_n(data, size * count));
-    return f->stopped ? 0 : size * count;
+    return f->stream->data(f->stream->arg, str_n(data, len)) ? 0 : CLIENT_STOP;
 }
 
-/* Turns the handle until it is done, stopped or silent. */
-static CURLcode follow_run(struct follow *f, CURLM *multi) {
-    int running = 1;
-    while (running) {
-        if (curl_multi_perform(multi, &running)) {
-            return CURLE_RECV_ERROR;
-        }
-        int64_t wait_ms = running ? f->stream->tick(f->stream->arg) : 0;
-        if (wait_ms == CLIENT_STOP) {
-            f->stopped = true;
-            return CURLE_OK;
-        }
-        if (clock_ms() - f->heard_ms > f->stream->silence_ms) {
-            snprintf(f->client->why, sizeof f->client->why, "nothing was heard for %lld s", (long long) f->stream->silence_ms / 1000);
-            return CURLE_OPERATION_TIMEDOUT;
-        }
-        if (running) {
-            curl_multi_poll(multi, NULL, 0, wait_ms > 1000 ? 1000 : (int) wait_ms, NULL);
-        }
+static void follow_done(void *arg, const struct bowline_response *response, const struct bowline_problem *problem) {
+    struct follow *f = arg;
+    f->done = true;
+    f->lost = problem && problem->error != BOWLINE_OVER;
+    *f->reply = client_reply_of(response);
+    buf_put(&f->reply->body, response->body.data, response->body.len);
+    if (f->lost) {
+        f->client->problem = *problem;
     }
-    int left;
-    CURLMsg *message = curl_multi_info_read(multi, &left);
-    return message ? message->data.result : CURLE_RECV_ERROR;
+}
+
+/* Turns the loop until the stream is done, or its owner has enough of it. */
+static void follow_run(struct follow *f, bowline_loop *loop) {
+    for (;;) {
+        bowline_loop_dispatch(loop);
+        int64_t wait_ms = f->done ? CLIENT_STOP : f->stream->tick(f->stream->arg);
+        if (wait_ms == CLIENT_STOP) {
+            return;
+        }
+        struct pollfd fd = {.fd = bowline_loop_fd(loop), .events = POLLIN};
+        poll(&fd, 1, wait_ms > 1000 ? 1000 : (int) wait_ms);
+    }
 }
 
 int client_follow(struct client *c, const struct client_stream *s, struct client_reply *reply) {
-    client_reply_fini(reply);
-    struct follow f = {.client = c, .stream = s, .reply = reply, .heard_ms = clock_ms()};
     struct client_request q = {.path = s->path, .header = {"Accept: text/event-stream"}};
-    struct curl_slist *list = client_prepare(c, c->curl, &q, reply, c->why);
+    struct follow f = {.client = c, .stream = s, .reply = reply};
+    struct bowline_op_events on = {.data = follow_data, .done = follow_done, .arg = &f};
+    const char *headers[CLIENT_HEADERS];
+    struct buf line = {0};
+    bowline_loop *loop = NULL;
+    client_reply_fini(reply);
     if (s->last_event_id) {
-        struct buf line = {0};
         buf_printf(&line, "Last-Event-ID: %s", s->last_event_id);
-        list = curl_slist_append(list, buf_z(&line));
-        buf_fini(&line);
+        q.header[1] = buf_z(&line);
     }
-    curl_easy_setopt(c->curl, CURLOPT_HTTPHEADER, list);
-    curl_easy_setopt(c->curl, CURLOPT_WRITEFUNCTION, follow_write);
-    curl_easy_setopt(c->curl, CURLOPT_WRITEDATA, &f);
-    CURLM *multi = curl_multi_init();
-    curl_multi_add_handle(multi, c->curl);
-    CURLcode result = follow_run(&f, multi);
-    int code = curl_result(c, f.stopped ? CURLE_OK : result, reply);
-    curl_multi_remove_handle(multi, c->curl);
-    curl_multi_cleanup(multi);
-    curl_slist_free_all(list);
-    return code;
+    struct bowline_request request = client_request_of(&q, headers);
+    request.timeout_ms = -1;
+    request.silence_ms = s->silence_ms;
+    f.lost = bowline_loop_open(c->library, &loop, &c->problem) || bowline_request_start(loop, &request, &on, NULL, &c->problem);
+    if (!f.lost) {
+        follow_run(&f, loop);
+    }
+    bowline_loop_close(loop);
+    buf_fini(&line);
+    return f.lost ? BOWLINE_EXIT_UNREACHABLE : 0;
 }
 
 /* ---- saying what went wrong ---- */
 
 int client_say_unreachable(const struct client *c, const struct args *a) {
-    args_fail(a, BOWLINE_EXIT_UNREACHABLE, "%s does not answer: %s", c->url, c->why);
+    args_fail(a, BOWLINE_EXIT_UNREACHABLE, "%s does not answer: %s", c->url, c->problem.detail);
     fputs("  is the server running (`bowline serve`), and is this its URL (--url or BOWLINE_URL)?\n", stderr);
     return BOWLINE_EXIT_UNREACHABLE;
 }
