@@ -163,6 +163,7 @@ struct session_entry *session_from_rows(struct engine *e, const struct store_que
         struct task_entry *te = task_entry_create(e, se, &tasks[i]);
         te->slot = row->slot;
         te->has_progress = row->progress != NULL;
+        te->output_unshown = te->t.output_seq && te->t.output_seq == te->t.version; /* the stop came before its turn */
     }
     order_by_change(se);
     gone_from_rows(se, &q->answer.session.gone);

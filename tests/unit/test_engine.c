@@ -305,6 +305,36 @@ static void test_heartbeat_counts_after_restart(void **state) {
     assert_int_equal(t->t.state, TASK_FAILED);
 }
 
+static void put_out(struct id task, const char *text) {
+    struct cmd *c = by_key(CMD_TASK_REPORT);
+    c->task = task;
+    c->reports = arena_alloc(&c->arena, sizeof(*c->reports));
+    *c->reports = (struct report){.type = REPORT_OUTPUT, .data = str_of(text)};
+    c->report_count = 1;
+    submit(c);
+    settle();
+    assert_int_equal(c->answer.status, 200);
+}
+
+/* On feeds without output it shows once a second; a stop before that second is over does not keep it from being shown. */
+static void test_output_is_shown_after_a_restart(void **state) {
+    (void) state;
+    struct id task = task_made("a", STR_NONE);
+    put_out(task, "one");
+    put_out(task, "two");
+    assert_true(task_resident(w.engine, task)->output_unshown);
+    engine_stop(w.engine);
+    settle();
+    assert_true(engine_stopped(w.engine));
+    engine_destroy(w.engine);
+    engine_begin();
+    w.now_ms += 1000;
+    settle();
+    const struct task_entry *t = task_resident(w.engine, task);
+    assert_true(t->t.version > t->t.output_seq);
+    assert_false(t->output_unshown);
+}
+
 /* ---- feeds ---- */
 
 static struct session_entry *the_session(void) {
@@ -574,6 +604,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_line_waits_when_the_store_dies, setup, teardown),
         cmocka_unit_test_setup_teardown(test_over_quota_while_tasks_end, setup, teardown),
         cmocka_unit_test_setup_teardown(test_heartbeat_counts_after_restart, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_output_is_shown_after_a_restart, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_was_forgotten_is_watched_anew, setup, teardown),
         cmocka_unit_test_setup_teardown(test_end_of_a_session_is_told_behind_its_states, setup, teardown),
         cmocka_unit_test_setup_teardown(test_lost_end_of_a_session, setup, teardown),
