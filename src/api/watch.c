@@ -254,7 +254,7 @@ void watch_refill(void *arg, struct feed *f, struct watcher *watcher, uint64_t c
     (void) f;
     struct cmd *c = cmd_create_in(&a->cmds, CMD_WATCH_REFILL, a->loop_index);
     if (!c) {
-        watcher_refill(watcher, NULL, 0, cursor, true);
+        watcher_refill(watcher, NULL, 0, cursor, REFILL_FAILED);
         return;
     }
     c->channel = w->channel;
@@ -281,7 +281,7 @@ void watch_refilled(struct cmd *c) {
     struct watcher *watcher = w->watcher;
     w->refill = NULL;
     w->watcher = NULL;
-    watcher_refill(watcher, a->frames, a->frame_count, a->lost ? REFILL_LOST : a->upto, a->type != ANSWER_REFILL || a->failed);
+    watcher_refill(watcher, a->frames, a->frame_count, a->upto, a->type == ANSWER_REFILL ? a->refill : REFILL_FAILED);
 }
 
 void watch_unwatched(void *arg, struct feed *f, void *user) {

@@ -33,6 +33,14 @@ struct feed_start {
     uint32_t tag[2];     /* who it is, as struct disconnect asks */
 };
 
+/* What comes of asking for what lies behind a watcher's cursor and is no longer in its loop's feed. */
+enum refill_result {
+    REFILL_FAILED,    /* it is to come back with its cursor */
+    REFILL_GOOD,      /* frames in order of seq, after which its cursor stands at `upto` */
+    REFILL_LOST,      /* that is nowhere any more, and nothing will be published: what the feed has is all there is */
+    REFILL_FORGOTTEN, /* what has left the feed up to `upto` is forgotten: it begins anew */
+};
+
 enum disconnect_how {
     /* The feed has come to its end for them: what it has up to now, however long they take over it, then the event and the end (WebSocket 1000). Without an event: all
      * that it has when they are through. With one also for those who were disconnected without. */

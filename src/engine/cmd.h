@@ -153,8 +153,7 @@ struct answer {
     struct frame **frames; /* in the arena; the references are the receiver's */
     size_t frame_count;
     uint64_t upto;
-    bool lost; /* refill: what lies behind is nowhere any more; the loop has all there is, and nothing follows */
-    bool failed;
+    enum refill_result refill;
 };
 
 #define CMD_NO_WAIT (-1)

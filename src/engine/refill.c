@@ -66,7 +66,7 @@ static void refill_add(struct refill *r, enum frame_kind kind, uint64_t seq, str
     if (f) {
         a->frames[a->frame_count++] = f;
     } else {
-        a->failed = true;
+        a->refill = REFILL_FAILED;
     }
     buf_clear(&r->text);
 }
@@ -123,7 +123,7 @@ static void refill_gone(struct refill *r) {
     struct gone_entry *g, **all = arena_alloc(&r->c->arena, (r->s->gone_count + 1) * sizeof(struct gone_entry *));
     size_t n = 0;
     if (!all) {
-        r->c->answer.failed = true;
+        r->c->answer.refill = REFILL_FAILED;
         return;
     }
     TAILQ_FOREACH (g, &r->s->gone, link) {
@@ -160,10 +160,11 @@ static void refill_states(struct refill *r) {
     refill_gone(r);
 }
 
-static void refill_failed(struct engine *e, struct cmd *c) {
+static void answer_without_frames(struct engine *e, struct cmd *c, uint64_t needs, enum refill_result result, uint64_t upto) {
     c->answer.type = ANSWER_REFILL;
-    c->answer.failed = true;
-    cmd_answer(e, c, 0);
+    c->answer.refill = result;
+    c->answer.upto = upto;
+    cmd_answer(e, c, needs);
 }
 
 static void refill_answer(struct engine *e, struct cmd *c, struct channel *ch, struct session_entry *s) {
@@ -171,9 +172,10 @@ static void refill_answer(struct engine *e, struct cmd *c, struct channel *ch, s
     size_t most = (c->e.query ? c->e.query->answer.output_after.count : 0) + (ch->t ? 1 : s->unfinished + s->ended + s->gone_count);
     c->answer.frames = arena_alloc(&c->arena, (most + 1) * sizeof(struct frame *));
     if (!c->answer.frames) {
-        refill_failed(e, c);
+        answer_without_frames(e, c, 0, REFILL_FAILED, 0);
         return;
     }
+    c->answer.refill = REFILL_GOOD;
     refill_bound(&r);
     refill_output(&r);
     refill_states(&r);
@@ -189,14 +191,15 @@ void cmd_watch_refill(struct engine *e, struct cmd *c) {
     HASH_FIND(hh, e->channels, &c->channel, sizeof(c->channel), ch);
     struct session_entry *s = !ch ? NULL : ch->t ? ch->t->s : ch->s;
     if (ch && ch->removed) {
-        c->answer.type = ANSWER_REFILL;
-        c->answer.lost = true;
-        cmd_answer(e, c, engine_newest(e));
+        answer_without_frames(e, c, engine_newest(e), REFILL_LOST, 0);
         return;
     }
-    bool forgotten = s && !ch->t && gone_is_forgotten(s, c->cursor, c->gone_from); /* it comes back with its cursor, and is told to begin anew */
-    if (!s || forgotten || (c->e.query && c->e.query->result != STORE_OK)) {
-        refill_failed(e, c);
+    if (!s || (c->e.query && c->e.query->result != STORE_OK)) {
+        answer_without_frames(e, c, 0, REFILL_FAILED, 0);
+        return;
+    }
+    if (!ch->t && gone_is_forgotten(s, c->cursor, c->gone_from)) {
+        answer_without_frames(e, c, s->pending, REFILL_FORGOTTEN, s->gone_floor);
         return;
     }
     if (!c->e.upto) {

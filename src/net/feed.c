@@ -102,6 +102,12 @@ static void keys_rebuild(struct feed *f, size_t slot_count) {
     }
 }
 
+uint64_t feed_gone_at(const struct feed *f, const uint8_t key[16]) {
+    size_t slot = f->gone_count ? key_slot(f, key) : 0;
+    const struct frame *frame = f->gone_count && f->slots[slot] ? f->entries[f->slots[slot] - 1].frame : NULL;
+    return frame && frame->kind == FRAME_GONE ? frame->seq : 0;
+}
+
 /* ---- entries ---- */
 
 static void entry_drop(struct feed *f, size_t i) {

@@ -55,6 +55,8 @@ static inline uint64_t feed_upto(const struct feed *f) {
 }
 /* Index of the first entry with a greater seq; feed->count if there is none. Constant at the tail, logarithmic elsewhere. */
 size_t feed_after(const struct feed *f, uint64_t seq);
+/* The number at which the key left and is not back since; 0: it has not, or that is forgotten. */
+uint64_t feed_gone_at(const struct feed *f, const uint8_t key[16]);
 void feed_mark(struct feed *f);
 void feed_flushed(struct feed *f); /* the turn is over in which it was marked */
 void feed_flush(struct feed *f);   /* gives its watchers what is new */

@@ -226,12 +226,8 @@ struct watch_start {
  */
 bool http_watch(struct http_request *r, struct feed *f, const struct watch_start *start);
 
-/*
- * A page for a watcher that asked by `refill`: frames in order of seq (references are taken over), after which its cursor stands at `upto`. REFILL_LOST and no frames:
- * what lies behind is nowhere any more, and nothing will be published; what the feed has is all there is. failed: close with retry.
- */
-#define REFILL_LOST UINT64_MAX
-void watcher_refill(struct watcher *w, struct frame **frames, size_t count, uint64_t upto, bool failed);
+/* For a watcher that asked by `refill`; the frames' references are taken over. */
+void watcher_refill(struct watcher *w, struct frame **frames, size_t count, uint64_t upto, enum refill_result result);
 
 /* Disconnects the watchers that it speaks of; its id is the cursor that each has reached then. */
 void feed_disconnect(struct feed *f, const struct disconnect *d);

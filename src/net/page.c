@@ -25,7 +25,6 @@ static void add_frame(struct watcher *w, const struct frame *frame) {
 void page_open(struct watcher *w, const struct watch_start *start) {
     w->page = mem_alloc(sizeof(*w->page));
     w->page->cursor = start->from.fresh || start->from.reset ? start->from.live_seq : start->from.cursor;
-    w->page->gone_floor = start->from.gone_floor;
     if (start->from.reset) {
         add_own(w, 0, STR("reset"), STR("{}"));
     }
@@ -43,7 +42,7 @@ void page_write(const struct watcher *w, struct buf *out) {
     buf_puts(out, "{\"events\":[");
     buf_str(out, buf_view(&page->events));
     buf_puts(out, "],\"cursor\":\"");
-    watcher_put_cursor(w, out, page->cursor, page->cursor < page->gone_floor ? w->gone_from : 0);
+    source_put_cursor(w, out, page->cursor);
     buf_puts(out, "\"}");
     out->failed |= page->events.failed;
 }
@@ -77,18 +76,19 @@ static void page_refuse(struct watcher *w, enum err err) {
 
 enum read { READ_ALL, READ_FULL, READ_WAITS, READ_FAILED };
 
+/* Of a feed that ends here there is no next page: all but its output is on this one. */
+static bool page_is_full(const struct watcher *w, const struct frame *next) {
+    return w->page->count >= PAGE_EVENTS && (!w->last || next->kind == FRAME_LOG);
+}
+
 /* Moves events from the feed to the page. */
 static enum read page_read(struct watcher *w) {
-    struct page *page = w->page;
     struct source s;
     do {
         enum source_state state = source_open(&s, w);
         if (state == SOURCE_BEHIND) {
-            if (page->count) {
-                return READ_FULL; /* the next page begins anew */
-            }
             source_restart(w);
-            page->cursor = w->live_seq;
+            w->page->cursor = w->live_seq;
             add_own(w, 0, STR("reset"), STR("{}"));
             state = source_open(&s, w);
         }
@@ -97,12 +97,14 @@ static enum read page_read(struct watcher *w) {
         }
         struct frame *frame;
         enum source_next next;
-        while ((next = source_next(&s, &frame)) == NEXT_FRAME && page->count < PAGE_EVENTS) {
-            add_frame(w, frame);
-            source_take(&s, next);
-        }
-        if (page->count >= PAGE_EVENTS) {
-            return READ_FULL;
+        for (; (next = source_next(&s, &frame)) == NEXT_FRAME; source_take(&s, next)) {
+            bool full = page_is_full(w, frame);
+            if (full && !w->last) {
+                return READ_FULL;
+            }
+            if (!full) {
+                add_frame(w, frame);
+            }
         }
         if (next != NEXT_NOTHING) {
             return READ_ALL;
@@ -111,9 +113,9 @@ static enum read page_read(struct watcher *w) {
     return READ_ALL;
 }
 
-/* The feed is not as far yet as it was when the page was asked for. */
+/* The feed is not as far yet as it was when the page was asked for. One with a log is never behind. */
 static bool page_is_early(const struct watcher *w) {
-    return feed_upto(w->feed) < w->live_seq && w->cursor < w->live_seq;
+    return !w->feed->log && feed_upto(w->feed) < w->live_seq && w->cursor < w->live_seq;
 }
 
 enum page_is page_gather(struct watcher *w) {
@@ -127,7 +129,7 @@ enum page_is page_gather(struct watcher *w) {
     case READ_FULL: return PAGE_READY;
     case READ_ALL: break;
     }
-    if (page->cursor < page->gone_floor && page->cursor < w->gone_from) {
+    if (page->cursor < w->gone_floor && page->cursor < w->gone_from) {
         page->cursor = w->gone_from; /* the snapshot phase is behind it, with what had gone at its end */
     }
     if (w->last) {

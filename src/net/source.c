@@ -16,6 +16,7 @@ void source_join(struct watcher *w, struct feed *f, const struct watch_start *st
     w->cursor = fresh ? 0 : start->from.cursor;
     w->live_seq = start->from.live_seq;
     w->gone_from = fresh ? start->from.live_seq : start->from.gone_from;
+    w->gone_floor = start->from.gone_floor;
     w->tag[0] = start->from.tag[0];
     w->tag[1] = start->from.tag[1];
     TAILQ_INSERT_TAIL(&f->watchers, w, link);
@@ -87,11 +88,17 @@ static struct frame *source_at(const struct source *s) {
     return refill ? refill->frames[s->at] : s->w->feed->entries[s->at].frame;
 }
 
+/* Of what was gone when it opened: output, to one who began from the front. */
+static bool is_ghost(const struct watcher *w, const struct frame *frame) {
+    uint64_t gone = frame->kind == FRAME_LOG && frame->seq < w->gone_from ? feed_gone_at(w->feed, frame->key) : 0;
+    return gone && gone <= w->gone_from;
+}
+
 /* What was gone when it opened is not news to it: not that it is gone, if it knew of nothing, nor what it was before. */
 static bool source_passes_over(const struct source *s, const struct frame *frame) {
     const struct watcher *w = s->w;
     bool over = !w->refill && w->feed->entries[s->at].over;
-    return (over && frame->seq <= w->live_seq) || (frame->kind == FRAME_GONE && frame->seq <= w->gone_from);
+    return (over && frame->seq <= w->live_seq) || (frame->kind == FRAME_GONE && frame->seq <= w->gone_from) || is_ghost(w, frame);
 }
 
 /* The frame that comes next, NULL if there is none now. */
@@ -155,32 +162,51 @@ bool source_refill_done(struct watcher *w) {
     return true;
 }
 
-void source_refilled(struct watcher *w, struct frame **frames, size_t count, uint64_t upto, bool failed) {
+void source_refilled(struct watcher *w, struct frame **frames, size_t count, uint64_t upto, enum refill_result result) {
+    struct feed *f = w->feed;
     w->refilling = false;
-    w->refill_failed = failed;
-    if (!failed && upto == REFILL_LOST) {
-        w->feed->log_floor = 0;
+    w->refill_failed = result == REFILL_FAILED;
+    if (result == REFILL_GOOD) {
+        w->refill = mem_alloc(sizeof(*w->refill) + count * sizeof(struct frame *));
+        w->refill->count = count;
+        w->refill->from = w->cursor;
+        w->refill->upto = upto;
+        memcpy(w->refill->frames, frames, count * sizeof(struct frame *));
         return;
     }
-    w->refill = mem_alloc(sizeof(*w->refill) + count * sizeof(struct frame *));
-    w->refill->count = count;
-    w->refill->from = w->cursor;
-    w->refill->upto = upto;
     for (size_t i = 0; i < count; i++) {
-        w->refill->frames[i] = frames[i];
+        frame_unref(frames[i]);
     }
-    if (failed) {
-        refill_free(w);
-    }
+    f->log_floor = result == REFILL_LOST ? 0 : f->log_floor;
+    f->gone_floor = result == REFILL_FORGOTTEN && upto > f->gone_floor ? upto : f->gone_floor;
 }
 
 void source_restart(struct watcher *w) {
     refill_free(w);
     w->cursor = 0;
     w->live_sent = false;
-    w->live_seq = feed_upto(w->feed);
+    w->live_seq = feed_upto(w->feed) > w->feed->gone_floor ? feed_upto(w->feed) : w->feed->gone_floor;
     w->gone_from = w->live_seq;
-    if (w->page) {
-        w->page->gone_floor = w->feed->gone_floor;
+    w->gone_floor = w->feed->gone_floor;
+}
+
+/* ---- cursors ---- */
+
+static bool is_renamed(const struct watcher *w, uint64_t number) {
+    return number && number < w->gone_floor && number < w->gone_from;
+}
+
+void source_put_cursor(const struct watcher *w, struct buf *out, uint64_t number) {
+    cursor_write(out, w->feed->cursor_prefix, (struct cursor){number, is_renamed(w, number) ? w->gone_from : 0});
+}
+
+struct frame *source_renamed(const struct watcher *w, const struct frame *frame) {
+    struct buf id = {0};
+    struct frame *f = NULL;
+    if (is_renamed(w, frame->seq)) {
+        source_put_cursor(w, &id, frame->seq);
+        f = id.failed ? NULL : frame_create(frame->kind, frame->seq, frame->key, buf_view(&id), frame_event(frame), frame_data(frame));
+        buf_fini(&id);
     }
+    return f;
 }

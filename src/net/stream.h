@@ -34,7 +34,8 @@ struct pull_notes {
     unsigned pieces;
     size_t partial_len, control_len; /* before the frames */
     struct {
-        struct frame *frame; /* NULL: the event `live` */
+        struct frame *frame;   /* NULL: the event `live` */
+        struct frame *renamed; /* what is sent in its place, or NULL */
         size_t len;
     } piece[PULL_FRAMES];
     uint8_t header[PULL_FRAMES + 1][WS_HEADER_MAX]; /* of WebSocket messages */

@@ -12,25 +12,16 @@
 
 static void watcher_on_timer(struct timer *t, int64_t now_ms, void *arg);
 
-void watcher_refill(struct watcher *w, struct frame **frames, size_t count, uint64_t upto, bool failed) {
-    source_refilled(w, frames, count, upto, failed);
+void watcher_refill(struct watcher *w, struct frame **frames, size_t count, uint64_t upto, enum refill_result result) {
+    source_refilled(w, frames, count, upto, result);
     body_wake(&w->body);
 }
 
 /* ---- our own words ---- */
 
-void watcher_put_number(const struct watcher *w, struct buf *out, uint64_t number) {
-    buf_str(out, w->feed->cursor_prefix);
-    buf_u64(out, number);
-}
-
-void watcher_put_cursor(const struct watcher *w, struct buf *out, uint64_t number, uint64_t gone_from) {
-    cursor_write(out, w->feed->cursor_prefix, (struct cursor){number, gone_from});
-}
-
 void watcher_put_json(const struct watcher *w, struct buf *out, uint64_t number, struct str event, struct str data) {
     struct buf id = {0};
-    watcher_put_number(w, &id, number);
+    source_put_cursor(w, &id, number);
     event_write_json(out, buf_view(&id), event, data);
     out->failed |= id.failed;
     buf_fini(&id);
@@ -45,7 +36,7 @@ void watcher_put_event(const struct watcher *w, struct buf *out, uint64_t number
         return;
     }
     struct buf id = {0};
-    watcher_put_number(w, &id, number);
+    source_put_cursor(w, &id, number);
     event_write_sse(out, buf_view(&id), event, data);
     out->failed |= id.failed;
     buf_fini(&id);
@@ -127,7 +118,7 @@ static struct watcher *watcher_create(struct feed *f, const struct watch_start *
 static void put_opening(struct watcher *w, const struct watch_start *start) {
     if (w->way == WATCH_SSE) {
         struct buf id = {0};
-        watcher_put_cursor(w, &id, w->cursor, start->from.gone_from);
+        cursor_write(&id, w->feed->cursor_prefix, (struct cursor){w->cursor, start->from.gone_from}); /* as it was given */
         event_write_open(&w->control, WATCH_RETRY_MS, buf_view(&id));
         w->control.failed |= id.failed;
         buf_fini(&id);
@@ -195,6 +186,7 @@ void watcher_destroy(struct watcher *w) {
     watcher_leave(w);
     wheel_cancel(&l->wheel, &w->timer);
     page_close(w);
+    watcher_drop_renamed(w);
     frame_unref(w->partial);
     frame_unref(w->last);
     buf_fini(&w->control);

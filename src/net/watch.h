@@ -22,9 +22,8 @@ struct refill {
 struct page {
     struct buf events; /* so far, separated by commas */
     unsigned count;
-    uint64_t cursor;     /* what the answer's cursor will be */
-    uint64_t gone_floor; /* a cursor before it would be of no use by itself */
-    bool due;            /* its time is up: answer with nothing, too */
+    uint64_t cursor; /* what the answer's cursor will be */
+    bool due;        /* its time is up: answer with nothing, too */
 };
 
 struct watcher {
@@ -41,7 +40,8 @@ struct watcher {
     struct http_request *r; /* WATCH_PAGE */
     void *user;
     uint64_t live_seq, finish_seq;
-    uint64_t gone_from; /* it began with a snapshot when the feed stood there: no GONE frame up to there says anything to it. 0: it did not */
+    uint64_t gone_from;  /* it began with a snapshot when the feed stood there: no GONE frame up to there says anything to it. 0: it did not */
+    uint64_t gone_floor; /* what has gone up to there is forgotten: a cursor before it is of no use without gone_from */
     size_t partial_sent;
     struct frame *last; /* event and data to be sent at its end, or NULL */
     struct timer timer;
@@ -49,6 +49,7 @@ struct watcher {
     int64_t exp_ms; /* Unix time: its credential's end; 0: none */
     struct page *page;
     struct ws_decoder *ws;
+    struct renamed *renamed; /* frames pulled under another cursor, until they are taken */
     uint32_t tag[2];
 };
 
@@ -81,8 +82,12 @@ void source_passed(struct watcher *w, const struct frame *frame);   /* it has be
 void source_passed_live(struct watcher *w);
 /* The refill is used up: the cursor moves to its end. False if it was no refill. */
 bool source_refill_done(struct watcher *w);
-void source_refilled(struct watcher *w, struct frame **frames, size_t count, uint64_t upto, bool failed); /* as watcher_refill */
+void source_refilled(struct watcher *w, struct frame **frames, size_t count, uint64_t upto, enum refill_result result); /* as watcher_refill */
 void source_restart(struct watcher *w); /* from the front: fresh again; the event is the caller's */
+/* The same frame under the cursor that such a watcher needs to come back with; one reference. NULL: its own is good, or there is no memory for another. */
+struct frame *source_renamed(const struct watcher *w, const struct frame *frame);
+/* A cursor with this number: in the snapshot phase, where its own would not do, it says where that began. */
+void source_put_cursor(const struct watcher *w, struct buf *out, uint64_t number);
 /* It ends with `last` once what the feed has now is through, and is given nothing that comes later. NULL: it ends once it has all, however new. */
 void source_finish(struct watcher *w, struct frame *last);
 
@@ -106,12 +111,10 @@ static inline struct watcher *watcher_of(struct body *b) {
 /* Event streams and WebSockets as bodies (watch_pull.c). */
 enum pulled watcher_pull(struct body *b, struct pull *p);
 void watcher_taken(struct body *b, const struct pull *p, size_t bytes);
+void watcher_drop_renamed(struct watcher *w);
 
 /* ---- what it says itself ---- */
 
-void watcher_put_number(const struct watcher *w, struct buf *out, uint64_t number); /* a cursor */
-/* The same in the snapshot phase, which began at gone_from; 0: it is not in that. */
-void watcher_put_cursor(const struct watcher *w, struct buf *out, uint64_t number, uint64_t gone_from);
 /* One event of our own, in the encoding of the watcher's way. */
 void watcher_put_event(const struct watcher *w, struct buf *out, uint64_t number, struct str event, struct str data);
 

@@ -4,9 +4,34 @@
  */
 #include "net/watch.h"
 
+#include "base/mem.h"
+
 #include <stdio.h>
 
 #define BATCH_BYTES (256 * 1024)
+
+struct renamed {
+    unsigned count;
+    struct frame *frames[PULL_FRAMES];
+};
+
+void watcher_drop_renamed(struct watcher *w) {
+    for (unsigned i = 0; w->renamed && i < w->renamed->count; i++) {
+        frame_unref(w->renamed->frames[i]);
+    }
+    mem_free(w->renamed);
+    w->renamed = NULL;
+}
+
+/* What is sent in a frame's place: NULL, itself. It is the watcher's. */
+static struct frame *rename_frame(struct watcher *w, const struct frame *frame) {
+    struct frame *f = source_renamed(w, frame);
+    if (f) {
+        w->renamed = w->renamed ? w->renamed : mem_alloc(sizeof(*w->renamed));
+        w->renamed->frames[w->renamed->count++] = f;
+    }
+    return f;
+}
 
 static void add(struct pull *p, const char *at, size_t len) {
     p->iov[p->count++] = (struct iovec){(char *) (uintptr_t) at, len};
@@ -32,7 +57,7 @@ static void add_live(struct pull *p, const struct watcher *w) {
     char data[40];
     int len = snprintf(data, sizeof(data), "{\"seq\":%llu}", (unsigned long long) w->live_seq);
     watcher_put_event(w, &n->live, w->live_seq, STR("live"), str_n(data, (size_t) len));
-    n->piece[n->pieces].frame = NULL;
+    n->piece[n->pieces].frame = n->piece[n->pieces].renamed = NULL;
     n->piece[n->pieces++].len = n->live.len;
     add(p, n->live.data, n->live.len);
 }
@@ -42,7 +67,7 @@ static bool has_room(const struct pull *p) {
 }
 
 /* What comes behind the cursor, as much as goes in one write; what stopped it. NEXT_FRAME: there was no more room. */
-static enum source_next add_all(struct pull *p, const struct watcher *w, struct source *s) {
+static enum source_next add_all(struct pull *p, struct watcher *w, struct source *s) {
     struct pull_notes *n = p->notes;
     while (has_room(p)) {
         struct frame *frame;
@@ -53,8 +78,10 @@ static enum source_next add_all(struct pull *p, const struct watcher *w, struct 
         if (next == NEXT_LIVE) {
             add_live(p, w);
         } else {
+            struct frame *renamed = rename_frame(w, frame);
             n->piece[n->pieces].frame = frame;
-            n->piece[n->pieces].len = add_frame(p, w, frame, n->header[n->pieces], 0);
+            n->piece[n->pieces].renamed = renamed;
+            n->piece[n->pieces].len = add_frame(p, w, renamed ? renamed : frame, n->header[n->pieces], 0);
             n->pieces++;
         }
         source_take(s, next);
@@ -113,6 +140,7 @@ enum pulled watcher_pull(struct body *b, struct pull *p) {
     bool again;
     n->live = (struct buf){0};
     do {
+        watcher_drop_renamed(w);
         p->count = n->pieces = 0;
         p->bytes = 0;
         n->partial_len = w->partial ? add_frame(p, w, w->partial, n->header[PULL_FRAMES], w->partial_sent) : 0;
@@ -165,7 +193,7 @@ static void frames_taken(struct watcher *w, const struct pull_notes *n, size_t b
             continue;
         }
         if (take < n->piece[i].len) {
-            w->partial = frame_ref(frame);
+            w->partial = frame_ref(n->piece[i].renamed ? n->piece[i].renamed : frame);
             w->partial_sent = take;
         }
         source_passed(w, frame);
@@ -180,4 +208,5 @@ void watcher_taken(struct body *b, const struct pull *p, size_t bytes) {
         frames_taken(w, n, bytes);
     }
     buf_fini(&n->live);
+    watcher_drop_renamed(w);
 }

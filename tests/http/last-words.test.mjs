@@ -97,6 +97,27 @@ describe('a reader that is behind when its session ends has everything and then 
     }
 });
 
+test('the page that waits when its session ends has every state, however many, and then the event', async () => {
+    const COUNT = 1200; // more than a page has
+    const a = await app.session();
+    const tasks = await Promise.all(Array.from({ length: COUNT }, () => app.task(a, { on_session_end: 'cancel' })));
+    const feed = '/v1/session/events';
+    const mine = s.api(a.token);
+    let cursor;
+    for (let n = 1000; n >= 1000; ) {
+        const page = ok(await mine.page(feed, { after: cursor }), 200).json;
+        n = page.events.length;
+        cursor = page.cursor;
+    }
+    const [waiting] = await app.begun(() => mine.page(feed, { after: cursor, wait: 30 }));
+    ok(await app.delete(`/v1/sessions/${a.id}`), 200);
+    const { events } = ok(await waiting, 200).json;
+    const cancelled = new Set(events.filter((e) => e.data.task?.cancel_requested).map((e) => e.data.task.id));
+    assert.deepEqual(tasks.filter((t) => !cancelled.has(t.id)), []);
+    assert.deepEqual([events.at(-1).event, events.at(-1).data.state], ['session', 'ended']);
+    assert.equal((await mine.page(feed, { after: cursor })).status, 204);
+});
+
 describe("a reader of a task's own feed that is behind when the task leaves its session has what was before and then that it is gone", () => {
     for (const [name, Way] of Object.entries(ways)) {
         test(name, async () => {

@@ -17,14 +17,15 @@ after(() => s.close());
 
 /** Readers that stay: their events, and whether the server has let them go. */
 const ways = {
-    'an event stream': async (token, path, cursor) => {
-        const e = await s.api(token).events(path, { lastEventId: cursor });
+    'an event stream': async (token, path, cursor, server = s) => {
+        const e = await server.api(token).events(path, { lastEventId: cursor });
         return { items: e.items, over: () => e.done, close: () => e.close(), told: () => e.body };
     },
-    'a WebSocket': async (token, path, cursor) => {
+    'a WebSocket': async (token, path, cursor, server = s) => {
         const items = [];
         let code;
-        const w = new WebSocket(`ws://${s.host}${path}${path.includes('?') ? '&' : '?'}after=${encodeURIComponent(cursor)}`, 'bowline.v1', { headers: { authorization: `Bearer ${token}` } });
+        const from = cursor === undefined ? '' : `${path.includes('?') ? '&' : '?'}after=${encodeURIComponent(cursor)}`;
+        const w = new WebSocket(`ws://${server.host}${path}${from}`, 'bowline.v1', { headers: { authorization: `Bearer ${token}` } });
         w.on('message', (data) => items.push(JSON.parse(data.toString())));
         w.on('close', (n) => (code = n));
         w.on('error', (e) => (code ??= e.message));
@@ -92,6 +93,45 @@ for (const feed of ['own', 'of']) {
         });
     });
 }
+
+describe('a stream that breaks off before all of a fresh feed has come reads on, also where it is forgotten what has left since', () => {
+    const COUNT = 60;
+    for (const [name, open] of Object.entries(ways)) {
+        for (const query of ['', 'output=1']) {
+            test(`${name}${query && ', with output'}`, async () => {
+                const o = await start({ tombstone_ttl: 1 });
+                try {
+                    const api = o.api();
+                    const a = await api.session();
+                    const tasks = [];
+                    for (let i = 0; i < COUNT; i++) {
+                        tasks.push(await api.task(a));
+                    }
+                    const gone = await api.task(a);
+                    await api.reported(gone, { type: 'succeed' });
+                    ok(await api.delete(`/v1/tasks/${gone.id}`), 204);
+                    await until(async () => (await api.get(`/v1/tasks/${gone.id}`)).status === 404, 'what has left to be forgotten');
+                    const path = `/v1/session/events${query && `?${query}`}`;
+                    const first = await open(a.token, path, undefined, o);
+                    await when(first, isLive, 'live');
+                    first.close();
+                    const states = first.items.filter((e) => e.event === 'task');
+                    assert.deepEqual(states.map((e) => e.data.task?.id), tasks.map((t) => t.id));
+                    for (const at of [0, 30, COUNT - 1]) {
+                        const rest = await open(a.token, path, states[at].id, o);
+                        await when(rest, isLive, 'live');
+                        assert.deepEqual(rest.items.filter((e) => e.event !== 'live').map((e) => e.data.task?.id), tasks.slice(at + 1).map((t) => t.id));
+                        const page = ok(await o.api(a.token).page('/v1/session/events', { after: states[at].id, output: query }), 200).json;
+                        assert.deepEqual(page.events.map((e) => e.data.task?.id), tasks.slice(at + 1).map((t) => t.id));
+                        rest.close();
+                    }
+                } finally {
+                    await o.close();
+                }
+            });
+        }
+    }
+});
 
 describe('readers that come while output is written', () => {
     for (const [name, open] of Object.entries(ways)) {

@@ -515,12 +515,13 @@ int main(int argc, char **argv) {
     end();
     printf("seed %llu: %llu steps, %llu calls (%llu served, %llu abandoned, %llu said again, %llu claims), %llu frames, %llu events read, %llu "
            "resumed, %llu refills, %llu pages on the way, "
-           "%llu resets, %llu steps of the clock, %llu failed batches, %llu failed fsyncs, %llu crashes, %llu stops, %llu audits\n",
+           "%llu renamed, %llu resets, %llu steps of the clock, %llu failed batches, %llu failed fsyncs, %llu crashes, %llu stops, %llu audits\n",
            (unsigned long long) seed, (unsigned long long) sim.steps, (unsigned long long) sim.calls_made, (unsigned long long) sim.counts.ok,
            (unsigned long long) sim.counts.abandoned, (unsigned long long) sim.counts.replays, (unsigned long long) sim.counts.claims,
            (unsigned long long) sim.counts.frames, (unsigned long long) sim.counts.events, (unsigned long long) sim.counts.resumes,
-           (unsigned long long) sim.counts.refills, (unsigned long long) sim.counts.part_pages, (unsigned long long) sim.counts.resets,
-           (unsigned long long) sim.clock_steps, (unsigned long long) sim.counts.failures, (unsigned long long) sim.counts.deaths,
-           (unsigned long long) sim.counts.crashes, (unsigned long long) sim.counts.stops, (unsigned long long) sim.counts.audits);
+           (unsigned long long) sim.counts.refills, (unsigned long long) sim.counts.part_pages, (unsigned long long) sim.counts.renamed,
+           (unsigned long long) sim.counts.resets, (unsigned long long) sim.clock_steps, (unsigned long long) sim.counts.failures,
+           (unsigned long long) sim.counts.deaths, (unsigned long long) sim.counts.crashes, (unsigned long long) sim.counts.stops,
+           (unsigned long long) sim.counts.audits);
     return 0;
 }

@@ -79,8 +79,10 @@ static void see_output(struct client *c, const struct json *j) {
     struct known_task *known = task_known(id);
     uint64_t offset = number_of(j, "offset");
     struct str data = text_of(j, "data");
-    bool may_jump = sim.options.max_output_per_task < 100000 || (known && known->left) || c->lost; /* what is gone is not sent any more */
-    if ((c->target == WATCH_TASK && !id_eq(id, c->id)) || !c->output) {
+    bool over = c->target != WATCH_TASK && c->watcher->finishing; /* its tasks go on elsewhere, and it is not told */
+    bool may_jump = sim.options.max_output_per_task < 100000 || (known && known->left) || over || c->lost; /* what is gone is not sent any more */
+    bool ghost = number_of(j, "seq") <= c->watcher->live_seq && gone_before(c, id);
+    if ((c->target == WATCH_TASK && !id_eq(id, c->id)) || !c->output || ghost) {
         broken("client %u was given output of task %s", client_number(c), name_of(id));
     }
     if (t->has_output ? offset < t->offset || (offset > t->offset && !may_jump) : offset && !may_jump && c->target == WATCH_TASK) {
@@ -126,7 +128,7 @@ static void cursor_keep(struct client *c, struct str text) {
 
 static void cursor_set(struct client *c, uint64_t number) {
     struct buf text = {0};
-    watcher_put_number(c->watcher, &text, number);
+    source_put_cursor(c->watcher, &text, number);
     cursor_keep(c, buf_view(&text));
     buf_fini(&text);
 }
@@ -306,9 +308,9 @@ void client_refilled(struct call *call) {
     }
     c->refill_call = NULL;
     call->client = NULL;
-    c->lost |= a->lost;
+    c->lost |= a->type == ANSWER_REFILL && a->refill == REFILL_LOST;
     trace("client %u is given %zu frames up to %llu", client_number(c), a->frame_count, (unsigned long long) a->upto);
-    source_refilled(c->watcher, a->frames, a->frame_count, a->lost ? REFILL_LOST : a->upto, a->type != ANSWER_REFILL || a->failed);
+    source_refilled(c->watcher, a->frames, a->frame_count, a->upto, a->type == ANSWER_REFILL ? a->refill : REFILL_FAILED);
     a->frame_count = 0;
 }
 
@@ -320,7 +322,10 @@ static void client_is_live(struct client *c) {
 
 static void client_frame(struct client *c, struct frame *f) {
     struct arena arena = {0};
-    client_event(c, frame_id(f), frame_event(f), parse(&arena, frame_data(f)));
+    struct frame *renamed = source_renamed(c->watcher, f);
+    client_event(c, frame_id(renamed ? renamed : f), frame_event(f), parse(&arena, frame_data(f)));
+    sim.counts.renamed += renamed != NULL;
+    frame_unref(renamed);
     source_passed(c->watcher, f);
     arena_fini(&arena);
 }

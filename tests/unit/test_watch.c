@@ -16,6 +16,24 @@
 #define EVENT(n, data) "id: e-f-" n "\nevent: task\ndata: " data "\n\n"
 #define LIVE(n) "id: e-f-" n "\nevent: live\ndata: {\"seq\":" n "}\n\n"
 
+struct flood {
+    uint64_t from, to;
+    size_t bytes;
+};
+
+static void do_flood(void *arg) {
+    const struct flood *k = arg;
+    char *data = malloc(k->bytes + 64);
+    for (uint64_t seq = k->from; seq < k->to; seq++) {
+        int n = snprintf(data, 64, "\"%llu ", (unsigned long long) seq);
+        memset(data + n, 'x', k->bytes);
+        memcpy(data + (size_t) n + k->bytes, "\"", 2);
+        feed_publish(server.feed, frame_of(FRAME_STATE, seq, (unsigned) (seq % 2), data));
+        feed_synced(server.feed, seq);
+    }
+    free(data);
+}
+
 static void a_fresh_stream_is_state_then_live_then_changes(void **state) {
     (void) state;
     server_start(NULL);
@@ -93,6 +111,56 @@ static void a_fresh_reader_waits_for_what_had_gone(void **state) {
     }
 }
 
+/* The same for streams, which may be cut off there: each event, and what else has an id, says where the snapshot phase began. */
+static void a_stream_on_the_way_says_where_it_began(void **state) {
+    (void) state;
+    server_start(NULL);
+    publish(FRAME_STATE, 3, 1, "3");
+    publish(FRAME_STATE, 5, 2, "5");
+    publish(FRAME_STATE, 8, 3, "8");
+    server.start.from.gone_floor = 6;
+    server.start.from.live_seq = 9;
+    struct client c = client_open(), w = client_open(), r = client_open();
+    client_send(&c, GET("/events"));
+    client_send(&w, UPGRADE(VERSION));
+    wait_for_watchers(2);
+    synced(9);
+    client_expect(&c, "\n\nid: e-f-3.9\nevent: task\ndata: 3\n\nid: e-f-5.9\nevent: task\ndata: 5\n\n" EVENT("8", "8") LIVE("9"));
+    client_expect(&w, "{\"id\":\"e-f-3.9\",\"event\":\"task\",\"data\":3}");
+    client_expect(&w, "{\"id\":\"e-f-5.9\",\"event\":\"task\",\"data\":5}");
+    client_expect(&w, "{\"id\":\"e-f-8\",\"event\":\"task\",\"data\":8}");
+    server.start.from.fresh = false;
+    server.start.from.cursor = 3;
+    server.start.from.gone_from = 12;
+    server.start.from.live_seq = 12;
+    client_send(&r, GET("/events"));
+    client_expect(&r, "retry: 2000\nid: e-f-3.12\n\n");
+    cut(DISCONNECT_AT_ONCE, "session", "{}");
+    client_expect(&r, "id: e-f-3.12\nevent: session\ndata: {}\n\n");
+    client_close(&c);
+    client_close(&w);
+    client_close(&r);
+    server_stop(0);
+}
+
+/* One far larger than a socket holds is cut in the middle: its rest has the same name. */
+static void a_renamed_event_may_be_cut_in_the_middle(void **state) {
+    (void) state;
+    server_start(NULL);
+    struct flood k = {1, 9, 400000};
+    server.start.from.gone_floor = server.start.from.live_seq = 100;
+    struct client c = client_open_slow();
+    client_send(&c, GET("/events"));
+    wait_for_watchers(1);
+    on_loop(do_flood, &k);
+    synced(100);
+    client_expect(&c, "id: e-f-7.100\nevent: task\ndata: \"7 xxx");
+    client_expect(&c, "xxx\"\n\nid: e-f-8.100\nevent: task\ndata: \"8 xxx");
+    client_expect(&c, "xxx\"\n\n" LIVE("100"));
+    client_close(&c);
+    server_stop(0);
+}
+
 static void a_resumed_stream_begins_behind_its_cursor(void **state) {
     (void) state;
     server_start(NULL);
@@ -155,24 +223,6 @@ static void who_begins_to_watch_while_the_loop_drains_is_sent_away(void **state)
         client_close(&c);
         server_join();
     }
-}
-
-struct flood {
-    uint64_t from, to;
-    size_t bytes;
-};
-
-static void do_flood(void *arg) {
-    const struct flood *k = arg;
-    char *data = malloc(k->bytes + 64);
-    for (uint64_t seq = k->from; seq < k->to; seq++) {
-        int n = snprintf(data, 64, "\"%llu ", (unsigned long long) seq);
-        memset(data + n, 'x', k->bytes);
-        memcpy(data + (size_t) n + k->bytes, "\"", 2);
-        feed_publish(server.feed, frame_of(FRAME_STATE, seq, (unsigned) (seq % 2), data));
-        feed_synced(server.feed, seq);
-    }
-    free(data);
 }
 
 static void a_slow_reader_lands_on_the_newest_state(const char *request, const char *live) {
@@ -326,7 +376,7 @@ static void log_feed(void *arg) {
 struct refilling {
     uint64_t seq[3], upto;
     unsigned count;
-    bool failed;
+    enum refill_result result;
 };
 
 static void do_refill(void *arg) {
@@ -337,11 +387,11 @@ static void do_refill(void *arg) {
         snprintf(data, sizeof(data), "%u", (unsigned) k->seq[i]);
         frames[i] = frame_of(k->seq[i] == 9 ? FRAME_STATE : FRAME_LOG, k->seq[i], k->seq[i] == 9, data);
     }
-    watcher_refill(server.refilling, frames, k->count, k->upto, k->failed);
+    watcher_refill(server.refilling, frames, k->count, k->upto, k->result);
 }
 
 static void what_the_log_no_longer_has_is_asked_for(void **state) {
-    struct refilling first = {{3, 5}, 5, 2, false}, second = {{9, 10}, 10, 2, false}, failed = {.failed = true};
+    struct refilling first = {{3, 5}, 5, 2, REFILL_GOOD}, second = {{9, 10}, 10, 2, REFILL_GOOD}, failed = {.result = REFILL_FAILED};
     (void) state;
     server_start(NULL);
     on_loop(log_feed, NULL);
@@ -390,7 +440,7 @@ static void a_refill_may_be_empty(void **state) {
     static const char *const live[] = {"id: e-f-8\n\n" LIVE("10"), "{\"id\":\"e-f-10\",\"event\":\"live\",\"data\":{\"seq\":10}}"};
     static const char *const events[] = {EVENT("11", "11"), "{\"id\":\"e-f-11\",\"event\":\"task\",\"data\":11}"};
     static const char *const later[] = {EVENT("20", "20"), "{\"id\":\"e-f-20\",\"event\":\"task\",\"data\":20}"};
-    struct refilling empty = {{0}, 10, 0, false}, nowhere = {{0}, 8, 0, false};
+    struct refilling empty = {{0}, 10, 0, REFILL_GOOD}, nowhere = {{0}, 8, 0, REFILL_GOOD};
     (void) state;
     for (unsigned i = 0; i < 2; i++) {
         server_start(NULL);
@@ -416,9 +466,62 @@ static void a_refill_may_be_empty(void **state) {
     }
 }
 
+/* Behind the cursor something has gone that nobody knows of any more: nobody is sent away for that. */
+static void a_refill_may_come_too_late(void **state) {
+    static const char *const requests[] = {GET("/events"), GET("/page")};
+    static const char *const anew[] = {
+        "id: e-f-4\n\nid: e-f-0\nevent: reset\ndata: {}\n\nid: e-f-5.12\nevent: task\ndata: 5\n\nid: e-f-9\nevent: task\ndata: 9\n\n" EVENT(
+            "11", "11") LIVE("12"),
+        "{\"events\":[{\"id\":\"e-f-0\",\"event\":\"reset\",\"data\":{}},{\"id\":\"e-f-5\",\"event\":\"task\",\"data\":5},{\"id\":\"e-f-9\","
+        "\"event\":\"task\",\"data\":9},{\"id\":\"e-f-11\",\"event\":\"task\",\"data\":11}],\"cursor\":\"e-f-11\"}"};
+    struct refilling forgotten = {.upto = 8, .result = REFILL_FORGOTTEN}, all = {{5, 9}, 10, 2, REFILL_GOOD};
+    (void) state;
+    for (unsigned i = 0; i < 2; i++) {
+        server_start(NULL);
+        on_loop(log_feed, NULL);
+        server.start.from.fresh = false;
+        server.start.from.cursor = 4;
+        server.start.from.live_seq = 12;
+        struct client c = client_open();
+        client_send(&c, requests[i]);
+        wait_for(&server.refills, 1);
+        on_loop(do_refill, &forgotten);
+        wait_for(&server.refills, 2);
+        assert_int_equal(server.refill_cursor, 0);
+        on_loop(do_refill, &all);
+        client_expect(&c, anew[i]);
+        client_close(&c);
+        server_stop(0);
+    }
+}
+
+/* The output of what had gone is nothing to one who comes fresh; who was there, or reads on, has it. */
+static void output_of_what_had_gone(void **state) {
+    struct refilling all = {{9, 10}, 10, 2, REFILL_GOOD};
+    (void) state;
+    server_start(NULL);
+    on_loop(log_feed, NULL);
+    publish(FRAME_LOG, 15, 7, "15");
+    publish(FRAME_GONE, 16, 7, "16");
+    publish(FRAME_LOG, 17, 8, "17");
+    server.start.from.live_seq = 17;
+    struct client c = client_open(), d = client_open();
+    client_send(&c, GET("/events"));
+    wait_for(&server.refills, 1);
+    on_loop(do_refill, &all);
+    client_expect(&c, EVENT("10", "10") EVENT("11", "11") EVENT("17", "17") LIVE("17"));
+    server.start.from.fresh = false;
+    server.start.from.cursor = 11;
+    client_send(&d, GET("/events"));
+    client_expect(&d, "id: e-f-11\n\n" EVENT("15", "15") EVENT("16", "16") EVENT("17", "17") LIVE("17"));
+    client_close(&c);
+    client_close(&d);
+    server_stop(0);
+}
+
 /* Without an event it ends with all there is; one that comes while it has not yet bounds that. */
 static void an_end_without_an_event_has_no_bound(void **state) {
-    struct refilling late = {{9, 10}, 20, 2, false}, early = {{3, 5}, 20, 2, false};
+    struct refilling late = {{9, 10}, 20, 2, REFILL_GOOD}, early = {{3, 5}, 20, 2, REFILL_GOOD};
     (void) state;
     server_start(NULL);
     on_loop(log_feed, NULL);
@@ -461,7 +564,7 @@ static void a_cut_at_once_does_not_wait_for_a_refill(void **state) {
 
 /* Also one that waits for what its feed no longer has: what comes after its end is not for it. */
 static void pages_that_are_cut_have_nothing_later(void **state) {
-    struct refilling before = {{9, 10}, 10, 2, false};
+    struct refilling before = {{9, 10}, 10, 2, REFILL_GOOD};
     (void) state;
     server_start(NULL);
     on_loop(log_feed, NULL);
@@ -488,7 +591,7 @@ static void those_behind_what_is_forgotten_begin_anew(void **state) {
     server.start.from.fresh = false;
     server.start.from.cursor = 2;
     client_send(&c, GET("/events"));
-    client_expect(&c, "id: e-f-2\n\nid: e-f-0\nevent: reset\ndata: {}\n\n" EVENT("2", "2") LIVE("9009"));
+    client_expect(&c, "id: e-f-2\n\nid: e-f-0\nevent: reset\ndata: {}\n\n" EVENT("2.9009", "2") LIVE("9009"));
     client_send(&c, "ignored");
     publish(FRAME_STATE, 9010, 1, "x");
     client_expect(&c, EVENT("9010", "x"));
@@ -560,6 +663,36 @@ static void pages_that_are_cut_are_answered(void **state) {
     wait_for_watchers(1);
     client_close(&c); /* in the middle of waiting */
     wait_for(&server.unwatched, 4);
+    server_stop(0);
+}
+
+/* Much and the end in one turn. */
+static void do_end(void *arg) {
+    char data[8];
+    (void) arg;
+    for (unsigned seq = 1; seq <= 1500; seq++) {
+        snprintf(data, sizeof(data), "%u", seq);
+        feed_publish(server.feed, frame_of(FRAME_STATE, seq, seq, data));
+    }
+    struct disconnect *d = disconnect_create(~0u, UINT32_MAX, DISCONNECT_FINISHED, "session", STR("{}"));
+    feed_disconnect(server.feed, d);
+    free(d);
+}
+
+/* It has all that stood then, since there is no next one; but for output. */
+static void the_page_of_an_end_has_all_states(void **state) {
+    (void) state;
+    server_start(NULL);
+    server.start.from.fresh = false;
+    server.start.from.live_seq = 0;
+    until(5000);
+    struct client c = client_open();
+    client_send(&c, GET("/page"));
+    wait_for_watchers(1);
+    on_loop(do_end, NULL);
+    client_expect(&c, "{\"events\":[{\"id\":\"e-f-1\",");
+    client_expect(&c, "{\"id\":\"e-f-1500\",\"event\":\"task\",\"data\":1500},{\"id\":\"e-f-1500\",\"event\":\"session\",\"data\":{}}],");
+    client_close(&c);
     server_stop(0);
 }
 
@@ -772,6 +905,8 @@ int main(void) {
         cmocka_unit_test(a_fresh_stream_is_state_then_live_then_changes),
         cmocka_unit_test(a_fresh_reader_waits_for_what_had_gone),
         cmocka_unit_test(a_page_on_the_way_says_where_it_began),
+        cmocka_unit_test(a_stream_on_the_way_says_where_it_began),
+        cmocka_unit_test(a_renamed_event_may_be_cut_in_the_middle),
         cmocka_unit_test(a_resumed_stream_begins_behind_its_cursor),
         cmocka_unit_test(who_begins_to_watch_while_the_loop_drains_is_sent_away),
         cmocka_unit_test(slow_readers_skip),
@@ -781,12 +916,15 @@ int main(void) {
         cmocka_unit_test(cut_streams_carry_nothing_later),
         cmocka_unit_test(what_the_log_no_longer_has_is_asked_for),
         cmocka_unit_test(a_refill_may_be_empty),
+        cmocka_unit_test(a_refill_may_come_too_late),
+        cmocka_unit_test(output_of_what_had_gone),
         cmocka_unit_test(an_end_without_an_event_has_no_bound),
         cmocka_unit_test(a_cut_at_once_does_not_wait_for_a_refill),
         cmocka_unit_test(pages_that_are_cut_have_nothing_later),
         cmocka_unit_test(those_behind_what_is_forgotten_begin_anew),
         cmocka_unit_test(pages_wait_for_something_to_say),
         cmocka_unit_test(pages_that_are_cut_are_answered),
+        cmocka_unit_test(the_page_of_an_end_has_all_states),
         cmocka_unit_test(a_page_has_a_thousand_events_at_most),
         cmocka_unit_test(websockets_only_listen_politely),
         cmocka_unit_test(websocket_errors_are_named),
