@@ -31,3 +31,8 @@ test('every link between the documents leads to a file and a heading that are th
     assert.ok(seen > 100, 'the links were found');
     assert.deepEqual(wrong, []);
 });
+
+test('docs/architecture.md can be read in ten minutes', () => {
+    const words = read('docs/architecture.md').match(/[A-Za-z0-9][^ |\n]*/g).length;
+    assert.ok(words > 500 && words <= 1500, `${words} words`);
+});
