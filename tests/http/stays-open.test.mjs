@@ -85,10 +85,17 @@ for (const feed of ['own', 'of']) {
             const page = async (after_, wait) => ok(await mine.get(`${path}${path.includes('?') ? '&' : '?'}after=${after_}`, { accept: 'application/json', ...(wait ? { prefer: `wait=${wait}` } : {}) }), 200).json;
             const cursor = await cursorOf(w[feed]);
             assert.deepEqual(await page(cursor), { events: [], cursor });
+            const r = await ways['an event stream'](token, path, cursor);
+            await when(r, isLive, 'live');
+            const ahead = r.items.find(isLive).id; // a number that no event of this feed has
+            r.close();
+            assert.deepEqual(await page(ahead), { events: [], cursor: ahead });
+            const [waitingAhead] = await app.begun(() => page(ahead, 30));
             const [waiting] = await app.begun(() => page(cursor, 30));
             await app.reported(w.t, { type: 'output', data: 'more' });
             const next = await waiting;
             assert.deepEqual(next.events.map((e) => e.data.data), ['more']);
+            assert.deepEqual((await waitingAhead).events, next.events);
             assert.deepEqual((await page(cursor)).events, next.events);
         });
     });

@@ -50,7 +50,7 @@ run_named() {
 # One of many: a line in `passed`, or what it said in a file of its own, at which xargs stops.
 run_one() { # folder, seed
     if "$1/sim" "$2" > "$1/said.$2" 2>&1; then
-        grep -o '[0-9]* steps' "$1/said.$2" >> "$1/passed"
+        sed -n 's/^seed [0-9]*: \([0-9]*\) steps,.*/\1/p' "$1/said.$2" >> "$1/passed"
         rm "$1/said.$2"
     else
         echo "$2" >> "$1/failed"
