@@ -7,7 +7,7 @@ import { anchors, cells, links } from './markdown.mjs';
 import { filesBelow, read, root } from './tree.mjs';
 
 const longestCell = 300;
-const documents = ['README.md', ...['docs', 'clients'].flatMap((folder) => filesBelow(folder, /\.md$/))];
+const documents = ['README.md', ...['docs', 'clients', 'web'].flatMap((folder) => filesBelow(folder, /\.md$/))];
 const leadsOut = (target) => /^[a-z][a-z0-9+.-]*:/i.test(target);
 
 test('no table cell of docs/api.md is longer than can be read at a glance', () => {
