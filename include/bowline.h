@@ -499,7 +499,7 @@ BOWLINE_API int bowline_reporter_data(bowline_reporter *reporter, const char *da
  * (data that are too large for it), which is left out while everything else goes on. OK: nothing. It is given once.
  */
 BOWLINE_API int bowline_reporter_problem(bowline_reporter *reporter, struct bowline_problem *problem);
-/* All of it or, with FULL, nothing: flush, or say it again later. Any bytes. */
+/* All of it or, with FULL, nothing: flush, or say it again later. What is more than the buffer ever holds is TOO_LARGE: say it in pieces. Any bytes. */
 BOWLINE_API int bowline_reporter_output(bowline_reporter *reporter, const void *data, size_t len) BOWLINE_MUST_CHECK;
 
 /* A question for a person: prompt 1 to 2000 characters, schema a JSON object or NULL. One at a time: another one replaces it. */

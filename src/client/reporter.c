@@ -178,6 +178,7 @@ int bowline_reporter_output(bowline_reporter *reporter, const void *data, size_t
     struct said *s = &reporter->said;
     pthread_mutex_lock(&reporter->lock);
     int error = reporter_open_error(reporter);
+    error = !error && len > reporter->buffer_bytes ? BOWLINE_TOO_LARGE : error;
     bool was_urgent = said_urgent(s);
     if (!error && len > reporter->buffer_bytes - (s->out.len < reporter->buffer_bytes ? s->out.len : reporter->buffer_bytes)) {
         error = BOWLINE_FULL;

@@ -57,6 +57,7 @@ struct bowline_reporter {
     bool heard;                  /* the server has answered once */
     bool ended;                  /* the outcome is stored */
     bool closed;                 /* an outcome was said: nothing may follow it */
+    bool outcome_doubt;          /* it was sent, and what became of it is not known */
     int gaps;                    /* output-gap answers in a row */
     int64_t sent_ms, contact_ms; /* the last request; the last one that was answered */
     int64_t lease_beat_ms;       /* 0: no lease */

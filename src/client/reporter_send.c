@@ -1,6 +1,7 @@
 /*
  * The thread's side of a reporter. The first request is a lone heartbeat, so that it is known how the attempt stands before anything is said; so is the
- * first one after a request whose fate is unknown. From its answer follow where the output goes on and whether a question was heard.
+ * first one after a request whose fate is unknown. From its answer follow where the output goes on and whether a question was heard. A request with the
+ * outcome is said again instead: the server gives the report that ended an attempt the same answer again, and all others that the attempt is over.
  */
 #include "client/reporter.h"
 
@@ -75,6 +76,7 @@ void reporter_take(struct bowline_reporter *r, const struct bowline_control *c, 
         r->question_doubt = false;
     }
     r->ended |= r->said.outcome_sending;
+    r->outcome_doubt = false;
     said_stored(&r->said);
     r->output_stored = c->output_offset > r->output_stored ? c->output_offset : r->output_stored;
     if (!said_output_stored(&r->said, c->output_offset)) {
@@ -103,9 +105,13 @@ static void report_refused(struct bowline_reporter *r, const struct bowline_prob
     bool asked = s->question_sending, ended = s->outcome_sending, asked_anew = s->question_changed;
     if (error_is_passing(p->error) || p->error == BOWLINE_BAD_ANSWER || p->error == BOWLINE_NO_MEMORY) {
         r->question_doubt |= asked && !asked_anew;
+        r->outcome_doubt |= ended;
         said_unsent(s);
         retry_later(r, &r->report, p->retry_after_s);
-    } else if (p->error == BOWLINE_OUTPUT_GAP && r->gaps++ < 3) {
+        return;
+    }
+    r->outcome_doubt = false;
+    if (p->error == BOWLINE_OUTPUT_GAP && r->gaps++ < 3) {
         said_unsent(s);
         r->probe = true;
     } else if (!error_ends_attempt(p->error) && said_refused(s, str_of(p->pointer))) {
@@ -213,7 +219,7 @@ static void report_start(struct bowline_reporter *r, CURLM *multi, int64_t now_m
     buf_clear(&l->path);
     path_of(&l->path, "tasks", r->task, "/reports");
     buf_clear(&l->body);
-    if (r->probe) {
+    if (r->probe && !r->outcome_doubt) {
         buf_puts(&l->body, "{\"type\":\"heartbeat\"}");
     } else {
         ok = said_write(&r->said, &l->body);

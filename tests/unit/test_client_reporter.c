@@ -3,7 +3,10 @@
 
 #include "client/reporter.h"
 
+#include <arpa/inet.h>
 #include <math.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 static void reporter_init(struct bowline_reporter *r) {
     memset(r, 0, sizeof *r);
@@ -171,7 +174,7 @@ static void an_unreachable_server_is_no_hindrance_to_the_worker(void **state) {
     char bytes[101] = {0};
     assert_int_equal(bowline_reporter_output(r, bytes, 100), BOWLINE_OK);
     assert_int_equal(bowline_reporter_output(r, bytes, 1), BOWLINE_FULL);
-    assert_int_equal(bowline_reporter_output(r, bytes, 101), BOWLINE_FULL);
+    assert_int_equal(bowline_reporter_output(r, bytes, 101), BOWLINE_TOO_LARGE); /* it would be full for ever */
     assert_int_equal(bowline_reporter_flush(r, 0, &problem), BOWLINE_TIMED_OUT);
     assert_int_equal(bowline_reporter_succeed(r, "{"), BOWLINE_BAD_ARGUMENT);
     assert_int_equal(bowline_reporter_succeed(r, "{\"a\": 1}"), BOWLINE_OK);
@@ -179,6 +182,83 @@ static void an_unreachable_server_is_no_hindrance_to_the_worker(void **state) {
     assert_int_equal(bowline_reporter_flush(r, 0, &problem), BOWLINE_TIMED_OUT);
     bowline_reporter_free(r);
     bowline_client_close(client);
+}
+
+/* ---- a server that loses its answers, played by the test's own thread ---- */
+
+/* Reads one request whole from the next connection or from that one (-1: none yet), which is given back. */
+static int request_read(int listener, int fd, struct buf *ret_body) {
+    struct buf all = {0};
+    for (;;) {
+        const char *head = all.len ? strstr(buf_z(&all), "\r\n\r\n") : NULL;
+        const char *length = head ? strcasestr(all.data, "Content-Length: ") : NULL;
+        if (head && length && all.len >= (size_t) (head + 4 - all.data) + strtoul(length + 16, NULL, 10)) {
+            buf_clear(ret_body);
+            buf_puts(ret_body, head + 4);
+            buf_fini(&all);
+            return fd;
+        }
+        char bytes[4096];
+        fd = fd < 0 ? accept(listener, NULL, NULL) : fd;
+        assert_true(fd >= 0);
+        ssize_t n = recv(fd, bytes, sizeof bytes, 0);
+        if (n <= 0) {
+            close(fd);
+            fd = -1;
+            buf_clear(&all);
+        }
+        buf_put(&all, bytes, n > 0 ? (size_t) n : 0);
+    }
+}
+
+static void answer_write(int fd, const char *state, unsigned output_offset) {
+    char body[200], head[100];
+    snprintf(body, sizeof body, "{\"state\":\"%s\",\"version\":2,\"cancel_requested\":false,\"output_offset\":%u}", state, output_offset);
+    snprintf(head, sizeof head, "HTTP/1.1 200 OK\r\nContent-Length: %zu\r\n\r\n", strlen(body));
+    assert_true(send(fd, head, strlen(head), MSG_NOSIGNAL) > 0 && send(fd, body, strlen(body), MSG_NOSIGNAL) > 0);
+}
+
+/* The task has ended as said: that it has ended is no reason to think that somebody else did it. */
+static void an_outcome_whose_answer_was_lost_is_said_again(void **state) {
+    (void) state;
+    struct sockaddr_in a = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t len = sizeof a;
+    char url[40];
+    struct buf body = {0};
+    struct bowline_problem problem;
+    bowline_client *client;
+    bowline_reporter *r;
+    int listener = socket(AF_INET, SOCK_STREAM, 0), fd;
+    assert_int_equal(bind(listener, (struct sockaddr *) &a, sizeof a), 0);
+    assert_int_equal(listen(listener, 16), 0);
+    assert_int_equal(getsockname(listener, (struct sockaddr *) &a, &len), 0);
+    snprintf(url, sizeof url, "http://127.0.0.1:%u", ntohs(a.sin_port));
+    assert_int_equal(bowline_client_open(&(struct bowline_client_options){.url = url}, &client), BOWLINE_OK);
+    struct bowline_reporter_options options = {.task = "tsk_1", .worker_token = "tsk_1.w1.x", .no_control = true};
+    assert_int_equal(bowline_reporter_open(client, &options, &r), BOWLINE_OK);
+    fd = request_read(listener, -1, &body);
+    assert_buf(&body, "{\"type\":\"heartbeat\"}");
+    assert_int_equal(bowline_reporter_output(r, "abc", 3), BOWLINE_OK);
+    assert_int_equal(bowline_reporter_succeed(r, "{\"a\":1}"), BOWLINE_OK);
+    answer_write(fd, "running", 0);
+    const char *said = "[{\"type\":\"output\",\"data\":\"abc\",\"offset\":0},{\"type\":\"succeed\",\"result\":{\"a\":1}}]";
+    for (int lost = 0; lost < 2; lost++) {
+        fd = request_read(listener, fd, &body);
+        assert_buf(&body, said);
+        assert_true(send(fd, "HTTP/1.1 2", 10, MSG_NOSIGNAL) == 10);
+        close(fd);
+        fd = -1;
+    }
+    fd = request_read(listener, fd, &body);
+    assert_buf(&body, said);
+    answer_write(fd, "succeeded", 3);
+    assert_int_equal(bowline_reporter_flush(r, -1, &problem), BOWLINE_OK);
+    assert_int_equal(bowline_reporter_error(r, &problem), BOWLINE_OK);
+    bowline_reporter_free(r);
+    bowline_client_close(client);
+    buf_fini(&body);
+    close(fd);
+    close(listener);
 }
 
 /* What is wrong with an argument stays with the reporter until it is asked for, and the next thing said counts. */
@@ -250,6 +330,7 @@ int main(void) {
         cmocka_unit_test(a_cancel_request_is_seen_and_stays),
         cmocka_unit_test(heartbeats_come_at_a_third_of_the_lease_or_sooner),
         cmocka_unit_test(output_that_the_server_lost_ends_the_attempt),
+        cmocka_unit_test(an_outcome_whose_answer_was_lost_is_said_again),
         cmocka_unit_test(an_unreachable_server_is_no_hindrance_to_the_worker),
         cmocka_unit_test(what_cannot_be_sent_is_told_where_it_was_said),
         cmocka_unit_test(a_long_end_is_cut),
