@@ -9,7 +9,7 @@
  *   Texts       NUL-terminated UTF-8; in those for people (titles, reasons, units, phases, messages, prompts) what is not becomes U+FFFD, in others
  *               it is BAD_ARGUMENT. JSON goes in and out as text, and comes back exactly as it was sent.
  *   Units       Durations are seconds as double, members named ..._s; timeouts of calls are milliseconds, ..._ms, -1 meaning for
- *               ever; times are milliseconds since 1970 (UTC), ..._at_ms, 0 meaning none; sizes are bytes.
+ *               ever, and hold over retries and pauses; times are milliseconds since 1970 (UTC), ..._at_ms, 0 meaning none; sizes are bytes.
  *   Threads     Stated for each handle. No function prints, raises or handles a signal, or keeps state outside of its handles
  *               (but see bowline_client_open on libcurl). Handles do not survive fork.
  */
@@ -472,6 +472,7 @@ struct bowline_reporter_options {
     size_t buffer_bytes;      /* of output that the server does not have yet; 0: 1 MiB */
     uint64_t output_offset;   /* where in this attempt's output the first byte said here belongs (a worker that goes on after its own restart) */
     bool no_control;          /* holds no waiting request: cancel requests and answers are then heard of with the next report */
+    struct bowline_problem *problem; /* where open tells why it did not; NULL: nobody wants it */
 };
 
 /* Sends a heartbeat at once, which starts a task without a queue. bowline_reporter_free. BAD_ARGUMENT, NO_MEMORY, SYSTEM. */
@@ -572,11 +573,12 @@ struct bowline_event {
 typedef int (*bowline_event_fn)(void *arg, const struct bowline_event *event);
 
 struct bowline_watch_options {
-    const char *session; /* a session's id (backend, operator); or */
-    const char *task;    /* a task's id; neither: the session of the client's own token */
-    bool output;         /* a session's feed with output (a task's always has it) */
-    const char *after;   /* a cursor to go on from; NULL: from the beginning */
-    double silence_s;    /* without a byte for that long the connection is given up; 0: 60. The server says something every 15 s */
+    const char *session;             /* a session's id (backend, operator); or */
+    const char *task;                /* a task's id; neither: the session of the client's own token */
+    bool output;                     /* a session's feed with output (a task's always has it) */
+    const char *after;               /* a cursor to go on from; NULL: from the beginning */
+    double silence_s;                /* without a byte for that long the connection is given up; 0: 60. The server says something every 15 s */
+    struct bowline_problem *problem; /* where open tells why it did not; NULL: nobody wants it */
 };
 
 /* bowline_watch_close. Nothing is sent before run or dispatch. BAD_ARGUMENT, NO_MEMORY, SYSTEM. */

@@ -54,8 +54,10 @@ int64_t backoff_next(int64_t *pause_ms, int64_t most_ms);
 /* Until when, for a timeout in ms where -1 is for ever. */
 int64_t deadline_of(int64_t timeout_ms);
 #define DEADLINE_NEVER INT64_MAX
-/* Whole seconds that a waiting request may be held until then, 0 to 60. */
+/* Whole seconds that a waiting request may be held so as not to end before then, 0 to 60. */
 int wait_of(int64_t deadline_ms);
+/* The same for one that must not be cut: so as to end before then, or hardly later. */
+int wait_within(int64_t deadline_ms);
 /* Until then, or until the client is interrupted. */
 void client_sleep(const bowline_client *c, int64_t until_ms);
 
@@ -99,6 +101,7 @@ struct request {
     const char *idempotency_key; /* NULL: none */
     int wait_s;                  /* Prefer: wait; -1: none. Interruptible if above 0 */
     uint64_t if_version;         /* If-None-Match; 0: none */
+    int64_t until_ms;            /* TIMED_OUT from then on, also in the middle of a try or a pause; 0: not */
     bool repeatable;
 };
 

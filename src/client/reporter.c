@@ -11,9 +11,20 @@
 
 /* ---- opening and closing ---- */
 
-static bool options_fit(const struct bowline_reporter_options *o) {
-    return o && o->task && o->task[0] && (!o->worker_token || credential_is_usable(o->worker_token)) && o->interval_s >= 0 && o->interval_s <= 3600 &&
-           (o->heartbeat_s >= 0 || o->heartbeat_s == BOWLINE_ZERO) && o->heartbeat_s <= 1e6;
+static int options_check(const struct bowline_reporter_options *o) {
+    if (!o->task || !o->task[0]) {
+        return problem_argument(o->problem, "task", "is missing");
+    }
+    if (o->worker_token && !credential_is_usable(o->worker_token)) {
+        return problem_argument(o->problem, "worker_token", "holds a space, a line's end or another character that none has");
+    }
+    if (!(o->interval_s >= 0 && o->interval_s <= 3600)) {
+        return problem_argument(o->problem, "interval_s", "is not 0 to 3600");
+    }
+    if (!(o->heartbeat_s >= 0 || o->heartbeat_s == BOWLINE_ZERO) || o->heartbeat_s > 1e6) {
+        return problem_argument(o->problem, "heartbeat_s", "is not 0 to 1e6, or BOWLINE_ZERO");
+    }
+    return BOWLINE_OK;
 }
 
 static int reporter_init(struct bowline_reporter *r) {
@@ -43,16 +54,17 @@ static void reporter_texts_free(struct bowline_reporter *r) {
 int bowline_reporter_open(bowline_client *client, const struct bowline_reporter_options *options, bowline_reporter **ret_reporter) {
     const struct bowline_reporter_options *o = options;
     struct mux *mux;
-    if (!client || !options_fit(o)) {
-        return BOWLINE_BAD_ARGUMENT;
-    }
-    int error = mux_get(client, &mux);
+    int error = client && o ? options_check(o) : BOWLINE_BAD_ARGUMENT;
     if (error) {
         return error;
     }
+    error = mux_get(client, &mux);
+    if (error) {
+        return problem_local(o->problem, error, NULL);
+    }
     struct bowline_reporter *r = calloc(1, sizeof *r);
     if (!r) {
-        return BOWLINE_NO_MEMORY;
+        return problem_local(o->problem, BOWLINE_NO_MEMORY, NULL);
     }
     r->mux = mux;
     r->task = strdup(o->task);
@@ -68,7 +80,7 @@ int bowline_reporter_open(bowline_client *client, const struct bowline_reporter_
     error = r->task && !r->token == !o->worker_token ? reporter_init(r) : BOWLINE_NO_MEMORY;
     if (error) {
         reporter_texts_free(r);
-        return error;
+        return problem_local(o->problem, error, NULL);
     }
     mux_add(mux, r);
     *ret_reporter = r;

@@ -73,9 +73,11 @@ int bowline_task_get(bowline_client *client, const char *id, struct bowline_task
     return bowline_task_wait_change(client, id, 0, 0, ret_task, problem);
 }
 
-/* One request for the task, held for up to wait_s if it still has that version; *ret_task stays NULL if it still has it then. */
-static int task_look(bowline_client *c, const char *id, uint64_t version, int wait_s, struct bowline_task **ret_task, struct bowline_problem *p) {
-    struct request q = {.wait_s = version ? wait_s : -1, .if_version = version, .repeatable = !version};
+/* One request for the task, held until then (0: no matter) if it still has that version; *ret_task stays NULL if it still has it then. */
+static int task_look(bowline_client *c, const char *id, uint64_t version, int64_t deadline_ms, struct bowline_task **ret_task,
+                     struct bowline_problem *p) {
+    struct request q = {.wait_s = deadline_ms ? (version ? wait_of(deadline_ms) : 0) : -1, .if_version = version, .repeatable = !version};
+    q.until_ms = deadline_ms == DEADLINE_NEVER ? 0 : deadline_ms;
     struct reply r = {0};
     path_of(&q.path, "tasks", id, "");
     int error = client_perform(c, &q, &r, p);
@@ -100,7 +102,7 @@ static int task_await(bowline_client *c, const char *id, uint64_t version, bool 
         if (atomic_load(&c->interrupted)) {
             return problem_local(p, BOWLINE_INTERRUPTED, NULL);
         }
-        int error = task_look(c, id, version, wait_of(deadline_ms), &t, p);
+        int error = task_look(c, id, version, timeout_ms ? deadline_ms : 0, &t, p);
         if (t && (t->finished || (!finish && t->version != version))) {
             *ret_task = t;
             return BOWLINE_OK;
@@ -116,6 +118,9 @@ static int task_await(bowline_client *c, const char *id, uint64_t version, bool 
         if (error) {
             int64_t until_ms = mono_ms() + backoff_next(&pause, BACKOFF_MAX_MS);
             client_sleep(c, until_ms < deadline_ms ? until_ms : deadline_ms);
+            if (mono_ms() >= deadline_ms) {
+                return error;
+            }
         } else {
             pause = 0;
         }
@@ -169,10 +174,15 @@ int bowline_task_output(bowline_client *client, const char *id, uint64_t offset,
             return problem_local(problem, BOWLINE_INTERRUPTED, NULL);
         }
         struct request q = {.wait_s = timeout_ms ? wait_of(deadline_ms) : -1, .octets = true, .repeatable = true};
+        q.until_ms = timeout_ms && deadline_ms != DEADLINE_NEVER ? deadline_ms : 0;
         struct reply r = {0};
         path_of(&q.path, "tasks", id, "/output");
         buf_printf(&q.path, "?offset=%llu", (unsigned long long) offset);
         error = client_perform(client, &q, &r, problem);
+        if (error == BOWLINE_TIMED_OUT) { /* there is none yet */
+            reply_clear(&r);
+            error = BOWLINE_OK;
+        }
         if (!error && (r.body.len || r.output_complete || mono_ms() >= deadline_ms)) {
             *ret_output = (struct bowline_output){.offset = r.has_output_offset ? r.output_offset : offset, .complete = r.output_complete};
             error = reply_text(&r, &ret_output->bytes, problem);

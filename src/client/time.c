@@ -2,6 +2,9 @@
 
 #include <time.h>
 
+#define WITHIN_SLACK_MS 50
+#define SLEEP_SLICE_MS 50 /* an interrupt is noticed within that time */
+
 int64_t mono_ms(void) {
     struct timespec t;
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -28,9 +31,14 @@ int wait_of(int64_t deadline_ms) {
     return left_ms <= 0 ? 0 : left_ms >= ANSWER_WAIT_MAX_S * 1000 ? ANSWER_WAIT_MAX_S : (int) ((left_ms + 999) / 1000);
 }
 
+int wait_within(int64_t deadline_ms) {
+    int64_t left_ms = deadline_ms == DEADLINE_NEVER ? DEADLINE_NEVER : deadline_ms - mono_ms();
+    return left_ms <= 0 ? 0 : left_ms >= ANSWER_WAIT_MAX_S * 1000 ? ANSWER_WAIT_MAX_S : (int) ((left_ms + WITHIN_SLACK_MS) / 1000);
+}
+
 void client_sleep(const bowline_client *c, int64_t until_ms) {
     for (int64_t left_ms; (left_ms = until_ms - mono_ms()) > 0 && !atomic_load(&c->interrupted);) {
-        left_ms = left_ms > 500 ? 500 : left_ms;
+        left_ms = left_ms > SLEEP_SLICE_MS ? SLEEP_SLICE_MS : left_ms;
         struct timespec t = {.tv_sec = 0, .tv_nsec = left_ms * 1000000};
         nanosleep(&t, NULL);
     }

@@ -234,6 +234,14 @@ static int status_check(const struct reply *r, struct bowline_problem *p) {
     return problem_answer(p, r->status, buf_view(&r->body), r->retry_after_s);
 }
 
+/* How long a try may take; libcurl takes 0 for no limit. */
+static int64_t try_ms(const bowline_client *c, const struct request *q) {
+    int64_t ms = c->timeout_ms + (q->wait_s > 0 ? q->wait_s * 1000 : 0);
+    int64_t left_ms = q->until_ms ? q->until_ms - mono_ms() : ms;
+    left_ms = left_ms > 0 ? left_ms : 1;
+    return left_ms < ms ? left_ms : ms;
+}
+
 static int perform_once(bowline_client *c, struct request *q, struct reply *r, struct bowline_problem *p) {
     struct curl_slist *list = NULL;
     char why[CURL_ERROR_SIZE] = "";
@@ -249,7 +257,7 @@ static int perform_once(bowline_client *c, struct request *q, struct reply *r, s
         goto out;
     }
     transfer_receive(curl, r, why, list);
-    curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long) (c->timeout_ms + (q->wait_s > 0 ? q->wait_s * 1000 : 0)));
+    curl_easy_setopt(curl, CURLOPT_TIMEOUT_MS, (long) try_ms(c, q));
     if (!q->octets) {
         curl_easy_setopt(curl, CURLOPT_ACCEPT_ENCODING, "gzip");
     }
@@ -264,7 +272,11 @@ static int perform_once(bowline_client *c, struct request *q, struct reply *r, s
     if (q->method) {
         curl_easy_setopt(curl, CURLOPT_CUSTOMREQUEST, q->method);
     }
-    error = transfer_result(curl, curl_easy_perform(curl), why, r, p);
+    CURLcode result = curl_easy_perform(curl);
+    error = transfer_result(curl, result, why, r, p);
+    if (result == CURLE_OPERATION_TIMEDOUT && q->until_ms && mono_ms() + 10 >= q->until_ms) { /* libcurl's clock is not quite ours */
+        error = problem_local(p, BOWLINE_TIMED_OUT, NULL);
+    }
     error = error ? error : status_check(r, p);
 out:
     client_handle_give(c, curl);
@@ -297,8 +309,14 @@ static int fields_check(const struct request *q, struct bowline_problem *p) {
     return error;
 }
 
-static void pause_ms(int64_t ms) {
-    struct timespec t = {.tv_sec = ms / 1000, .tv_nsec = ms % 1000 * 1000000};
+/* Who waits may be interrupted; other calls go on. */
+static void pause_until(const bowline_client *c, const struct request *q, int64_t until_ms) {
+    if (q->wait_s >= 0) {
+        client_sleep(c, until_ms);
+        return;
+    }
+    int64_t ms = until_ms - mono_ms();
+    struct timespec t = {.tv_sec = ms > 0 ? ms / 1000 : 0, .tv_nsec = ms > 0 ? ms % 1000 * 1000000 : 0};
     while (nanosleep(&t, &t) != 0) {
     }
 }
@@ -308,6 +326,7 @@ int client_perform(bowline_client *c, struct request *q, struct reply *r, struct
     int64_t deadline_ms = mono_ms() + c->retry_ms, pause = 0;
     p = p ? p : &own;
     int error = fields_check(q, p);
+    deadline_ms = q->until_ms && q->until_ms < deadline_ms ? q->until_ms : deadline_ms;
     while (!error) {
         error = perform_once(c, q, r, p);
         if (!error_is_passing(error) || error == BOWLINE_QUOTA_EXCEEDED || !(q->repeatable || q->idempotency_key)) {
@@ -318,8 +337,8 @@ int client_perform(bowline_client *c, struct request *q, struct reply *r, struct
         if (mono_ms() + wait_ms > deadline_ms) {
             break;
         }
-        pause_ms(wait_ms);
-        error = BOWLINE_OK;
+        pause_until(c, q, mono_ms() + wait_ms);
+        error = q->wait_s >= 0 && atomic_load(&c->interrupted) ? problem_local(p, BOWLINE_INTERRUPTED, NULL) : BOWLINE_OK;
     }
     buf_fini(&q->path);
     buf_fini(&q->body.text);

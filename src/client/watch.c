@@ -206,12 +206,18 @@ int bowline_watch_open(bowline_client *client, const struct bowline_watch_option
                        bowline_watch **ret_watch) {
     static const struct bowline_watch_options none;
     const struct bowline_watch_options *o = options ? options : &none;
-    if (!client || !on_event || (o->session && o->task) || !(o->silence_s >= 0) || o->silence_s > 1e9 || (o->after && !is_cursor(o->after))) {
-        return BOWLINE_BAD_ARGUMENT;
+    const char *wrong = !client                                      ? "client"
+                        : !on_event                                  ? "on_event"
+                        : o->session && o->task                      ? "session or task, where both are given,"
+                        : !(o->silence_s >= 0) || o->silence_s > 1e9 ? "silence_s"
+                        : o->after && !is_cursor(o->after)           ? "after"
+                                                                     : NULL;
+    if (wrong) {
+        return problem_argument(o->problem, wrong, "is missing or out of its bounds");
     }
     struct bowline_watch *w = calloc(1, sizeof *w);
     if (!w) {
-        return BOWLINE_NO_MEMORY;
+        return problem_local(o->problem, BOWLINE_NO_MEMORY, NULL);
     }
     *w = (struct bowline_watch){.client = client,
                                 .of_task = o->task,
@@ -226,7 +232,7 @@ int bowline_watch_open(bowline_client *client, const struct bowline_watch_option
     error = error || w->curl ? error : BOWLINE_NO_MEMORY;
     if (error) {
         bowline_watch_close(w);
-        return error;
+        return problem_local(o->problem, error, NULL);
     }
     watch_arm(w);
     *ret_watch = w;

@@ -1,5 +1,7 @@
 #include "client/internal.h"
 
+#define FROZEN_MS 500 /* a server that is that late with what stands is not waited for */
+
 static bool error_is_waited_out(int error) {
     return error_is_passing(error) && error != BOWLINE_QUOTA_EXCEEDED;
 }
@@ -35,7 +37,8 @@ int bowline_claim(bowline_client *client, const struct bowline_claim_options *op
         if (atomic_load(&client->interrupted)) {
             return problem_local(problem, BOWLINE_INTERRUPTED, NULL);
         }
-        int error = claim_once(client, options, wait_of(deadline_ms), ret_page, problem);
+        int wait_s = wait_within(deadline_ms); /* a claim is not cut off, lest it take a task along */
+        int error = claim_once(client, options, wait_s, ret_page, problem);
         int64_t now_ms = mono_ms();
         if (error != BOWLINE_TIMED_OUT && !error_is_waited_out(error)) {
             return error;
@@ -45,6 +48,7 @@ int bowline_claim(bowline_client *client, const struct bowline_claim_options *op
         }
         if (error == BOWLINE_TIMED_OUT) {
             pause = 0;
+            client_sleep(client, wait_s ? 0 : deadline_ms); /* what is left is no whole second: looked for once more at its end */
         } else {
             int64_t until_ms = now_ms + backoff_next(&pause, BACKOFF_MAX_MS);
             client_sleep(client, until_ms < deadline_ms ? until_ms : deadline_ms);
@@ -88,15 +92,35 @@ int bowline_task_report(bowline_client *client, const char *id, const char *work
     return control_read(client, &q, ret_control, problem);
 }
 
+static int control_ask(bowline_client *c, const char *id, const char *worker_token, uint64_t after, int64_t deadline_ms,
+                       struct bowline_control **ret_control, struct bowline_problem *p) {
+    struct request q = {.wait_s = wait_within(deadline_ms), .credential = worker_token, .repeatable = true};
+    q.until_ms = deadline_ms > mono_ms() ? deadline_ms + FROZEN_MS : 0;
+    path_of(&q.path, "tasks", id, "/control");
+    if (after) {
+        buf_printf(&q.path, "?after=%llu", (unsigned long long) after);
+    }
+    return control_read(c, &q, ret_control, p);
+}
+
 int bowline_task_control(bowline_client *client, const char *id, const char *worker_token, uint64_t after, int64_t timeout_ms,
                          struct bowline_control **ret_control, struct bowline_problem *problem) {
     if (!id || timeout_ms < 0) {
         return problem_argument(problem, id ? "timeout_ms" : "id", id ? "is negative" : "is missing");
     }
-    struct request q = {.wait_s = wait_of(deadline_of(timeout_ms)), .credential = worker_token, .repeatable = true};
-    path_of(&q.path, "tasks", id, "/control");
-    if (after) {
-        buf_printf(&q.path, "?after=%llu", (unsigned long long) after);
+    int64_t deadline_ms = deadline_of(timeout_ms);
+    struct bowline_control *control = NULL;
+    int error = control_ask(client, id, worker_token, after, deadline_ms, &control, problem);
+    if (!error && control->version <= after && mono_ms() < deadline_ms) { /* what is left is no whole second */
+        bowline_control_free(control);
+        client_sleep(client, deadline_ms);
+        error = atomic_load(&client->interrupted) ? problem_local(problem, BOWLINE_INTERRUPTED, NULL)
+                                                  : control_ask(client, id, worker_token, after, deadline_ms, &control, problem);
     }
-    return control_read(client, &q, ret_control, problem);
+    if (!error && ret_control) {
+        *ret_control = control;
+    } else if (!error) {
+        bowline_control_free(control);
+    }
+    return error;
 }

@@ -378,6 +378,60 @@ static void opening_a_client_tells_why_it_did_not(void **state) {
     }
 }
 
+static void opening_a_reporter_and_a_watch_tells_why_it_did_not(void **state) {
+    (void) state;
+    struct rig g;
+    struct bowline_problem p = {0};
+    bowline_reporter *r;
+    bowline_watch *w;
+    rig_open(&g);
+    struct bowline_reporter_options untasked = {.problem = &p}, split = {.task = "t", .worker_token = "tsk_1.w1.x\n", .problem = &p};
+    assert_int_equal(bowline_reporter_open(g.client, &untasked, &r), BOWLINE_BAD_ARGUMENT);
+    assert_non_null(strstr(p.detail, "task"));
+    assert_int_equal(bowline_reporter_open(g.client, &split, &r), BOWLINE_BAD_ARGUMENT);
+    assert_non_null(strstr(p.detail, "worker_token"));
+    assert_null(strstr(p.detail, "tsk_1.w1.x"));
+    struct bowline_watch_options both = {.session = "s", .task = "t", .problem = &p};
+    assert_int_equal(bowline_watch_open(g.client, &both, NULL, NULL, &w), BOWLINE_BAD_ARGUMENT);
+    assert_non_null(strstr(p.detail, "on_event"));
+    rig_close(&g);
+}
+
+/* What waits with a server that accepts and never answers, or is not there at all, ends by its own time limit and not by the client's. */
+static void a_wait_ends_when_it_says_and_not_by_other_limits(void **state) {
+    (void) state;
+    struct rig g;
+    struct bowline_task *t;
+    struct bowline_output output;
+    struct bowline_problem p;
+    rig_open(&g);
+    struct sockaddr_in a;
+    socklen_t len = sizeof a;
+    char url[40];
+    assert_int_equal(getsockname(g.listener, (struct sockaddr *) &a, &len), 0);
+    snprintf(url, sizeof url, "http://127.0.0.1:%u", ntohs(a.sin_port));
+    for (int away = 0; away < 2; away++) {
+        bowline_client *patient;
+        /* Each of these limits would keep a wait far longer than this test may take. */
+        struct bowline_client_options options = {.url = url, .timeout_s = 1e6, .retry_s = 1e6};
+        assert_int_equal(bowline_client_open(&options, &patient), BOWLINE_OK);
+        int expected = away ? BOWLINE_UNREACHABLE : BOWLINE_TIMED_OUT;
+        assert_int_equal(bowline_task_wait(patient, "tsk_1", 100, &t, &p), expected);
+        assert_int_equal(bowline_task_wait_change(patient, "tsk_1", 7, 100, &t, &p), expected);
+        if (!away) {
+            assert_int_equal(bowline_task_output(patient, "tsk_1", 5, 100, &output, &p), BOWLINE_OK);
+            assert_true(output.bytes.len == 0 && output.offset == 5 && !output.complete);
+            bowline_text_fini(&output.bytes);
+        }
+        bowline_client_close(patient);
+        if (!away) {
+            close(g.listener);
+            g.listener = open("/dev/null", O_RDONLY | O_CLOEXEC);
+        }
+    }
+    rig_close(&g);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_request_goes_out_as_it_was_made_and_any_answer_comes_back_whole),
@@ -390,6 +444,8 @@ int main(void) {
         cmocka_unit_test(what_cannot_be_sent_is_refused_at_once),
         cmocka_unit_test(without_memory_a_request_is_not_begun_or_says_so),
         cmocka_unit_test(opening_a_client_tells_why_it_did_not),
+        cmocka_unit_test(opening_a_reporter_and_a_watch_tells_why_it_did_not),
+        cmocka_unit_test(a_wait_ends_when_it_says_and_not_by_other_limits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
