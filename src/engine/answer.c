@@ -22,7 +22,7 @@ void cmd_let_go(struct engine *e, struct cmd *c) {
 void cmd_answer(struct engine *e, struct cmd *c, uint64_t needs) {
     assert(!c->e.list && !c->e.answered && !c->e.asking);
     if (c->e.in_line) {
-        line_answered(c, needs);
+        line_answered(e, c, needs);
         return;
     }
     if (c->e.idempotency) {

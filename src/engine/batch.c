@@ -2,8 +2,8 @@
  * Batches. The open one takes in operations as they come; the rows of what has changed (writes.h) are put into it when it is handed to the store, which happens as
  * soon as the store is idle, so that batches grow by themselves under load.
  *
- * When a batch fails, all that was built on it fails: what waits for it is told (outbox.h), and the sessions touched are thrown away and loaded again from their
- * rows, with numbers above the reservation.
+ * When a change set fails, what was built on it fails too: what waits for it is told (outbox.h), and its sessions are thrown away and loaded again from their rows,
+ * with numbers above the reservation. All others go on.
  */
 #include "engine/batch.h"
 
@@ -14,6 +14,7 @@
 #include "engine/outbox.h"
 #include "engine/residence.h"
 #include "engine/session_entry.h"
+#include "engine/sets.h"
 #include "engine/start.h"
 #include "engine/state.h"
 #include "engine/sweep.h"
@@ -41,7 +42,7 @@ void batch_destroy(struct batch *b) {
     arena_fini(&b->b.arena);
     mem_free(b->b.ops);
     mem_free(b->b.sets);
-    mem_free(b->touched);
+    mem_free(b->sets.list);
     mem_free(b);
 }
 
@@ -60,8 +61,7 @@ static void batch_put_back(struct engine *e, struct batch *b) {
     struct batch kept = *b;
     arena_rewind(&kept.b.arena, BATCH_TEXTS_KEPT);
     *b = (struct batch){.b = {.ops = kept.b.ops, .cap = kept.b.cap, .sets = kept.b.sets, .set_cap = kept.b.set_cap, .arena = kept.b.arena},
-                        .touched = kept.touched,
-                        .touched_cap = kept.touched_cap,
+                        .sets = {.list = kept.sets.list, .cap = kept.sets.cap},
                         .oversized = kept.oversized};
     TAILQ_INIT(&b->effects);
     e->spare = b;
@@ -84,7 +84,16 @@ struct store_op *batch_op(struct engine *e, enum store_op_type type) {
         b->ops = mem_resize(b->ops, b->cap * sizeof(*b->ops));
     }
     struct store_op *op = &b->ops[b->count++];
-    *op = (struct store_op){.type = type};
+    *op = (struct store_op){.type = type, .set = set_at(step_set(e))};
+    return op;
+}
+
+struct store_op *batch_op_apart(struct engine *e, enum store_op_type type) {
+    uint32_t step = e->step;
+    e->step = e->open->apart;
+    struct store_op *op = batch_op(e, type);
+    e->open->apart = e->step;
+    e->step = step;
     return op;
 }
 
@@ -101,103 +110,127 @@ bool batch_is_empty(const struct engine *e) {
     return e->open->b.count == 0 && !e->immediate_tasks.left && !e->deferred_tasks[!e->deferred_side].left && TAILQ_EMPTY(&e->immediate_sessions);
 }
 
-uint64_t engine_newest(const struct engine *e) {
-    return !batch_is_empty(e) ? e->open->b.number : e->inflight ? e->inflight->b.number : 0;
-}
-
-void batch_touch(struct engine *e, struct session_entry *s, uint64_t reserved) {
-    struct batch *b = e->open;
-    if (b->touched_count == b->touched_cap) {
-        b->touched_cap = b->touched_cap ? b->touched_cap * 2 : 16;
-        b->touched = mem_resize(b->touched, b->touched_cap * sizeof(*b->touched));
-    }
-    b->touched[b->touched_count++] = (struct touched){.session = s->s.id, .reserved = reserved};
-}
-
 void session_pend(struct engine *e, struct session_entry *s) {
-    if (s->pending != e->open->b.number) {
-        s->pending = e->open->b.number;
-        batch_touch(e, s, 0);
-    }
+    step_session(e, s);
+    s->pending = s->touched;
 }
 
 /* ---- to the store and back ---- */
-
-static void batch_one_set(struct store_batch *b) {
-    if (!b->set_cap) {
-        b->sets = mem_alloc(sizeof(*b->sets));
-        b->set_cap = 1;
-    }
-    b->set_count = 1;
-}
 
 void engine_flush(struct engine *e) {
     if (e->inflight || batch_is_empty(e) || e->dead || !e->store) {
         return;
     }
     writes_put(e);
+    sets_close(e->open);
+    step_begin(e);
     e->inflight = e->open;
-    batch_one_set(&e->inflight->b);
     e->open = batch_next(e, e->inflight->b.number + 1);
     e->counts.batches++;
     e->counts.batch_ops += e->inflight->b.count;
     store_submit(e->store, &e->inflight->b);
 }
 
-static void batch_succeeded(struct engine *e, struct batch *b) {
-    e->durable = b->b.number;
-    sweep_done(e, b);
-    for (size_t i = 0; i < b->touched_count; i++) {
-        struct session_entry *s = b->touched[i].reserved ? session_resident(e, b->touched[i].session) : NULL;
-        if (s && b->touched[i].reserved > s->reserved) {
-            s->reserved = b->touched[i].reserved;
+/* What is known until the store knows it. */
+static void batch_is_through(struct engine *e, struct batch *b) {
+    e->durable = set_number(b->b.number, SET_ALL);
+    idempotency_durable(e, e->durable);
+    tombstones_durable(e, e->durable);
+    old_keys_durable(e, e->durable);
+}
+
+static void reservations_stand(struct engine *e, const struct batch *b) {
+    for (uint32_t i = 0; i < b->sets.count; i++) {
+        const struct change_set *set = &b->sets.list[i];
+        struct session_entry *s = set->reserved && !set->failed ? session_resident(e, set->session) : NULL;
+        if (s && set->reserved > s->reserved) {
+            s->reserved = set->reserved;
         }
     }
-    idempotency_durable(e, b->b.number);
-    tombstones_durable(e, b->b.number);
-    old_keys_durable(e, b->b.number);
+}
+
+static void batch_succeeded(struct engine *e, struct batch *b) {
+    sweep_done(e, b);
+    reservations_stand(e, b);
+    batch_is_through(e, b);
     effects_release(e, &b->effects);
 }
 
-static void throw_away(struct engine *e, struct batch *b) {
-    for (size_t i = 0; i < b->touched_count; i++) {
-        struct session_entry *s = session_resident(e, b->touched[i].session);
+/* ---- what failed ---- */
+
+static void throw_away(struct engine *e, const struct set_list *sets) {
+    for (uint32_t i = 0; i < sets->count; i++) {
+        struct id id = sets->list[i].session;
+        struct session_entry *s = session_resident(e, id);
+        if (!sets->list[i].failed || id_is_none(id)) {
+            continue;
+        }
         if (s && s->user) {
             s->user->stale = true;
         }
         if (s) {
             session_drop(e, s);
         }
-        session_load(e, b->touched[i].session, true);
+        session_load(e, id, true);
     }
 }
 
-static void batch_failed(struct engine *e, struct batch *b, enum store_result why) {
-    struct batch *built = e->open; /* all of it stands on what failed */
-    log_error("engine_batch_failed", "batch=%llu ops=%zu %s", (unsigned long long) b->b.number, b->b.count,
-              why == STORE_DEAD ? "\"an fsync failed: nothing is written any more until a restart\"" : "");
-    e->counts.batch_failures++;
-    e->dead = why == STORE_DEAD;
-    e->open = batch_create(built->b.number + 1);
-    e->durable = built->b.number; /* nothing waits for these numbers any more */
-    e->looks_failed = ++e->look_clock;
-    idempotency_drop_pending(e);
-    tombstones_drop_pending(e);
-    old_keys_durable(e, UINT64_MAX);
+/* The ops of sets that failed are not given to the store. */
+static void ops_drop(struct batch *b) {
+    size_t kept = 0;
+    for (size_t i = 0; i < b->b.count; i++) {
+        struct store_op *op = &b->b.ops[i];
+        if (!b->sets.list[op->set].failed) {
+            b->b.ops[kept++] = *op;
+        } else {
+            b->swept -= op->sweep;
+        }
+    }
+    b->b.count = kept;
+}
+
+static void say_failed(const struct batch *b) {
+    size_t failed = 0;
+    for (size_t i = 0; i < b->b.set_count; i++) {
+        failed += b->b.sets[i].result != STORE_OK;
+    }
+    log_error("engine_batch_failed", "batch=%llu ops=%zu sets=%zu failed=%zu %s", (unsigned long long) b->b.number, b->b.count, b->b.set_count,
+              failed, b->b.result == STORE_DEAD ? "\"an fsync failed: nothing is written any more until a restart\"" : "");
+}
+
+/* What the failed sets held that belongs to no session. */
+static void write_again(struct engine *e) {
     e->stop_pending = false;
-    e->slots_reserved = e->slot; /* what it reserved may not be */
-    if (e->marked >= b->b.number) {
+    e->clock_written = 0;
+    if (set_has_failed(e, e->slots_set)) {
+        e->slots_reserved = e->slot;
+    }
+    if (set_has_failed(e, e->marked)) {
         engine_mark(e);
     }
-    if (e->put_back >= b->b.number) {
+    if (set_has_failed(e, e->put_back)) {
         clocks_put_rows_back(e);
     }
-    e->clock_written = 0;
-    throw_away(e, b);
-    throw_away(e, built);
-    effects_fail(e, &b->effects);
-    effects_fail(e, &built->effects);
-    batch_destroy(built);
+}
+
+static void batch_failed(struct engine *e, struct batch *b) {
+    say_failed(b);
+    e->counts.batch_failures++;
+    e->dead = b->b.result == STORE_DEAD;
+    e->looks_failed = ++e->look_clock;
+    step_begin(e);
+    sets_fail(e, b);
+    effects_judge(e, &b->effects);
+    effects_judge(e, &e->open->effects);
+    batch_is_through(e, b);
+    ops_drop(e->open);
+    throw_away(e, &b->sets);
+    throw_away(e, &e->open->sets);
+    reservations_stand(e, b);
+    write_again(e);
+    effects_release(e, &b->effects);
+    effects_fail(e, &e->open->effects);
+    e->settled = NULL;
 }
 
 void engine_batch_done(struct engine *e, struct store_batch *sb) {
@@ -207,7 +240,7 @@ void engine_batch_done(struct engine *e, struct store_batch *sb) {
     if (sb->result == STORE_OK) {
         batch_succeeded(e, b);
     } else {
-        batch_failed(e, b, sb->result);
+        batch_failed(e, b);
     }
     batch_put_back(e, b);
 }

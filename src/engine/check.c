@@ -127,6 +127,6 @@ void engine_check(const struct engine *e) {
     check_changed(&e->immediate_tasks);
     check_changed(&e->deferred_tasks[0]);
     check_changed(&e->deferred_tasks[1]);
-    assert(!e->inflight || e->inflight->b.number == e->durable + 1);
-    assert(e->open->b.number > e->durable);
+    assert(!e->inflight || e->inflight->b.number == set_batch(e->durable) + 1);
+    assert(e->open->b.number > set_batch(e->durable));
 }

@@ -34,7 +34,7 @@ void clocks_put(struct engine *e) {
     struct buf *value = &e->scratch;
     buf_clear(value);
     buf_printf(value, "%lld %lld %lld", (long long) e->now, (long long) wall_of(e, e->now), (long long) e->wall_highest);
-    struct store_op *op = batch_op(e, STORE_PUT_META);
+    struct store_op *op = batch_op_apart(e, STORE_PUT_META);
     op->name = STR("clock");
     op->data = batch_text(e, buf_view(value));
     e->clock_written = e->now;
@@ -76,7 +76,8 @@ static bool mark_read(struct str text, struct clock_mark *ret) {
 void clocks_put_rows_back(struct engine *e) {
     struct store_op *op = batch_op(e, STORE_BOUND_JWT_FROM);
     op->number = (uint64_t) (wall_second(e) + 1);
-    e->put_back = e->open->b.number;
+    e->put_back = step_set(e);
+    step_is_all(e);
 }
 
 static void put_back_session(struct engine *e, struct session_entry *s) {
@@ -98,6 +99,7 @@ static void put_back_session(struct engine *e, struct session_entry *s) {
 static void gone_back(struct engine *e, int64_t by_ms) {
     for (struct session_entry *s = e->sessions, *next; s; s = next) {
         next = s->hh.next;
+        step_begin(e);
         put_back_session(e, s);
     }
     old_keys_put_back(e);

@@ -13,6 +13,7 @@
 #include "engine/residence.h"
 #include "engine/rows.h"
 #include "engine/session_entry.h"
+#include "engine/sets.h"
 #include "engine/state.h"
 #include "engine/users.h"
 
@@ -104,14 +105,14 @@ void cmd_session_list(struct engine *e, struct cmd *c) {
         struct session_entry *s = session_resident(e, row->id);
         last = row->id;
         if (s && !session_shows(c, &s->s)) {
-            needs = s->pending > needs ? s->pending : needs;
+            needs = sets_both(e, needs, s->pending);
             continue;
         }
         buf_puts(out, first ? "" : ",");
         first = false;
         if (s) {
             session_write(&s->s, e->apart, STR_NONE, s->unfinished, s->ended, out);
-            needs = s->pending > needs ? s->pending : needs;
+            needs = sets_both(e, needs, s->pending);
         } else {
             write_session_row(e, row, c->e.query->answer.list_sessions.task_counts[i], out);
         }
@@ -172,7 +173,7 @@ void cmd_task_list(struct engine *e, struct cmd *c) {
         struct task_entry *t = task_resident(e, row->id);
         struct session_entry *s = t ? t->s : session_resident(e, row->session);
         assert(s || !t);
-        needs = s && s->pending > needs ? s->pending : needs;
+        needs = sets_both(e, needs, s ? s->pending : 0);
         last = row->id;
         if ((t && !task_shows(c, t)) || (!t && s)) {
             continue; /* it has changed, moved or gone since the page was read */

@@ -75,7 +75,7 @@ static uint64_t claimed_pending(struct engine *e, struct cmd *c) {
     uint64_t needs = 0;
     for (size_t i = 0; i < c->e.claimed_count; i++) {
         struct task_entry *t = task_resident(e, c->e.claimed[i]);
-        needs = t && t->s->pending > needs ? t->s->pending : needs;
+        needs = sets_both(e, needs, t ? t->s->pending : 0);
     }
     return needs;
 }

@@ -111,6 +111,7 @@ static bool same_question(const struct task *t, const struct report *r) {
 static void apply_final(struct engine *e, struct task_entry *t, const struct report *r) {
     if (r->type == REPORT_SUCCEED) {
         if (r->result.len > (uint64_t) e->o->max_inline_result) {
+            step_session(e, t->s);
             struct store_op *op = batch_op(e, STORE_PUT_RESULT);
             op->id = t->t.id;
             op->data = batch_text(e, r->result);

@@ -154,8 +154,7 @@ void cmd_session_rotate(struct engine *e, struct cmd *c) {
         return;
     }
     if (f == FOUND && other != s) {
-        cmd_refuse_at(e, c, other->pending > s->pending ? other->pending : s->pending, ERR_KEY_IN_USE, STR("/key"),
-                      "Another active session has this key");
+        cmd_refuse_at(e, c, sets_both(e, other->pending, s->pending), ERR_KEY_IN_USE, STR("/key"), "Another active session has this key");
         return;
     }
     if (n->user.p && !s->s.user &&
@@ -187,7 +186,7 @@ void cmd_session_merge(struct engine *e, struct cmd *c) {
         cmd_refuse_at(e, c, engine_newest(e), ERR_NOT_FOUND, STR("/into"), "There is no such session");
         return;
     }
-    uint64_t needs = s->pending > to->pending ? s->pending : to->pending;
+    uint64_t needs = sets_both(e, s->pending, to->pending);
     if (s == to) {
         cmd_refuse_at(e, c, needs, ERR_INVALID_REQUEST, STR("/into"), "A session cannot be merged into itself");
         return;

@@ -101,6 +101,7 @@ static struct task_entry *create_in(struct engine *e, struct cmd *c, struct sess
     task_init(&t, id_make(&e->ids, e->now), s->s.id, n, now_of(e));
     t.watch_base = 1 - s->s.gen;
     if (n->input.p) {
+        step_session(e, s);
         struct store_op *op = batch_op(e, STORE_PUT_INPUT);
         op->id = t.id;
         op->data = batch_text(e, n->input);
@@ -383,7 +384,7 @@ void cmd_task_bind(struct engine *e, struct cmd *c) {
     }
     const char *user = t->s->s.user;
     if (user && !(to->s.user && strcmp(user, to->s.user) == 0)) {
-        refuse_other_user(e, c, to->pending > t->s->pending ? to->pending : t->s->pending);
+        refuse_other_user(e, c, sets_both(e, to->pending, t->s->pending));
         return;
     }
     if (t->s != to) {

@@ -70,6 +70,7 @@ static const struct {
 /* ---- commands ---- */
 
 void engine_command(struct engine *e, struct cmd *c) {
+    step_begin(e);
     if (c->e.abandoned && !c->e.claimed_count && c->type != CMD_REPORT_LINES) {
         cmd_let_go(e, c);
         engine_post(e, 0, c->endpoint, (struct message){.type = MESSAGE_ABANDONED, .cmd = c});
@@ -127,6 +128,7 @@ void engine_submit(struct engine *e, struct cmd *c) {
 
 void engine_abandon(struct engine *e, struct cmd *c) {
     assert(!c->e.abandoned);
+    step_begin(e);
     c->e.abandoned = true;
     if (c->e.in_effects) {
         return; /* outbox.c gives it back when its batch is through */

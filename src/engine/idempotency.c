@@ -90,7 +90,7 @@ enum step idempotency_begin(struct engine *e, struct cmd *c) {
             return WAITS;
         }
         if (i) {
-            return give_again(e, c, &i->row, i->batch);
+            return give_again(e, c, &i->row, i->set);
         }
         if (look_up(e, c, LOOK_IDEMPOTENCY, scope, sizeof(scope)) == PARKED) {
             return WAITS;
@@ -127,6 +127,7 @@ uint64_t idempotency_answered(struct engine *e, struct cmd *c, uint64_t needs) {
                                       .cookie = keep(c->answer.cookie),
                                       .answer = keep(answer),
                                       .expires_at = e->now + e->o->idempotency_ttl};
+    step_stands_on(e, needs);
     struct store_op *op = batch_op(e, STORE_PUT_IDEMPOTENCY);
     op->row.idempotency = i->row;
     op->row.idempotency.scope = batch_text(e, i->row.scope);
@@ -134,24 +135,15 @@ uint64_t idempotency_answered(struct engine *e, struct cmd *c, uint64_t needs) {
     op->row.idempotency.location = batch_text(e, i->row.location);
     op->row.idempotency.cookie = batch_text(e, i->row.cookie);
     op->row.idempotency.answer = batch_text(e, i->row.answer);
-    i->batch = e->open->b.number;
-    return i->batch;
+    i->set = step_set(e);
+    return i->set;
 }
 
-void idempotency_durable(struct engine *e, uint64_t batch) {
+void idempotency_durable(struct engine *e, uint64_t upto) {
     struct idempotency *i, *next;
     HASH_ITER (hh, e->idempotency, i, next) {
-        if (!i->under_way && i->batch <= batch) {
+        if (!i->under_way && (i->set <= upto || set_has_failed(e, i->set))) {
             look_up_missed(e, LOOK_IDEMPOTENCY, i->scope, sizeof(i->scope));
-            free_entry(e, i);
-        }
-    }
-}
-
-void idempotency_drop_pending(struct engine *e) {
-    struct idempotency *i, *next;
-    HASH_ITER (hh, e->idempotency, i, next) {
-        if (!i->under_way) {
             free_entry(e, i);
         }
     }

@@ -12,7 +12,7 @@ struct engine;
 struct idempotency {
     uint8_t scope[32];
     bool under_way;
-    uint64_t batch;
+    uint64_t set;
     struct idempotency_row row; /* texts on the heap */
     struct cmd_list waiters;
     UT_hash_handle hh;
@@ -22,8 +22,7 @@ struct idempotency {
 enum step idempotency_begin(struct engine *e, struct cmd *c) MUST_CHECK;
 /* The answer of a first one stands: it is kept if it is a success. Returns what the answer waits for now. */
 uint64_t idempotency_answered(struct engine *e, struct cmd *c, uint64_t needs);
-void idempotency_durable(struct engine *e, uint64_t batch); /* up to this batch */
-void idempotency_drop_pending(struct engine *e);            /* a batch has failed */
-void idempotency_drop_all(struct engine *e);                /* the engine is going */
+void idempotency_durable(struct engine *e, uint64_t upto); /* up to this set, and those that failed */
+void idempotency_drop_all(struct engine *e);               /* the engine is going */
 
 #endif

@@ -18,6 +18,12 @@
 
 void session_set_key(struct engine *e, struct session_entry *s, struct str key) {
     session_unkey(e, s);
+    for (unsigned i = 0; i < e->config.keys->count; i++) { /* whoever had it has lost it before */
+        struct old_key *k;
+        session_key_hash(e, i, key, s->s.key_hash);
+        HASH_FIND(hh, e->old_keys, s->s.key_hash, sizeof(k->hash), k);
+        step_stands_on(e, k ? k->set : 0);
+    }
     session_key_hash(e, 0, key, s->s.key_hash);
     s->s.has_key = true;
     HASH_ADD(hh_key, e->sessions_by_key, s.key_hash, sizeof(s->s.key_hash), s);
@@ -52,13 +58,13 @@ void session_old_key(struct engine *e, struct session_entry *s, bool kept) {
         HASH_ADD(hh, e->old_keys, hash, sizeof(k->hash), k);
     }
     k->jwt_from_s = s->s.jwt_from_s;
-    k->batch = e->open->b.number;
+    k->set = step_set(e);
 }
 
-void old_keys_durable(struct engine *e, uint64_t batch) {
+void old_keys_durable(struct engine *e, uint64_t upto) {
     struct old_key *k, *next;
     HASH_ITER (hh, e->old_keys, k, next) {
-        if (k->batch <= batch) {
+        if (k->set <= upto || set_has_failed(e, k->set)) {
             look_up_missed(e, LOOK_KEY, k->hash, sizeof(k->hash));
             HASH_DELETE(hh, e->old_keys, k);
             mem_free(k);
@@ -124,7 +130,7 @@ enum step old_key_find(struct engine *e, struct cmd *c) {
     }
     if (!q || q->type != STORE_FIND_OLD_KEY) {
         c->e.waited_durable = false; /* a handler may have waited, for something else */
-        return pending && cmd_until_durable(e, c, pending->batch) == WAITS ? WAITS : old_key_ask(e, c);
+        return pending && cmd_until_durable(e, c, pending->set) == WAITS ? WAITS : old_key_ask(e, c);
     }
     if (q->result != STORE_OK) {
         return old_key_unread(e, c);

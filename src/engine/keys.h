@@ -8,11 +8,11 @@
 #include "engine/found.h"
 #include "engine/session_entry.h"
 
-/* A key that led to a session which ended or rotated, until the batch that says so is durable. */
+/* A key that led to a session which ended or rotated, until the set that says so is durable. */
 struct old_key {
     uint8_t hash[32];
     int64_t jwt_from_s;
-    uint64_t batch;
+    uint64_t set;
     UT_hash_handle hh;
 };
 
@@ -24,10 +24,10 @@ void session_unkey(struct engine *e, struct session_entry *s);
 void session_old_key(struct engine *e, struct session_entry *s, bool kept);
 /* JWTs for this key count only if issued at or after this second; 0: any. */
 int64_t old_key_jwt_from(struct engine *e, struct cmd *c, struct str key);
-/* Whose an old JWT is: c->e.jwt_session and jwt_gen. */
+/* Whose an old JWT is: c->e.jwt_session and jwt_gen. GO_ON, WAITS, or ABSENT: it has been answered. */
 enum step old_key_find(struct engine *e, struct cmd *c) MUST_CHECK;
-void old_keys_durable(struct engine *e, uint64_t batch); /* up to this batch; UINT64_MAX: all are let go */
-void old_keys_put_back(struct engine *e);                /* the wall clock has gone back: those that are not durable yet */
+void old_keys_durable(struct engine *e, uint64_t upto); /* up to this set, and those that failed; UINT64_MAX: all are let go */
+void old_keys_put_back(struct engine *e);               /* the wall clock has gone back: those that are not durable yet */
 
 /* The newest `iat` that the session has been used with, if it lies ahead; else 0. Where it lies further ahead than any is taken, the clock has gone back. */
 static inline int64_t jwt_ahead_s(const struct engine *e, const struct session_entry *s) {

@@ -28,13 +28,13 @@ void learned_row_put(struct engine *e, const struct kind *k, const struct learne
     buf_puts(body, "],\"at\":");
     buf_i64(body, l->at);
     buf_char(body, '}');
-    struct store_op *op = batch_op(e, STORE_PUT_KIND);
+    struct store_op *op = batch_op_apart(e, STORE_PUT_KIND);
     op->row.kind =
         (struct kind_row){.kind = batch_text(e, str_of(k->name)), .phase = batch_text(e, str_of(l->phase)), .body = batch_text(e, buf_view(body))};
 }
 
 void learned_row_drop(struct engine *e, const struct kind *k, const struct learned *l) {
-    struct store_op *op = batch_op(e, STORE_DELETE_KIND);
+    struct store_op *op = batch_op_apart(e, STORE_DELETE_KIND);
     op->row.kind = (struct kind_row){.kind = batch_text(e, str_of(k->name)), .phase = batch_text(e, str_of(l->phase))};
 }
 

@@ -12,6 +12,7 @@
 #include "engine/report_lines.h"
 #include "engine/residence.h"
 #include "engine/rows.h"
+#include "engine/sets.h"
 #include "engine/state.h"
 #include "engine/tombstones.h"
 #include "engine/users.h"
@@ -108,6 +109,7 @@ static void take_session(struct engine *e, struct load *l, struct store_query *q
     struct id id;
     memcpy(&id, l->key.key, sizeof(id));
     if (q->answer.session.found && !session_resident(e, id)) {
+        step_begin(e);
         session_from_rows(e, q, l->piece.tasks, l->piece.count, l->reload);
         l->piece.count = 0;
     }

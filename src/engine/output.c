@@ -27,6 +27,7 @@ static void trim_output(struct engine *e, struct task_entry *t) {
     uint64_t most = (uint64_t) e->o->max_output_per_task;
     if (t->t.output_bytes - t->t.output_first > most) {
         t->t.output_first = t->t.output_bytes - most;
+        step_session(e, t->s);
         struct store_op *op = batch_op(e, STORE_TRIM_OUTPUT);
         op->id = t->t.id;
         op->number = t->t.output_first;
@@ -37,6 +38,7 @@ void task_output(struct engine *e, struct task_entry *t, struct str data) {
     while (data.len) {
         struct str piece = str_n(data.p, data.len < ENGINE_OUTPUT_NUMBER ? data.len : ENGINE_OUTPUT_NUMBER);
         uint64_t seq = session_number(e, t->s, t->t.version);
+        step_session(e, t->s);
         struct store_op *op = batch_op(e, STORE_ADD_OUTPUT);
         op->row.output = (struct output_row){.task = t->t.id, .offset = t->t.output_bytes, .seq = seq, .data = batch_text(e, piece)};
         t->t.version = t->t.output_seq = seq;

@@ -6,6 +6,7 @@
 #include "engine/cmd_report.h"
 #include "engine/kinds.h"
 #include "engine/residence.h"
+#include "engine/sets.h"
 #include "engine/state.h"
 #include "engine/wait.h"
 
@@ -27,7 +28,7 @@ static void line_place(struct cmd *c) {
 }
 
 /* What a line is answered with, which is its command's for the moment, becomes a line of the answer. */
-void line_answered(struct cmd *c, uint64_t needs) {
+void line_answered(struct engine *e, struct cmd *c, uint64_t needs) {
     struct answer *a = &c->answer;
     c->e.in_line = false;
     c->e.line_at++;
@@ -36,7 +37,7 @@ void line_answered(struct cmd *c, uint64_t needs) {
         a->type = ANSWER_PROBLEM;
         a->problem = (struct problem){.err = ERR_UNAVAILABLE, .detail = STR("There is no memory for this answer"), .retry_after_s = 1};
     }
-    c->e.lines_need = needs > c->e.lines_need ? needs : c->e.lines_need;
+    c->e.lines_need = sets_both(e, c->e.lines_need, needs);
     if (a->type != ANSWER_PROBLEM) {
         size_t from = c->e.lines_text.len;
         buf_str(&c->e.lines_text, buf_view(&a->body));
@@ -59,6 +60,7 @@ static bool line_run(struct engine *e, struct cmd *c, const struct report_line *
         c->e.line_at++;
         return true;
     }
+    step_begin(e);
     c->cred = line->has_token ? (struct cred){.kind = CRED_WORKER, .id = line->token_task, .gen = line->token_attempt} : c->line_cred;
     c->task = line->task;
     c->reports = line->report;

@@ -85,7 +85,7 @@ void session_drop(struct engine *e, struct session_entry *s) {
 }
 
 static bool session_is_needed(const struct engine *e, const struct session_entry *s) {
-    return s->watchers || s->unfinished || s->pending > e->durable || s->write != WRITE_NONE || !LIST_EMPTY(&s->channels) || s->ending ||
+    return s->watchers || s->unfinished || s->touched > e->durable || s->write != WRITE_NONE || !LIST_EMPTY(&s->channels) || s->ending ||
            session_over_quota(e, s) || jwt_ahead_s(e, s) || s->used_at + ENGINE_EVICT_MS > e->now;
 }
 

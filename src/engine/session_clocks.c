@@ -64,6 +64,7 @@ static void session_timer(struct timer *t, int64_t now_ms, void *arg) {
         session_rearm(e, s);
         return;
     }
+    step_begin(e);
     session_evict_ended(e, s);
     if (s->s.state == SESSION_ACTIVE) {
         session_keep_alive(e, s);

@@ -23,8 +23,8 @@ struct session_entry {
     uint64_t reserved_pending; /* will be, once the batch that says so is */
     uint64_t reserved_written; /* as its row says that was last put into a batch */
     uint64_t gone_floor;
-    uint64_t pending; /* newest batch that holds a durable change of this session */
-    uint64_t touched; /* newest batch that holds a task's progress of this session */
+    uint64_t pending; /* newest set with a durable change of this session */
+    uint64_t touched; /* newest set with any row of it */
     struct task_list by_version, by_change;
     struct task_list by_end; /* those that have ended, the oldest end first, but for ends_mixed */
     bool ends_mixed;         /* tasks that had ended came from elsewhere: to be sorted when the order counts */

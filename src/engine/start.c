@@ -69,9 +69,10 @@ bool engine_ready(const struct engine *e) {
 }
 
 void engine_mark(struct engine *e) {
-    e->marked = e->open->b.number;
+    step_is_all(e);
     put_meta(e, "epoch", e->epoch);
     put_meta(e, "clean", "0");
+    e->marked = step_set(e);
 }
 
 static void engine_serve(struct engine *e) {
@@ -144,6 +145,7 @@ void engine_check_stopped(struct engine *e) {
         e->state = ENGINE_STOPPED;
     } else if (all_is_written(e)) {
         e->stop_pending = true;
+        step_begin(e);
         put_meta(e, "clean", "1");
         clocks_put(e);
         engine_flush(e);
@@ -159,6 +161,7 @@ void engine_stop(struct engine *e) {
     for (struct session_entry *s = e->sessions; s; s = s->hh.next) {
         if (s->seq != s->reserved_pending) {
             s->reserved_pending = s->seq; /* exact numbers: the next start goes on without a gap */
+            step_begin(e);
             session_write_now(e, s);
         }
     }
@@ -227,7 +230,7 @@ void engine_destroy(struct engine *e) {
     }
     kinds_drop(e);
     idempotency_drop_all(e);
-    tombstones_drop_pending(e);
+    tombstones_durable(e, UINT64_MAX);
     old_keys_durable(e, UINT64_MAX);
     users_drop(e);
     look_ups_drop(e);

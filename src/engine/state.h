@@ -24,7 +24,7 @@ struct engine {
     int64_t wall_highest; /* since it last went back */
     int64_t clock_written, clock_written_highest;
     bool clocks_begun;
-    uint64_t put_back; /* the batch that puts rows back which a clock that was ahead had dated */
+    uint64_t put_back; /* the set that puts rows back which a clock that was ahead had dated */
     struct wheel wheel;
     struct id_maker ids;
     char epoch[16];
@@ -54,11 +54,14 @@ struct engine {
     struct behind_list behind;
 
     struct batch *open, *inflight, *spare;
-    uint64_t durable;
+    struct batch *settled;         /* came back with sets that failed, while that is being dealt with */
+    uint32_t step;                 /* the set of this step in the open batch, plus 1; 0: it has changed nothing yet */
+    uint64_t durable;              /* the last of the sets that are through */
     uint64_t slot, slots_reserved; /* the last that was given to a task, and the bound in storage; no slot is given twice */
-    uint64_t marked;               /* the batch that names the epoch and says that this run has not stopped cleanly */
+    uint64_t slots_set;            /* the set with that bound */
+    uint64_t marked;               /* the set that names the epoch and says that this run has not stopped cleanly */
     uint64_t look_clock;           /* rises with each look-up asked and each row that left memory */
-    uint64_t looks_failed;         /* look-ups asked before count no more if they found nothing: a batch has failed since */
+    uint64_t looks_failed;         /* look-ups asked before count no more if they found nothing: a set has failed since */
     struct recent *recent;
     struct recent_list recent_order;
     unsigned queries; /* with the store */

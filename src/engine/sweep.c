@@ -69,6 +69,7 @@ void sweep_done(struct engine *e, const struct batch *b) {
 void sweep_forget(struct timer *t, int64_t now_ms, void *arg) {
     struct engine *e = arg;
     if (e->state == ENGINE_SERVING && !e->dead) {
+        step_begin(e);
         struct store_op *op = batch_op(e, STORE_FORGET);
         sweep_mark(e, e->open->b.count - 1);
         op->number = (uint64_t) now_ms;

@@ -7,6 +7,7 @@
 #include "engine/output.h"
 #include "engine/removal.h"
 #include "engine/session_entry.h"
+#include "engine/sets.h"
 #include "engine/state.h"
 #include "engine/sweep.h"
 
@@ -51,6 +52,7 @@ static void task_timer(struct timer *timer, int64_t now_ms, void *arg) {
     if (e->dead) {
         return;
     }
+    step_begin(e);
     for (int i = 0; i < 8; i++) {
         enum task_clock clock = task_next_clock(&t->t, e->o->cancel_grace, e->apart, &at);
         if (clock == CLOCK_NONE || at > now_ms) {

@@ -13,7 +13,7 @@
 void tombstone_put(struct engine *e, struct task_entry *t) {
     struct tombstone *dead = mem_alloc(sizeof(*dead));
     dead->kind = mem_strdup(str_of(t->t.kind));
-    dead->batch = e->open->b.number;
+    dead->set = step_set(e);
     dead->row = (struct tombstone_row){.task = t->t.id,
                                        .session = t->t.session,
                                        .watch_gen = task_watch_gen(t),
@@ -28,18 +28,14 @@ void tombstone_put(struct engine *e, struct task_entry *t) {
     op->row.tombstone.kind = batch_text(e, dead->row.kind);
 }
 
-void tombstones_durable(struct engine *e, uint64_t batch) {
+void tombstones_durable(struct engine *e, uint64_t upto) {
     struct tombstone *dead, *next;
     HASH_ITER (hh, e->tombstones, dead, next) {
-        if (dead->batch <= batch) {
+        if (dead->set <= upto || set_has_failed(e, dead->set)) {
             look_up_missed(e, LOOK_TASK, &dead->row.task, sizeof(dead->row.task));
             HASH_DELETE(hh, e->tombstones, dead);
             mem_free(dead->kind);
             mem_free(dead);
         }
     }
-}
-
-void tombstones_drop_pending(struct engine *e) {
-    tombstones_durable(e, UINT64_MAX);
 }

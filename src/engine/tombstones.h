@@ -8,16 +8,15 @@
 struct engine;
 struct task_entry;
 
-/* A task that is gone, until the batch that says so is durable. */
+/* A task that is gone, until the set that says so is durable. */
 struct tombstone {
     struct tombstone_row row;
     char *kind;
-    uint64_t batch;
+    uint64_t set;
     UT_hash_handle hh;
 };
 
 void tombstone_put(struct engine *e, struct task_entry *t); /* here and into the open batch */
-void tombstones_durable(struct engine *e, uint64_t batch);  /* up to this batch */
-void tombstones_drop_pending(struct engine *e);             /* a batch has failed, or the engine is going */
+void tombstones_durable(struct engine *e, uint64_t upto);   /* up to this set, and those that failed; UINT64_MAX: all are let go */
 
 #endif

@@ -7,6 +7,7 @@
 #include "engine/session_clocks.h"
 #include "engine/session_end.h"
 #include "engine/session_entry.h"
+#include "engine/sets.h"
 #include "engine/state.h"
 
 #include "base/mem.h"
@@ -126,6 +127,14 @@ struct user_session *user_pick(struct engine *e, struct user *u, struct id but, 
     return best;
 }
 
+/* How many sessions the user has is known from all of them. */
+static void stands_on_sessions(struct engine *e, const struct user *u) {
+    const struct session_entry *s;
+    LIST_FOREACH (s, &u->here, of_user) {
+        step_stands_on(e, s->pending);
+    }
+}
+
 static size_t active_count(struct engine *e, const struct user *u) {
     size_t active = 0;
     for (size_t i = 0; i < u->count; i++) {
@@ -191,6 +200,7 @@ enum step user_make_room(struct engine *e, struct cmd *c, struct user *u) {
         struct session_entry *s = session_resident(e, us->id), *target = NULL;
         enum step step = session_end_prepare(e, c, s, &target);
         assert(step == GO_ON); /* all that it looks for is in memory */
+        stands_on_sessions(e, u);
         session_end(e, s, REASON_LIMIT, target);
         audit(c, "session.ended", s->s.id, (struct id){0}, (struct id){0}, end_reason_name(REASON_LIMIT));
     }

@@ -11,6 +11,7 @@
 #include "engine/residence.h"
 #include "engine/rows.h"
 #include "engine/session_entry.h"
+#include "engine/sets.h"
 #include "engine/state.h"
 
 #include "base/mem.h"
@@ -135,39 +136,36 @@ static void rows_prefetch(const struct changed_tasks *tasks, size_t i) {
 }
 
 static void write_tasks(struct engine *e, struct changed_tasks *tasks) {
-    uint64_t number = e->open->b.number;
     for (size_t i = 0; tasks->left; i++) {
         struct task_entry *t = tasks->at[i];
         rows_prefetch(tasks, i);
         if (!t) {
             continue;
         }
-        if (t->s->pending != number && t->s->touched != number) {
-            t->s->touched = number;
-            batch_touch(e, t->s, 0); /* progress: nothing waits for it */
-        }
+        step_begin(e);
+        step_session(e, t->s); /* progress: nothing waits for it */
         task_row_put(e, t);
         task_written(t);
     }
 }
 
 void writes_put(struct engine *e) {
-    uint64_t number = e->open->b.number;
-    size_t pended = e->open->touched_count;
+    uint32_t pended = e->open->sets.count;
     clocks_write(e);
     kinds_write(e);
     write_tasks(e, &e->immediate_tasks);
     write_tasks(e, &e->deferred_tasks[!e->deferred_side]);
     while (!TAILQ_EMPTY(&e->immediate_sessions)) {
         struct session_entry *s = TAILQ_FIRST(&e->immediate_sessions);
+        step_begin(e);
+        step_session(e, s);
         session_row_put(e, s);
-        if (s->pending != number) {
-            batch_touch(e, s, s->reserved_written);
-        }
+        e->open->sets.list[set_at(s->touched)].reserved = s->reserved_written;
         session_written(e, s);
     }
-    for (size_t i = 0; i < pended; i++) { /* they may have left memory */
-        struct session_entry *s = session_resident(e, e->open->touched[i].session);
-        e->open->touched[i].reserved = s ? s->reserved_written : 0;
+    for (uint32_t i = 0; i < pended; i++) { /* they may have left memory */
+        struct change_set *set = &e->open->sets.list[i];
+        struct session_entry *s = id_is_none(set->session) ? NULL : session_resident(e, set->session);
+        set->reserved = s ? s->reserved_written : 0;
     }
 }

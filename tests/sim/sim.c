@@ -113,6 +113,15 @@ const char *name_of(struct id id) {
 
 /* ---- the engine's life ---- */
 
+static bool batch_failed_in_part(const struct store_batch *b) {
+    size_t failed = 0, kept = 0;
+    for (size_t i = 0; i < b->count; i++) {
+        failed += b->sets[b->ops[i].set].result == STORE_FAILED;
+        kept += b->sets[b->ops[i].set].result == STORE_OK;
+    }
+    return failed && kept;
+}
+
 static void batch_done(void *arg, struct store_batch *b) {
     (void) arg;
     bool failed = b->result != STORE_OK;
@@ -120,6 +129,7 @@ static void batch_done(void *arg, struct store_batch *b) {
         sim.failures++;
         sim.dead |= b->result == STORE_DEAD;
         trace("batch %llu failed: %d", (unsigned long long) b->number, (int) b->result);
+        sim.counts.parts += batch_failed_in_part(b);
     } else {
         trace("batch %llu is durable", (unsigned long long) b->number);
     }
@@ -399,6 +409,12 @@ static void time_pass(void) {
     sim.now_ms += by;
 }
 
+static void sets_may_fail(void) {
+    if (!sim.dead && chance(sim.calm)) {
+        memory_store_fail_sets(sim.store, (uint32_t) random_next() | 1u << 31);
+    }
+}
+
 static void turn_nasty(void) {
     if (sim.dead) {
         return;
@@ -435,8 +451,10 @@ static void step(void) {
         loop_deliver((unsigned) dice(LOOPS), 1 + (unsigned) dice(6));
     } else if (which < 930) {
         client_random();
-    } else if (which < 996) {
+    } else if (which < 992) {
         time_pass();
+    } else if (which < 996) {
+        sets_may_fail();
     } else if (!chance(sim.calm)) {
         command_random();
     } else if (chance(4)) {
@@ -515,13 +533,14 @@ int main(int argc, char **argv) {
     end();
     printf("seed %llu: %llu steps, %llu calls (%llu served, %llu abandoned, %llu said again, %llu claims), %llu frames, %llu events read, %llu "
            "resumed, %llu refills, %llu pages on the way, "
-           "%llu renamed, %llu resets, %llu steps of the clock, %llu failed batches, %llu failed fsyncs, %llu crashes, %llu stops, %llu audits\n",
+           "%llu renamed, %llu resets, %llu steps of the clock, %llu failed batches (%llu in part), %llu failed fsyncs, %llu crashes, %llu stops, "
+           "%llu audits\n",
            (unsigned long long) seed, (unsigned long long) sim.steps, (unsigned long long) sim.calls_made, (unsigned long long) sim.counts.ok,
            (unsigned long long) sim.counts.abandoned, (unsigned long long) sim.counts.replays, (unsigned long long) sim.counts.claims,
            (unsigned long long) sim.counts.frames, (unsigned long long) sim.counts.events, (unsigned long long) sim.counts.resumes,
            (unsigned long long) sim.counts.refills, (unsigned long long) sim.counts.part_pages, (unsigned long long) sim.counts.renamed,
            (unsigned long long) sim.counts.resets, (unsigned long long) sim.clock_steps, (unsigned long long) sim.counts.failures,
-           (unsigned long long) sim.counts.deaths, (unsigned long long) sim.counts.crashes, (unsigned long long) sim.counts.stops,
-           (unsigned long long) sim.counts.audits);
+           (unsigned long long) sim.counts.parts, (unsigned long long) sim.counts.deaths, (unsigned long long) sim.counts.crashes,
+           (unsigned long long) sim.counts.stops, (unsigned long long) sim.counts.audits);
     return 0;
 }

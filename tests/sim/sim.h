@@ -282,8 +282,8 @@ struct sim {
     const struct call
         *page; /* the answer under way, if it is a page of many sessions: each may be shown as it was at any time since it was asked for */
     struct {
-        uint64_t crashes, stops, failures, deaths, resumes, resets, refills, part_pages, renamed, frames, events, answers, ok, abandoned, replays,
-            audits, claims;
+        uint64_t crashes, stops, failures, parts, deaths, resumes, resets, refills, part_pages, renamed, frames, events, answers, ok, abandoned,
+            replays, audits, claims;
     } counts;
 };
 extern struct sim sim;

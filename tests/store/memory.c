@@ -22,7 +22,7 @@ struct memory_store {
     struct store_batch *batch;
     struct asked_list asked;
     enum store_result next; /* of the next batch, unless STORE_OK */
-    uint32_t next_dice;     /* which of its sets fail, unless 0 */
+    uint32_t next_dice;     /* which of the sets fail of the next batch that has several, unless 0 */
     bool dead;
     /* The batch with which it died: whether it is on disk shows at the next start. */
     struct store_batch lost;
@@ -109,11 +109,20 @@ static bool apply_together(struct memory_store *s, const struct store_batch *b) 
     return applied;
 }
 
+static bool has_several_sets(const struct store_batch *b) {
+    for (size_t i = 1; i < b->count; i++) {
+        if (b->ops[i].set != b->ops[0].set) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void memory_commit(struct memory_store *s, struct store_batch *b) {
     enum store_result result = s->dead ? STORE_DEAD : s->next;
-    uint32_t dice = s->next_dice;
+    uint32_t dice = has_several_sets(b) ? s->next_dice : 0;
     s->next = STORE_OK;
-    s->next_dice = 0;
+    s->next_dice -= dice;
     rows_set_results(b, result);
     if (result == STORE_DEAD && !s->dead) {
         memory_die(s, b);
@@ -166,6 +175,7 @@ bool memory_store_step(struct store *base, uint32_t dice) {
 
 void memory_store_fail_next(struct store *base, enum store_result result) {
     memory_of(base)->next = result;
+    memory_of(base)->next_dice = 0;
 }
 
 void memory_store_fail_sets(struct store *base, uint32_t dice) {

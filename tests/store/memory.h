@@ -12,7 +12,7 @@ struct store *memory_store_create(struct store_sink sink);
 bool memory_store_step(struct store *s, uint32_t dice);
 /* The next batch comes back with this result (once). */
 void memory_store_fail_next(struct store *s, enum store_result result);
-/* Of the next batch (once) about every third set fails, as these dice fall, and the others are applied in an order of their own. 0: none does. */
+/* Of the next batch that has several sets (once) about every third set fails, as these dice fall, and the others are applied in an order of their own. 0: none does. */
 void memory_store_fail_sets(struct store *s, uint32_t dice);
 /*
  * As if the machine had stopped: batches and queries under way are never handed back (a batch under way is committed as a whole, or some of its sets are, or none, by `dice`);

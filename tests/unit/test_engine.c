@@ -24,8 +24,13 @@ static struct world {
     unsigned batches, queries; /* handed back */
     bool unreadable;           /* look-ups fail */
     struct cmd *answered;      /* the last that came back */
-    struct buf told;           /* what went to feeds: "NUMBER:state 3, " and so on */
-    struct store_query *own;   /* the test's, not the engine's */
+    struct {
+        const struct cmd *cmd;
+        bool good;
+    } came[8]; /* what came back, in its order */
+    unsigned came_count;
+    struct buf told;         /* what went to feeds: "NUMBER:state 3, " and so on */
+    struct store_query *own; /* the test's, not the engine's */
 } w;
 
 static void note_mail(const struct message *m) {
@@ -49,6 +54,8 @@ static void on_mail(void *arg, unsigned loop, struct message m) {
     if (m.type == MESSAGE_ANSWER) {
         cmd_free(w.answered);
         w.answered = m.cmd;
+        w.came[w.came_count % 8].cmd = m.cmd;
+        w.came[w.came_count++ % 8].good = m.cmd->answer.type != ANSWER_PROBLEM;
     } else if (m.type == MESSAGE_ABANDONED) {
         cmd_free(m.cmd);
     }
@@ -248,6 +255,100 @@ static void test_line_waits_when_the_store_dies(void **state) {
     assert_ptr_equal(w.answered, c);
     assert_int_equal(c->answer.type, ANSWER_PROBLEM); /* which batch failed is not known any more: the first line counts, and may be said again */
     assert_non_null(strstr(c->answer.problem.detail.p, "the outcome is unknown"));
+}
+
+/* ---- change sets ---- */
+
+static struct cmd *ended(struct id task) {
+    struct cmd *c = by_key(CMD_TASK_REPORT);
+    c->task = task;
+    c->reports = succeed(c);
+    c->report_count = 1;
+    submit(c);
+    return c;
+}
+
+/* Whether what it was answered with was no problem. */
+static bool was_good(const struct cmd *c) {
+    for (unsigned i = 0; i < w.came_count && i < 8; i++) {
+        if (w.came[i].cmd == c) {
+            return w.came[i].good;
+        }
+    }
+    fail_msg("it has not been answered");
+    return false;
+}
+
+static bool has_ended(struct id task) {
+    const struct task_entry *t = task_resident(w.engine, task);
+    assert_non_null(t);
+    return task_is_ended(&t->t);
+}
+
+/*
+ * Two sessions change in one batch; while that is with the store both change again, and a third one does. Some sets fail as the dice fall: what was built on one
+ * that failed fails with it, all else counts. 1: the first session's failed; 2: the second one's.
+ */
+static unsigned sessions_in_one_batch(uint32_t dice) {
+    struct id a[2] = {task_made("a", STR_NONE), task_made("a", STR_NONE)}, b[2] = {task_made("b", STR_NONE), task_made("b", STR_NONE)};
+    struct id other = task_made("c", STR_NONE);
+    w.came_count = 0;
+    const struct cmd *first[2] = {ended(a[0]), ended(b[0])};
+    memory_store_fail_sets(w.store, dice);
+    run();
+    const struct cmd *second[2] = {ended(a[1]), ended(b[1])}, *third = ended(other);
+    settle();
+    assert_int_equal(w.came_count, 5);
+    assert_int_equal(was_good(second[0]), was_good(first[0]));
+    assert_int_equal(was_good(second[1]), was_good(first[1]));
+    assert_true(was_good(third) && has_ended(other));
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(has_ended(a[i]), was_good(first[0]));
+        assert_int_equal(has_ended(b[i]), was_good(first[1]));
+    }
+    return (was_good(first[0]) ? 0 : 1) + (was_good(first[1]) ? 0 : 2);
+}
+
+static void test_a_set_that_fails_takes_what_was_built_on_it_and_nothing_else(void **state) {
+    (void) state;
+    unsigned outcomes[4] = {0};
+    for (uint32_t dice = 1; dice <= 40; dice++) {
+        outcomes[sessions_in_one_batch(dice * 40503)]++;
+    }
+    assert_true(outcomes[0] && outcomes[1] && outcomes[2] && outcomes[3]);
+}
+
+static struct cmd *claim(struct str queue) {
+    struct cmd *c = by_key(CMD_QUEUE_CLAIM);
+    c->queue = queue;
+    c->max = 2;
+    c->lease_ms = -1;
+    c->wait_ms = CMD_NO_WAIT;
+    submit(c);
+    return c;
+}
+
+/* What one step changes in two sessions is kept or lost together. */
+static void test_what_a_claim_takes_from_two_sessions_is_one_set(void **state) {
+    (void) state;
+    unsigned good = 0, rounds = 40;
+    for (uint32_t dice = 1; dice <= rounds; dice++) {
+        struct id tasks[] = {task_made("a", STR("q")), task_made("b", STR("q")), task_made("c", STR_NONE)};
+        w.came_count = 0;
+        const struct cmd *c = claim(STR("q")), *d = ended(tasks[2]);
+        memory_store_fail_sets(w.store, dice * 40503);
+        settle();
+        for (unsigned i = 0; i < 2; i++) {
+            assert_int_equal(task_resident(w.engine, tasks[i])->t.state, was_good(c) ? TASK_RUNNING : TASK_QUEUED);
+        }
+        assert_int_equal(has_ended(tasks[2]), was_good(d));
+        good += was_good(c);
+        if (!was_good(c)) {
+            claim(STR("q"));
+            settle();
+        }
+    }
+    assert_true(good > 0 && good < rounds);
 }
 
 /* Tasks end in it again and again, faster than the sweep's turns come. */
@@ -602,6 +703,8 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_line_lost_while_next_is_parked, setup, teardown),
         cmocka_unit_test_setup_teardown(test_line_cannot_be_looked_up, setup, teardown),
         cmocka_unit_test_setup_teardown(test_line_waits_when_the_store_dies, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_set_that_fails_takes_what_was_built_on_it_and_nothing_else, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_what_a_claim_takes_from_two_sessions_is_one_set, setup, teardown),
         cmocka_unit_test_setup_teardown(test_over_quota_while_tasks_end, setup, teardown),
         cmocka_unit_test_setup_teardown(test_heartbeat_counts_after_restart, setup, teardown),
         cmocka_unit_test_setup_teardown(test_output_is_shown_after_a_restart, setup, teardown),
