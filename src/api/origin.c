@@ -40,8 +40,12 @@ static size_t address_read_v6(struct str text, struct authority *a) {
     return (size_t) (close - text.p) + 1;
 }
 
+static bool is_one_of(const char *these, char c) {
+    return c && strchr(these, c);
+}
+
 static bool is_name_char(char c) {
-    return isalnum((unsigned char) c) || memchr("-._~", c, 4);
+    return isalnum((unsigned char) c) || is_one_of("-._~", c);
 }
 
 static size_t name_length(struct str text) {
@@ -92,7 +96,7 @@ static int default_port(struct str scheme) {
 
 static size_t scheme_length(struct str url) {
     size_t n = 0;
-    while (n < url.len && (isalnum((unsigned char) url.p[n]) || memchr("+-.", url.p[n], 3))) {
+    while (n < url.len && (isalnum((unsigned char) url.p[n]) || is_one_of("+-.", url.p[n]))) {
         n++;
     }
     return n;
@@ -106,7 +110,7 @@ bool origin_parse(struct str url, struct origin *ret, struct str *ret_rest) {
         return false;
     }
     after = str_from(after, 3);
-    while (end < after.len && !memchr("/?#", after.p[end], 3)) {
+    while (end < after.len && !is_one_of("/?#", after.p[end])) {
         end++;
     }
     *ret_rest = str_from(after, end);
