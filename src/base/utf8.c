@@ -42,11 +42,9 @@ size_t utf8_valid_length(struct str s) {
 }
 
 void utf8_put(struct buf *b, struct str s) {
-    for (;;) {
+    while (s.len) {
         size_t good = utf8_valid_length(s);
-        if (good) {
-            buf_put(b, s.p, good);
-        }
+        buf_put(b, s.p, good);
         if (good == s.len) {
             break;
         }
