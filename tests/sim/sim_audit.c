@@ -195,8 +195,9 @@ static void check_seen(const struct client *c, unsigned number, const struct kno
         broken("client %u saw task %s in version %llu, which stands in %llu", number, name_of(t->id), (unsigned long long) (seen ? seen->version : 0),
                (unsigned long long) t->version);
     }
-    bool from_here = c->target == WATCH_TASK || !t->moved;
-    if (!plain && (seen->has_output ? seen->offset != t->output_bytes : from_here && t->output_bytes)) {
+    bool from_here = c->target == WATCH_TASK || !(t->moved || t->left); /* else what was written elsewhere is not given, also if it has come back */
+    bool all = seen->has_output ? seen->offset == t->output_bytes : !t->output_bytes;
+    if (!plain && !all && (from_here || seen->offset > t->output_bytes)) {
         broken("client %u has output of task %s up to %llu of %llu", number, name_of(t->id), (unsigned long long) seen->offset,
                (unsigned long long) t->output_bytes);
     }
