@@ -2,6 +2,7 @@
 #include "engine/answer.h"
 
 #include "engine/idempotency.h"
+#include "engine/needs.h"
 #include "engine/outbox.h"
 #include "engine/query.h"
 #include "engine/report_lines.h"
@@ -19,14 +20,14 @@ void cmd_let_go(struct engine *e, struct cmd *c) {
     c->e.self = NULL;
 }
 
-void cmd_answer(struct engine *e, struct cmd *c, uint64_t needs) {
+void cmd_answer(struct engine *e, struct cmd *c) {
     assert(!c->e.list && !c->e.answered && !c->e.asking);
     if (c->e.in_line) {
-        line_answered(e, c, needs);
+        line_answered(e, c);
         return;
     }
     if (c->e.idempotency) {
-        needs = idempotency_answered(e, c, needs);
+        idempotency_answered(e, c);
     }
     cmd_let_go(e, c);
     if (c->answer.body.failed) {
@@ -38,7 +39,7 @@ void cmd_answer(struct engine *e, struct cmd *c, uint64_t needs) {
         cmd_free(c);
         return;
     }
-    engine_post(e, needs, c->endpoint, (struct message){.type = c->e.abandoned ? MESSAGE_ABANDONED : MESSAGE_ANSWER, .cmd = c});
+    engine_post(e, needs_of(e, c), c->endpoint, (struct message){.type = c->e.abandoned ? MESSAGE_ABANDONED : MESSAGE_ANSWER, .cmd = c});
 }
 
 struct buf *cmd_json(struct cmd *c, int status) {
@@ -48,18 +49,18 @@ struct buf *cmd_json(struct cmd *c, int status) {
     return &c->answer.body;
 }
 
-void cmd_refuse(struct engine *e, struct cmd *c, uint64_t needs, enum err err, const char *detail) {
+void cmd_refuse(struct engine *e, struct cmd *c, enum err err, const char *detail) {
     c->answer.type = ANSWER_PROBLEM;
     c->answer.problem = (struct problem){.err = err, .detail = str_of(detail)};
     if (err == ERR_UNAVAILABLE || err == ERR_QUOTA_EXCEEDED || err == ERR_RATE_LIMITED) {
         c->answer.problem.retry_after_s = err == ERR_UNAVAILABLE ? 1 : 5;
     }
-    cmd_answer(e, c, needs);
+    cmd_answer(e, c);
 }
 
-void cmd_refuse_at(struct engine *e, struct cmd *c, uint64_t needs, enum err err, struct str pointer, const char *detail) {
+void cmd_refuse_at(struct engine *e, struct cmd *c, enum err err, struct str pointer, const char *detail) {
     c->answer.type = ANSWER_PROBLEM;
     c->answer.problem = (struct problem){0};
     problem_add(&c->answer.problem, &c->arena, err, pointer, str_of(detail));
-    cmd_answer(e, c, needs);
+    cmd_answer(e, c);
 }

@@ -9,6 +9,7 @@
 #include "engine/keys.h"
 #include "engine/kinds.h"
 #include "engine/look_up.h"
+#include "engine/needs.h"
 #include "engine/outbox.h"
 #include "engine/queue.h"
 #include "engine/session_begin.h"
@@ -22,14 +23,15 @@ bool cred_is_person(const struct cmd *c) {
 }
 
 enum step cred_dead(struct engine *e, struct cmd *c) {
-    cmd_refuse(e, c, engine_newest(e), ERR_UNAUTHENTICATED, "The credential is unknown or no longer counts");
+    needs_absence(c);
+    cmd_refuse(e, c, ERR_UNAUTHENTICATED, "The credential is unknown or no longer counts");
     return ANSWERED;
 }
 
-static enum step answer_none(struct engine *e, struct cmd *c, uint64_t needs, int status) {
+static enum step answer_none(struct engine *e, struct cmd *c, int status) {
     c->answer.type = ANSWER_NONE;
     c->answer.status = status;
-    cmd_answer(e, c, needs);
+    cmd_answer(e, c);
     return ANSWERED;
 }
 
@@ -44,7 +46,7 @@ static enum step rotated(struct engine *e, struct cmd *c, struct session_entry *
     c->answer.status = 200;
     watch_cursor_prefix(e, c, s->s.id);
     buf_printf(&c->answer.body, "{\"seq\":%llu,\"state\":\"rotated\",\"reason\":null}", (unsigned long long) s->seq);
-    cmd_answer(e, c, s->pending);
+    cmd_answer(e, c);
     return ANSWERED;
 }
 
@@ -58,10 +60,10 @@ enum step session_has_ended(struct engine *e, struct cmd *c) {
         return GO_ON; /* ending it again is harmless */
     }
     if (c->type == CMD_WATCH && !c->watch.websocket) {
-        return answer_none(e, c, s->pending, 204);
+        return answer_none(e, c, 204);
     }
     if (c->type == CMD_WATCH) {
-        cmd_refuse(e, c, s->pending, ERR_GONE, "The session has ended");
+        cmd_refuse(e, c, ERR_GONE, "The session has ended");
         return ANSWERED;
     }
     struct buf extra = {0};
@@ -70,7 +72,7 @@ enum step session_has_ended(struct engine *e, struct cmd *c) {
     c->answer.problem = (struct problem){
         .err = ERR_SESSION_ENDED, .detail = STR("The session of this credential has ended"), .extra = arena_str(&c->arena, buf_view(&extra))};
     buf_fini(&extra);
-    cmd_answer(e, c, s->pending);
+    cmd_answer(e, c);
     return ANSWERED;
 }
 
@@ -127,7 +129,8 @@ static enum step by_jwt(struct engine *e, struct cmd *c) {
     struct session_entry *s;
     if (e->put_back > e->durable) { /* what a clock that was ahead had dated is being put right */
         c->e.waited_durable = false;
-        if (cmd_until_durable(e, c, e->put_back) == WAITS) {
+        needs_set(e, c, e->put_back);
+        if (cmd_until_durable(e, c) == WAITS) {
             return WAITS;
         }
     }
@@ -145,7 +148,7 @@ static enum step by_jwt(struct engine *e, struct cmd *c) {
         return jwt_used(e, c, s);
     }
     if (e->dead) {
-        cmd_refuse(e, c, 0, ERR_UNAVAILABLE, "The store cannot be written any more; the server must be restarted");
+        cmd_refuse(e, c, ERR_UNAVAILABLE, "The store cannot be written any more; the server must be restarted");
         return ANSWERED;
     }
     struct session_new n = {.key = c->cred.sid, .user = c->cred.sub, .idle_timeout_ms = e->o->idle_timeout, .max_age_ms = e->o->max_age};
@@ -170,7 +173,7 @@ enum step refuse_gone(struct engine *e, struct cmd *c, const struct tombstone_ro
     c->answer.problem =
         (struct problem){.err = ERR_GONE, .detail = STR("The task is no longer kept"), .extra = arena_str(&c->arena, buf_view(&extra))};
     buf_fini(&extra);
-    cmd_answer(e, c, engine_newest(e));
+    cmd_answer(e, c);
     return ANSWERED;
 }
 
@@ -216,7 +219,7 @@ enum step entitled_session(struct engine *e, struct cmd *c, struct session_entry
     }
     enum found f = find_session(e, c, c->session, ret);
     if (f == ABSENT) {
-        cmd_refuse(e, c, engine_newest(e), ERR_NOT_FOUND, "There is no such session");
+        cmd_refuse(e, c, ERR_NOT_FOUND, "There is no such session");
         return ANSWERED;
     }
     return f == FOUND ? GO_ON : WAITS;
@@ -245,7 +248,8 @@ enum step entitled_task(struct engine *e, struct cmd *c, struct task_entry **ret
         return refuse_gone(e, c, row);
     }
     if (f == ABSENT || !may_see(c, t->t.id, t->t.session)) {
-        cmd_refuse(e, c, engine_newest(e), ERR_NOT_FOUND, "There is no such task");
+        needs_absence(c);
+        cmd_refuse(e, c, ERR_NOT_FOUND, "There is no such task");
         return ANSWERED;
     }
     if (session_has_ended(e, c) != GO_ON) {

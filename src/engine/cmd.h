@@ -216,7 +216,8 @@ struct cmd {
         bool waited_durable;        /* what it reads of the store has been committed */
         bool internal;              /* made by the engine itself: freed instead of sent */
         int reason;                 /* internal ends: enum end_reason */
-        uint64_t needs;             /* batch that must be durable before the answer may leave */
+        uint64_t needs;             /* set that what it has read stands on */
+        bool absence;               /* and something was not there */
         struct session_entry *self; /* the credential's session, while a handler runs */
         struct store_query *query;  /* the page or blob it asked for, once that has arrived */
         struct store_query *asking; /* and the one that is under way */

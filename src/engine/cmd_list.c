@@ -8,12 +8,12 @@
 #include "engine/kinds.h"
 #include "engine/limits.h"
 #include "engine/load.h"
+#include "engine/needs.h"
 #include "engine/query.h"
 #include "engine/queue.h"
 #include "engine/residence.h"
 #include "engine/rows.h"
 #include "engine/session_entry.h"
-#include "engine/sets.h"
 #include "engine/state.h"
 #include "engine/users.h"
 
@@ -42,7 +42,7 @@ static struct store_query *list_query(const struct cmd *c, enum store_query_type
     return q;
 }
 
-static void finish(struct engine *e, struct cmd *c, uint64_t needs, size_t rows, struct id last, enum id_kind kind) {
+static void finish(struct engine *e, struct cmd *c, size_t rows, struct id last, enum id_kind kind) {
     struct buf *out = &c->answer.body;
     buf_puts(out, "],\"next\":");
     if (rows > c->list.limit) {
@@ -53,7 +53,7 @@ static void finish(struct engine *e, struct cmd *c, uint64_t needs, size_t rows,
         buf_puts(out, "null");
     }
     buf_char(out, '}');
-    cmd_answer(e, c, needs);
+    cmd_answer(e, c);
 }
 
 static bool ask(struct engine *e, struct cmd *c, enum store_query_type type) {
@@ -62,7 +62,7 @@ static bool ask(struct engine *e, struct cmd *c, enum store_query_type type) {
         return true;
     }
     if (c->e.query->result != STORE_OK) {
-        cmd_refuse(e, c, 0, ERR_UNAVAILABLE, "The store cannot be read");
+        cmd_refuse(e, c, ERR_UNAVAILABLE, "The store cannot be read");
         return true;
     }
     return false;
@@ -96,7 +96,6 @@ void cmd_session_list(struct engine *e, struct cmd *c) {
     }
     const struct session_rows *rows = &c->e.query->answer.list_sessions.sessions;
     struct buf *out = cmd_json(c, 200);
-    uint64_t needs = 0;
     struct id last = {0};
     bool first = true;
     buf_puts(out, "{\"items\":[");
@@ -104,20 +103,21 @@ void cmd_session_list(struct engine *e, struct cmd *c) {
         const struct session_row *row = &rows->list[i];
         struct session_entry *s = session_resident(e, row->id);
         last = row->id;
+        if (s) {
+            needs_session(e, c, s); /* also where it is not shown */
+        }
         if (s && !session_shows(c, &s->s)) {
-            needs = sets_both(e, needs, s->pending);
             continue;
         }
         buf_puts(out, first ? "" : ",");
         first = false;
         if (s) {
             session_write(&s->s, e->apart, STR_NONE, s->unfinished, s->ended, out);
-            needs = sets_both(e, needs, s->pending);
         } else {
             write_session_row(e, row, c->e.query->answer.list_sessions.task_counts[i], out);
         }
     }
-    finish(e, c, needs, rows->count, last, ID_SESSION);
+    finish(e, c, rows->count, last, ID_SESSION);
 }
 
 static bool task_shows(const struct cmd *c, const struct task_entry *t) {
@@ -164,7 +164,6 @@ void cmd_task_list(struct engine *e, struct cmd *c) {
     }
     const struct task_rows *rows = &c->e.query->answer.list_tasks;
     struct buf *out = cmd_json(c, 200);
-    uint64_t needs = c->e.self ? c->e.self->pending : 0;
     struct id last = {0};
     bool first = true;
     buf_puts(out, "{\"items\":[");
@@ -173,7 +172,9 @@ void cmd_task_list(struct engine *e, struct cmd *c) {
         struct task_entry *t = task_resident(e, row->id);
         struct session_entry *s = t ? t->s : session_resident(e, row->session);
         assert(s || !t);
-        needs = sets_both(e, needs, s ? s->pending : 0);
+        if (s) {
+            needs_session(e, c, s);
+        }
         last = row->id;
         if ((t && !task_shows(c, t)) || (!t && s)) {
             continue; /* it has changed, moved or gone since the page was read */
@@ -186,5 +187,5 @@ void cmd_task_list(struct engine *e, struct cmd *c) {
             write_task_row(e, row, out);
         }
     }
-    finish(e, c, needs, rows->count, last, ID_TASK);
+    finish(e, c, rows->count, last, ID_TASK);
 }

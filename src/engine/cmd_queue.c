@@ -7,6 +7,7 @@
 #include "engine/clocks.h"
 #include "engine/events.h"
 #include "engine/look_up.h"
+#include "engine/needs.h"
 #include "engine/outbox.h"
 #include "engine/query.h"
 #include "engine/queue.h"
@@ -71,25 +72,18 @@ static void write_claimed(struct engine *e, struct cmd *c, struct buf *out) {
     buf_puts(out, "]}");
 }
 
-static uint64_t claimed_pending(struct engine *e, struct cmd *c) {
-    uint64_t needs = 0;
-    for (size_t i = 0; i < c->e.claimed_count; i++) {
-        struct task_entry *t = task_resident(e, c->e.claimed[i]);
-        needs = sets_both(e, needs, t ? t->s->pending : 0);
-    }
-    return needs;
-}
-
 /* The inputs are read once the claim is durable. */
 static void claim_fetch(struct engine *e, struct cmd *c) {
     bool any = false;
     for (size_t i = 0; i < c->e.claimed_count; i++) {
         struct task_entry *t = task_resident(e, c->e.claimed[i]);
         any |= t && t->t.input_bytes;
+        if (t) {
+            needs_session(e, c, t->s);
+        }
     }
-    uint64_t needs = claimed_pending(e, c);
     if (any && !c->e.query) {
-        if (cmd_until_durable(e, c, needs) == GO_ON) {
+        if (cmd_until_durable(e, c) == GO_ON) {
             struct store_query *q = query_create(STORE_GET_INPUT, QUERY_CMD, NULL);
             q->ask.inputs = (struct id_list){c->e.claimed, c->e.claimed_count};
             cmd_query(e, c, q);
@@ -98,11 +92,12 @@ static void claim_fetch(struct engine *e, struct cmd *c) {
     }
     if (c->e.query && c->e.query->result != STORE_OK) {
         claims_give_back(e, c);
-        cmd_refuse(e, c, engine_newest(e), ERR_UNAVAILABLE, "The store cannot be read");
+        needs_all(e, c);
+        cmd_refuse(e, c, ERR_UNAVAILABLE, "The store cannot be read");
         return;
     }
     write_claimed(e, c, cmd_json(c, 200));
-    cmd_answer(e, c, needs);
+    cmd_answer(e, c);
 }
 
 void cmd_queue_claim(struct engine *e, struct cmd *c) {
@@ -125,7 +120,7 @@ void cmd_queue_claim(struct engine *e, struct cmd *c) {
     queue_serve(e, q);
     c->answer.type = ANSWER_NONE;
     c->answer.status = 204;
-    cmd_answer(e, c, 0);
+    cmd_answer(e, c);
 }
 
 void cmd_queue_release(struct engine *e, struct cmd *c) {
@@ -136,7 +131,8 @@ void cmd_queue_release(struct engine *e, struct cmd *c) {
         return;
     }
     if ((t || row) && !worker_token_valid(&c->token, t, row)) {
-        cmd_refuse_at(e, c, engine_newest(e), ERR_UNAUTHENTICATED, STR("/token"), "The token does not count");
+        needs_absence(c);
+        cmd_refuse_at(e, c, ERR_UNAUTHENTICATED, STR("/token"), "The token does not count");
         return;
     }
     if (row) {
@@ -144,22 +140,23 @@ void cmd_queue_release(struct engine *e, struct cmd *c) {
         return;
     }
     if (f == ABSENT || !t->t.queue || !str_eqz(c->queue, t->t.queue)) {
-        cmd_refuse_at(e, c, engine_newest(e), ERR_NOT_FOUND, STR("/token"), "The token is not of a task of this queue");
+        needs_absence(c);
+        cmd_refuse_at(e, c, ERR_NOT_FOUND, STR("/token"), "The token is not of a task of this queue");
         return;
     }
     if (c->token.gen < t->t.attempt || t->t.state == TASK_QUEUED || (task_is_ended(&t->t) && t->t.attempt_lost)) {
-        cmd_refuse(e, c, t->s->pending, ERR_ATTEMPT_SUPERSEDED, NULL);
+        cmd_refuse(e, c, ERR_ATTEMPT_SUPERSEDED, NULL);
         return;
     }
     if (task_is_ended(&t->t)) {
-        cmd_refuse(e, c, t->s->pending, ERR_TASK_ENDED, NULL);
+        cmd_refuse(e, c, ERR_TASK_ENDED, NULL);
         return;
     }
     task_attempt_over(&t->t, ATTEMPT_RELEASED, NULL, now_of(e));
     task_changed(e, t, LASTING);
     c->answer.type = ANSWER_NONE;
     c->answer.status = 204;
-    cmd_answer(e, c, t->s->pending);
+    cmd_answer(e, c);
 }
 
 /* ---- the list ---- */
@@ -207,5 +204,6 @@ void cmd_queue_list(struct engine *e, struct cmd *c) {
     buf_json_str(out, last && written < n ? str_of(last->name) : STR_NONE);
     buf_char(out, '}');
     mem_free(all);
-    cmd_answer(e, c, engine_newest(e));
+    needs_all(e, c);
+    cmd_answer(e, c);
 }

@@ -57,7 +57,7 @@ static enum err attempt_stands(const struct task *t, uint32_t attempt) {
     return task_is_ended(t) ? ERR_TASK_ENDED : ERR_NONE;
 }
 
-static void refuse(struct engine *e, struct cmd *c, struct task_entry *t, enum err err, size_t at) {
+static void refuse(struct engine *e, struct cmd *c, enum err err, size_t at) {
     static const char *const why[ERR_COUNT] = {[ERR_OUTPUT_GAP] = "The offset lies past the end of what has arrived",
                                                [ERR_TASK_ENDED] = "The task has ended",
                                                [ERR_ATTEMPT_SUPERSEDED] = "This attempt is over"};
@@ -72,9 +72,9 @@ static void refuse(struct engine *e, struct cmd *c, struct task_entry *t, enum e
     struct str text = arena_str(&c->arena, buf_view(&pointer));
     buf_fini(&pointer);
     if (text.len) {
-        cmd_refuse_at(e, c, t->s->pending, err, text, why[err]);
+        cmd_refuse_at(e, c, err, text, why[err]);
     } else {
-        cmd_refuse(e, c, t->s->pending, err, why[err]);
+        cmd_refuse(e, c, err, why[err]);
     }
 }
 
@@ -197,12 +197,12 @@ static void apply_all(struct engine *e, struct cmd *c, struct task_entry *t) {
         task_keep_final(&t->t, attempt_of(c), hash, buf_view(&c->answer.body));
         task_write_now(e, t);
     }
-    cmd_answer(e, c, t->s->pending);
+    cmd_answer(e, c);
 }
 
 static bool refuse_key_for_queue(struct engine *e, struct cmd *c, struct task_entry *t) {
     if (c->cred.kind == CRED_KEY && t->t.queue) {
-        cmd_refuse(e, c, t->s->pending, ERR_FORBIDDEN, "The task has a queue: its worker reports with the worker token that the claim gave");
+        cmd_refuse(e, c, ERR_FORBIDDEN, "The task has a queue: its worker reports with the worker token that the claim gave");
         return true;
     }
     return false;
@@ -216,7 +216,7 @@ void cmd_task_report(struct engine *e, struct cmd *c) {
     const char *answer = final_repeated(c, &t->t);
     if (answer) {
         buf_puts(cmd_json(c, 200), answer);
-        cmd_answer(e, c, t->s->pending);
+        cmd_answer(e, c);
         return;
     }
     enum err err = attempt_stands(&t->t, attempt_of(c));
@@ -224,17 +224,17 @@ void cmd_task_report(struct engine *e, struct cmd *c) {
     for (size_t i = 0; i < c->report_count && !err; i++) {
         err = task_try_report(&trial, &c->reports[i]);
         if (err) {
-            refuse(e, c, t, err, i);
+            refuse(e, c, err, i);
             return;
         }
     }
     if (err) {
-        refuse(e, c, t, err, 0);
+        refuse(e, c, err, 0);
     } else if (c->report_count) {
         apply_all(e, c, t);
     } else {
         task_write_report_answer(&t->t, e->apart, false, cmd_json(c, 200));
-        cmd_answer(e, c, t->s->pending);
+        cmd_answer(e, c);
     }
 }
 
@@ -243,16 +243,12 @@ void cmd_task_report(struct engine *e, struct cmd *c) {
 /* Begins a stream of reports: what would refuse all of them is a status of its own. */
 void cmd_report_open(struct engine *e, struct cmd *c) {
     struct task_entry *t;
-    uint64_t needs = 0;
-    if (!id_is_none(c->task)) {
-        if (entitled_task(e, c, &t) != GO_ON || refuse_key_for_queue(e, c, t)) {
-            return;
-        }
-        needs = t->s->pending;
+    if (!id_is_none(c->task) && (entitled_task(e, c, &t) != GO_ON || refuse_key_for_queue(e, c, t))) {
+        return;
     }
     c->answer.type = ANSWER_NONE;
     c->answer.status = 200;
-    cmd_answer(e, c, needs);
+    cmd_answer(e, c);
 }
 
 /* ---- control ---- */
@@ -264,7 +260,7 @@ void cmd_task_control(struct engine *e, struct cmd *c) {
     }
     enum err err = attempt_stands(&t->t, attempt_of(c));
     if (err) {
-        refuse(e, c, t, err, 0);
+        refuse(e, c, err, 0);
         return;
     }
     uint64_t after = c->has_after_version ? c->after_version : 0;
@@ -273,5 +269,5 @@ void cmd_task_control(struct engine *e, struct cmd *c) {
         return;
     }
     task_write_report_answer(&t->t, e->apart, false, cmd_json(c, 200));
-    cmd_answer(e, c, t->s->pending);
+    cmd_answer(e, c);
 }

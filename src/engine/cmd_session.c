@@ -28,7 +28,7 @@ void session_answer(struct engine *e, struct cmd *c, struct session_entry *s, in
     }
     session_write(&s->s, e->apart, with_token ? buf_view(&token) : STR_NONE, s->unfinished, s->ended, cmd_json(c, status));
     buf_fini(&token);
-    cmd_answer(e, c, s->pending);
+    cmd_answer(e, c);
 }
 
 /* A user is named that the session does not have. */
@@ -40,7 +40,7 @@ void cmd_session_create(struct engine *e, struct cmd *c) {
     struct session_entry *s;
     enum found f = c->session_new.key.p ? find_key(e, c, c->session_new.key, &s) : ABSENT;
     if (f == FOUND && other_user(s, c->session_new.user)) {
-        cmd_refuse_at(e, c, s->pending, ERR_USER_MISMATCH, STR("/user"), "The session with this key does not belong to this user");
+        cmd_refuse_at(e, c, ERR_USER_MISMATCH, STR("/user"), "The session with this key does not belong to this user");
     } else if (f == FOUND) {
         session_answer(e, c, s, 200, true);
     } else if (f == ABSENT && session_create(e, c, &c->session_new, &s) == GO_ON) {
@@ -84,7 +84,7 @@ void cmd_session_get(struct engine *e, struct cmd *c) {
 
 static bool refuse_ended(struct engine *e, struct cmd *c, struct session_entry *s) {
     if (s->s.state == SESSION_ENDED) {
-        cmd_refuse(e, c, s->pending, ERR_SESSION_ENDED, "The session has ended");
+        cmd_refuse(e, c, ERR_SESSION_ENDED, "The session has ended");
     }
     return s->s.state == SESSION_ENDED;
 }
@@ -146,7 +146,7 @@ void cmd_session_rotate(struct engine *e, struct cmd *c) {
         return;
     }
     if (s->s.user && other_user(s, n->user)) {
-        cmd_refuse_at(e, c, s->pending, ERR_USER_MISMATCH, STR("/user"), "The session belongs to another user");
+        cmd_refuse_at(e, c, ERR_USER_MISMATCH, STR("/user"), "The session belongs to another user");
         return;
     }
     enum found f = n->key.p ? find_key(e, c, n->key, &other) : ABSENT;
@@ -154,7 +154,7 @@ void cmd_session_rotate(struct engine *e, struct cmd *c) {
         return;
     }
     if (f == FOUND && other != s) {
-        cmd_refuse_at(e, c, sets_both(e, other->pending, s->pending), ERR_KEY_IN_USE, STR("/key"), "Another active session has this key");
+        cmd_refuse_at(e, c, ERR_KEY_IN_USE, STR("/key"), "Another active session has this key");
         return;
     }
     if (n->user.p && !s->s.user &&
@@ -183,12 +183,11 @@ void cmd_session_merge(struct engine *e, struct cmd *c) {
         return;
     }
     if (f == ABSENT) {
-        cmd_refuse_at(e, c, engine_newest(e), ERR_NOT_FOUND, STR("/into"), "There is no such session");
+        cmd_refuse_at(e, c, ERR_NOT_FOUND, STR("/into"), "There is no such session");
         return;
     }
-    uint64_t needs = sets_both(e, s->pending, to->pending);
     if (s == to) {
-        cmd_refuse_at(e, c, needs, ERR_INVALID_REQUEST, STR("/into"), "A session cannot be merged into itself");
+        cmd_refuse_at(e, c, ERR_INVALID_REQUEST, STR("/into"), "A session cannot be merged into itself");
         return;
     }
     if (s->s.state == SESSION_ENDED && s->s.reason == REASON_MERGED && id_eq(s->s.merged_into, to->s.id)) {
@@ -196,11 +195,11 @@ void cmd_session_merge(struct engine *e, struct cmd *c) {
         return;
     }
     if (s->s.state == SESSION_ENDED || to->s.state == SESSION_ENDED) {
-        cmd_refuse(e, c, needs, ERR_SESSION_ENDED, s->s.state == SESSION_ENDED ? "The session has ended" : "The session to merge into has ended");
+        cmd_refuse(e, c, ERR_SESSION_ENDED, s->s.state == SESSION_ENDED ? "The session has ended" : "The session to merge into has ended");
         return;
     }
     if (!may_join(s, to)) {
-        cmd_refuse_at(e, c, needs, ERR_USER_MISMATCH, STR("/into"), "The two sessions belong to different users");
+        cmd_refuse_at(e, c, ERR_USER_MISMATCH, STR("/into"), "The two sessions belong to different users");
         return;
     }
     channels_catch_up(e, s);
@@ -234,7 +233,7 @@ void cmd_session_end(struct engine *e, struct cmd *c) {
         if (!at || at > e->now) { /* touched in the meantime */
             s->ending = false;
             session_rearm(e, s);
-            cmd_refuse(e, c, 0, ERR_NOT_FOUND, NULL);
+            cmd_refuse(e, c, ERR_NOT_FOUND, NULL);
             return;
         }
     }
@@ -252,5 +251,5 @@ void cmd_session_end(struct engine *e, struct cmd *c) {
 void cmd_auth(struct engine *e, struct cmd *c) {
     c->answer.type = ANSWER_NONE;
     c->answer.status = 204;
-    cmd_answer(e, c, c->e.self ? c->e.self->pending : 0);
+    cmd_answer(e, c);
 }

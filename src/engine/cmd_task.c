@@ -40,13 +40,13 @@ void task_answer_to(struct engine *e, struct cmd *c, struct task_entry *t, int s
     if (!task_is_ended(&t->t)) {
         c->answer.retry_after_s = RETRY_AFTER_S;
     }
-    cmd_answer(e, c, t->s->pending);
+    cmd_answer(e, c);
 }
 
 /* ---- starting ---- */
 
-static void refuse_other_user(struct engine *e, struct cmd *c, uint64_t needs) {
-    cmd_refuse_at(e, c, needs, ERR_USER_MISMATCH, STR("/session"), "The task belongs to a session of another user");
+static void refuse_other_user(struct engine *e, struct cmd *c) {
+    cmd_refuse_at(e, c, ERR_USER_MISMATCH, STR("/session"), "The task belongs to a session of another user");
 }
 
 /* As find_ref, but no session is made that a task of this user could not go to. */
@@ -57,11 +57,11 @@ static enum step find_ref_for(struct engine *e, struct cmd *c, const char *user,
         return WAITS;
     }
     if (f == FOUND && r->key.p && r->user.p && !((*ret)->s.user && str_eqz(r->user, (*ret)->s.user))) {
-        cmd_refuse_at(e, c, (*ret)->pending, ERR_USER_MISMATCH, STR("/session/user"), "The session with this key does not belong to this user");
+        cmd_refuse_at(e, c, ERR_USER_MISMATCH, STR("/session/user"), "The session with this key does not belong to this user");
         return ANSWERED;
     }
     if (f == ABSENT && r->key.p && user && !(r->user.p && str_eqz(r->user, user))) {
-        refuse_other_user(e, c, engine_newest(e));
+        refuse_other_user(e, c);
         return ANSWERED;
     }
     if (f == ABSENT && r->key.p) {
@@ -73,11 +73,11 @@ static enum step find_ref_for(struct engine *e, struct cmd *c, const char *user,
         return step;
     }
     if (f == ABSENT) {
-        cmd_refuse_at(e, c, engine_newest(e), ERR_NOT_FOUND, r->pointer.p ? r->pointer : STR("/session"), "There is no such session");
+        cmd_refuse_at(e, c, ERR_NOT_FOUND, r->pointer.p ? r->pointer : STR("/session"), "There is no such session");
         return ANSWERED;
     }
     if ((*ret)->s.state == SESSION_ENDED) {
-        cmd_refuse_at(e, c, (*ret)->pending, ERR_SESSION_ENDED, r->pointer.p ? r->pointer : STR("/session"), "The session has ended");
+        cmd_refuse_at(e, c, ERR_SESSION_ENDED, r->pointer.p ? r->pointer : STR("/session"), "The session has ended");
         return ANSWERED;
     }
     return GO_ON;
@@ -91,7 +91,7 @@ static bool quota_allows(struct engine *e, struct cmd *c, struct session_entry *
     if (s->unfinished < e->o->max_unfinished_per_session) {
         return true;
     }
-    cmd_refuse(e, c, s->pending, ERR_QUOTA_EXCEEDED, "The session has as many unfinished tasks as it may have");
+    cmd_refuse(e, c, ERR_QUOTA_EXCEEDED, "The session has as many unfinished tasks as it may have");
     return false;
 }
 
@@ -131,7 +131,7 @@ static void answer_created(struct engine *e, struct cmd *c, struct task_entry *t
     c->answer.etag = t->t.version;
     c->answer.retry_after_s = RETRY_AFTER_S;
     audit(c, "task.created", t->s->s.id, t->t.id, (struct id){0}, NULL);
-    cmd_answer(e, c, t->s->pending);
+    cmd_answer(e, c);
 }
 
 void cmd_task_create(struct engine *e, struct cmd *c) {
@@ -163,7 +163,7 @@ void cmd_task_get(struct engine *e, struct cmd *c) {
         c->answer.type = ANSWER_NONE;
         c->answer.status = 304;
         c->answer.etag = t->t.version;
-        cmd_answer(e, c, t->s->pending);
+        cmd_answer(e, c);
     } else {
         task_answer_to(e, c, t, 200);
     }
@@ -174,15 +174,15 @@ static struct str blob_of(const struct store_query *q) {
     return q->type == STORE_GET_RESULT ? q->answer.result : q->answer.inputs.count ? q->answer.inputs.list[0] : STR_NONE;
 }
 
-static void answer_blob(struct engine *e, struct cmd *c, struct task_entry *t, const char *missing) {
+static void answer_blob(struct engine *e, struct cmd *c, const char *missing) {
     struct store_query *q = c->e.query;
     if (q->result != STORE_OK) {
-        cmd_refuse(e, c, 0, ERR_UNAVAILABLE, "The store cannot be read");
+        cmd_refuse(e, c, ERR_UNAVAILABLE, "The store cannot be read");
     } else if (!blob_of(q).p) {
-        cmd_refuse(e, c, t->s->pending, ERR_NOT_FOUND, missing);
+        cmd_refuse(e, c, ERR_NOT_FOUND, missing);
     } else {
         buf_str(cmd_json(c, 200), blob_of(q));
-        cmd_answer(e, c, t->s->pending);
+        cmd_answer(e, c);
     }
 }
 
@@ -191,7 +191,7 @@ static bool ask_blob(struct engine *e, struct cmd *c, struct task_entry *t, enum
     if (c->e.query) {
         return false;
     }
-    if (cmd_until_durable(e, c, t->s->pending) == GO_ON) {
+    if (cmd_until_durable(e, c) == GO_ON) {
         struct store_query *q = query_create(type, QUERY_CMD, NULL);
         if (type == STORE_GET_RESULT) {
             q->ask.task = t->t.id;
@@ -213,16 +213,16 @@ void cmd_task_result(struct engine *e, struct cmd *c) {
         return;
     }
     switch (t->t.state) {
-    case TASK_FAILED: cmd_refuse(e, c, t->s->pending, ERR_TASK_FAILED, t->t.error_message); return;
-    case TASK_CANCELLED: cmd_refuse(e, c, t->s->pending, ERR_TASK_CANCELLED, NULL); return;
+    case TASK_FAILED: cmd_refuse(e, c, ERR_TASK_FAILED, t->t.error_message); return;
+    case TASK_CANCELLED: cmd_refuse(e, c, ERR_TASK_CANCELLED, NULL); return;
     case TASK_SUCCEEDED: break;
     default: task_answer_to(e, c, t, 202); return;
     }
     if (t->t.result) {
         buf_puts(cmd_json(c, 200), t->t.result);
-        cmd_answer(e, c, t->s->pending);
+        cmd_answer(e, c);
     } else if (!ask_blob(e, c, t, STORE_GET_RESULT)) {
-        answer_blob(e, c, t, "The result is not kept");
+        answer_blob(e, c, "The result is not kept");
     }
 }
 
@@ -232,12 +232,12 @@ void cmd_task_input(struct engine *e, struct cmd *c) {
         return;
     }
     if (c->cred.kind == CRED_WORKER && c->cred.gen < t->t.attempt) {
-        cmd_refuse(e, c, t->s->pending, ERR_ATTEMPT_SUPERSEDED, NULL);
+        cmd_refuse(e, c, ERR_ATTEMPT_SUPERSEDED, NULL);
     } else if (!t->t.input_bytes) {
         buf_puts(cmd_json(c, 200), "null");
-        cmd_answer(e, c, t->s->pending);
+        cmd_answer(e, c);
     } else if (!ask_blob(e, c, t, STORE_GET_INPUT)) {
-        answer_blob(e, c, t, "The input is not kept");
+        answer_blob(e, c, "The input is not kept");
     }
 }
 
@@ -276,7 +276,7 @@ static void answer_output(struct engine *e, struct cmd *c, struct task_entry *t)
     a->status = 200;
     a->has_output_offset = true;
     a->output_complete = task_is_ended(&t->t) && a->output_offset + a->body.len >= t->t.output_bytes;
-    cmd_answer(e, c, t->s->pending);
+    cmd_answer(e, c);
 }
 
 void cmd_task_output(struct engine *e, struct cmd *c) {
@@ -286,7 +286,7 @@ void cmd_task_output(struct engine *e, struct cmd *c) {
         return;
     }
     if (c->e.query && c->e.query->result != STORE_OK) {
-        cmd_refuse(e, c, 0, ERR_UNAVAILABLE, "The store cannot be read");
+        cmd_refuse(e, c, ERR_UNAVAILABLE, "The store cannot be read");
         return;
     }
     if (c->e.query) {
@@ -306,7 +306,7 @@ void cmd_task_output(struct engine *e, struct cmd *c) {
     a->output_offset = from < to ? from : to;
     if (from >= to) {
         answer_output(e, c, t);
-    } else if (cmd_until_durable(e, c, t->s->pending) == GO_ON) {
+    } else if (cmd_until_durable(e, c) == GO_ON) {
         c->e.upto = to; /* what comes meanwhile is for the next answer */
         (void) buf_reserve(&a->body, to - from < ENGINE_OUTPUT_ANSWER ? to - from : ENGINE_OUTPUT_ANSWER);
         ask_output(e, c, t);
@@ -317,7 +317,7 @@ void cmd_task_output(struct engine *e, struct cmd *c) {
 
 static bool refuse_task_ended(struct engine *e, struct cmd *c, struct task_entry *t) {
     if (task_is_ended(&t->t)) {
-        cmd_refuse(e, c, t->s->pending, ERR_TASK_ENDED, "The task has ended");
+        cmd_refuse(e, c, ERR_TASK_ENDED, "The task has ended");
     }
     return task_is_ended(&t->t);
 }
@@ -345,7 +345,7 @@ void cmd_task_answer(struct engine *e, struct cmd *c) {
         t->t.answer_version = (t->s->seq > t->t.version ? t->s->seq : t->t.version) + 1;
         task_changed(e, t, LASTING);
     } else if (!(done && str_eqz(c->request, done) && str_eqz(c->answer_value, t->t.answer_value))) {
-        cmd_refuse(e, c, t->s->pending, open || done ? ERR_QUESTION_MISMATCH : ERR_INVALID_TRANSITION, open || done ? NULL : "Nothing is asked");
+        cmd_refuse(e, c, open || done ? ERR_QUESTION_MISMATCH : ERR_INVALID_TRANSITION, open || done ? NULL : "Nothing is asked");
         return;
     }
     task_answer_to(e, c, t, 200);
@@ -357,7 +357,7 @@ void cmd_task_seen(struct engine *e, struct cmd *c) {
         return;
     }
     if (!task_is_ended(&t->t)) {
-        cmd_refuse(e, c, t->s->pending, ERR_INVALID_TRANSITION, "The task has not ended yet");
+        cmd_refuse(e, c, ERR_INVALID_TRANSITION, "The task has not ended yet");
         return;
     }
     if (!t->t.seen_at) {
@@ -373,7 +373,7 @@ static void answer_bound(struct engine *e, struct cmd *c, struct task_entry *t) 
     token_member(e, out, "token", TOKEN_WATCH, &t->t, task_watch_gen(t));
     buf_char(out, '}');
     c->answer.etag = t->t.version;
-    cmd_answer(e, c, t->s->pending);
+    cmd_answer(e, c);
 }
 
 void cmd_task_bind(struct engine *e, struct cmd *c) {
@@ -384,7 +384,7 @@ void cmd_task_bind(struct engine *e, struct cmd *c) {
     }
     const char *user = t->s->s.user;
     if (user && !(to->s.user && strcmp(user, to->s.user) == 0)) {
-        refuse_other_user(e, c, sets_both(e, to->pending, t->s->pending));
+        refuse_other_user(e, c);
         return;
     }
     if (t->s != to) {
@@ -404,7 +404,7 @@ void cmd_task_token(struct engine *e, struct cmd *c) {
     buf_puts(out, "{\"token\":\"");
     token_write(e->config.keys, (struct token){TOKEN_WATCH, t->t.id, task_watch_gen(t)}, out);
     buf_puts(out, "\"}");
-    cmd_answer(e, c, t->s->pending);
+    cmd_answer(e, c);
 }
 
 void cmd_task_delete(struct engine *e, struct cmd *c) {
@@ -414,12 +414,12 @@ void cmd_task_delete(struct engine *e, struct cmd *c) {
     }
     struct session_entry *s = t->s;
     if (!task_is_ended(&t->t)) {
-        cmd_refuse(e, c, s->pending, ERR_INVALID_TRANSITION, "The task has not ended yet");
+        cmd_refuse(e, c, ERR_INVALID_TRANSITION, "The task has not ended yet");
         return;
     }
     audit(c, "task.deleted", s->s.id, t->t.id, (struct id){0}, NULL);
     task_remove(e, t, GONE_DELETED);
     c->answer.type = ANSWER_NONE;
     c->answer.status = 204;
-    cmd_answer(e, c, s->pending);
+    cmd_answer(e, c);
 }

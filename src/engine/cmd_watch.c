@@ -7,22 +7,23 @@
 #include "engine/events.h"
 #include "engine/gone.h"
 #include "engine/kinds.h"
+#include "engine/needs.h"
 #include "engine/outbox.h"
 #include "engine/session_entry.h"
 #include "engine/state.h"
 
-static void answer_status(struct engine *e, struct cmd *c, uint64_t needs, int status) {
+static void answer_status(struct engine *e, struct cmd *c, int status) {
     c->answer.type = ANSWER_NONE;
     c->answer.status = status;
-    cmd_answer(e, c, needs);
+    cmd_answer(e, c);
 }
 
 /* A feed that has come to its end: 204, and on a WebSocket upgrade 410. */
-static void answer_over(struct engine *e, struct cmd *c, uint64_t needs, const char *what) {
+static void answer_over(struct engine *e, struct cmd *c, const char *what) {
     if (c->watch.websocket) {
-        cmd_refuse(e, c, needs, ERR_GONE, what);
+        cmd_refuse(e, c, ERR_GONE, what);
     } else {
-        answer_status(e, c, needs, 204);
+        answer_status(e, c, 204);
     }
 }
 
@@ -75,10 +76,10 @@ static void attach(struct engine *e, struct cmd *c, enum channel_kind kind, stru
     a->start.tag[1] = gen_of(c);
     a->start.exp_ms = c->cred.kind == CRED_JWT && !is_passing(c) && !c->head ? c->cred.exp_ms : 0;
     watch_cursor_prefix(e, c, s->s.id);
-    uint64_t number = ch->number, needs = s->pending;
+    uint64_t number = ch->number, needs = s->pending = needs_of(e, c); /* what follows on the feed leaves behind the answer */
     bool behind = ch->behind;
     unsigned endpoint = c->endpoint;
-    cmd_answer(e, c, needs);
+    cmd_answer(e, c);
     if (!behind) {
         engine_post(e, needs, endpoint, (struct message){.type = MESSAGE_SYNCED, .channel = number, .pos = live});
     }
@@ -95,18 +96,18 @@ static bool refuse_over_quota(struct engine *e, struct cmd *c, struct session_en
         return false;
     }
     watch_cursor_prefix(e, c, s->s.id);
-    cmd_refuse(e, c, s->pending, ERR_QUOTA_EXCEEDED, "The session has as many watchers as it may have");
+    cmd_refuse(e, c, ERR_QUOTA_EXCEEDED, "The session has as many watchers as it may have");
     return true;
 }
 
 /* A page is made for HEAD too, since its headers depend on what is in it. */
-static bool answer_head(struct engine *e, struct cmd *c, struct session_entry *s) {
+static bool answer_head(struct engine *e, struct cmd *c) {
     if (!c->head || c->watch.page) {
         return false;
     }
     c->answer.type = ANSWER_WATCH_HEAD;
     c->answer.status = 200;
-    cmd_answer(e, c, s->pending);
+    cmd_answer(e, c);
     return true;
 }
 
@@ -118,13 +119,13 @@ static void watch_task(struct engine *e, struct cmd *c) {
     }
     enum cursor_is is = cursor_parse(e, ID_TASK, t->t.id, c->watch.cursor, &cursor);
     if (is == CURSOR_GOOD && cursor.number >= t->t.version && task_is_ended(&t->t)) {
-        answer_over(e, c, t->s->pending, "The task has ended and its feed was read to the end");
+        answer_over(e, c, "The task has ended and its feed was read to the end");
         return;
     }
     if (is == CURSOR_GOOD && (cursor.number > t->t.version || cursor.gone_from > t->t.version)) {
         is = CURSOR_USELESS;
     }
-    if (!refuse_over_quota(e, c, t->s) && !answer_head(e, c, t->s)) {
+    if (!refuse_over_quota(e, c, t->s) && !answer_head(e, c)) {
         attach(e, c, CHANNEL_TASK, t->s, t, is, cursor);
     }
 }
@@ -136,7 +137,7 @@ static void watch_session(struct engine *e, struct cmd *c) {
         return;
     }
     if (s->s.state == SESSION_ENDED) {
-        answer_over(e, c, s->pending, "The session has ended");
+        answer_over(e, c, "The session has ended");
         return;
     }
     gone_trim(e, s);
@@ -144,7 +145,7 @@ static void watch_session(struct engine *e, struct cmd *c) {
     if (is == CURSOR_GOOD && (cursor.number > s->seq || cursor.gone_from > s->seq || gone_is_forgotten(s, cursor.number, cursor.gone_from))) {
         is = CURSOR_USELESS;
     }
-    if (!refuse_over_quota(e, c, s) && !answer_head(e, c, s)) {
+    if (!refuse_over_quota(e, c, s) && !answer_head(e, c)) {
         attach(e, c, c->watch.output ? CHANNEL_SESSION_OUTPUT : CHANNEL_SESSION, s, NULL, is, cursor);
     }
 }

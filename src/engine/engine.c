@@ -18,6 +18,7 @@
 #include "engine/idempotency.h"
 #include "engine/limits.h"
 #include "engine/load.h"
+#include "engine/needs.h"
 #include "engine/outbox.h"
 #include "engine/query.h"
 #include "engine/queue.h"
@@ -69,8 +70,9 @@ static const struct {
 
 /* ---- commands ---- */
 
-void engine_command(struct engine *e, struct cmd *c) {
+static void command_run(struct engine *e, struct cmd *c) {
     step_begin(e);
+    needs_begin(c);
     if (c->e.abandoned && !c->e.claimed_count && c->type != CMD_REPORT_LINES) {
         cmd_let_go(e, c);
         engine_post(e, 0, c->endpoint, (struct message){.type = MESSAGE_ABANDONED, .cmd = c});
@@ -82,17 +84,23 @@ void engine_command(struct engine *e, struct cmd *c) {
     if (c->early.err) {
         c->answer.type = ANSWER_PROBLEM;
         c->answer.problem = c->early;
-        cmd_answer(e, c, 0);
+        cmd_answer(e, c);
         return;
     }
     if (e->dead && c->type != CMD_REPORT_LINES && (cmd_table[c->type].changes || c->idempotency_key.p)) { /* nor can a first answer be kept */
-        cmd_refuse(e, c, 0, ERR_UNAVAILABLE, "The store cannot be written any more; the server must be restarted");
+        cmd_refuse(e, c, ERR_UNAVAILABLE, "The store cannot be written any more; the server must be restarted");
         return;
     }
     if (c->idempotency_key.p && idempotency_begin(e, c) != GO_ON) {
         return;
     }
     cmd_table[c->type].run(e, c);
+}
+
+void engine_command(struct engine *e, struct cmd *c) {
+    e->running = c;
+    command_run(e, c);
+    e->running = NULL; /* it may be gone */
 }
 
 static void run_ready(struct engine *e) {
@@ -117,7 +125,7 @@ void engine_submit(struct engine *e, struct cmd *c) {
     if (e->state < ENGINE_SERVING) {
         cmd_park(c, &e->held);
     } else if (e->state > ENGINE_SERVING) {
-        cmd_refuse(e, c, 0, ERR_UNAVAILABLE, "The server is stopping");
+        cmd_refuse(e, c, ERR_UNAVAILABLE, "The server is stopping");
     } else {
         if (c->type == CMD_QUEUE_CLAIM) {
             run_ready(e); /* a claim that has waited, and was woken just now, goes first */
@@ -149,7 +157,7 @@ void engine_abandon(struct engine *e, struct cmd *c) {
     }
     if (c->e.idempotency) {
         c->answer.type = ANSWER_PROBLEM;
-        idempotency_answered(e, c, 0);
+        idempotency_answered(e, c);
     }
     cmd_let_go(e, c);
     engine_post(e, 0, c->endpoint, (struct message){.type = MESSAGE_ABANDONED, .cmd = c});

@@ -6,6 +6,7 @@
 #include "engine/kinds.h"
 #include "engine/load.h"
 #include "engine/look_up.h"
+#include "engine/needs.h"
 #include "engine/session_entry.h"
 #include "engine/state.h"
 #include "engine/wait.h"
@@ -57,9 +58,9 @@ static void headers_again(struct cmd *c) {
     }
 }
 
-static enum step give_again(struct engine *e, struct cmd *c, const struct idempotency_row *row, uint64_t needs) {
+static enum step give_again(struct engine *e, struct cmd *c, const struct idempotency_row *row) {
     if (!str_eq(row->request, c->body)) {
-        cmd_refuse(e, c, needs, ERR_IDEMPOTENCY_MISMATCH, "This Idempotency-Key was first used with another body");
+        cmd_refuse(e, c, ERR_IDEMPOTENCY_MISMATCH, "This Idempotency-Key was first used with another body");
         return ANSWERED;
     }
     c->answer.type = row->answer.len ? ANSWER_JSON : ANSWER_NONE;
@@ -69,7 +70,7 @@ static enum step give_again(struct engine *e, struct cmd *c, const struct idempo
     c->answer.location = arena_str(&c->arena, row->location);
     c->answer.cookie = arena_str(&c->arena, row->cookie);
     headers_again(c);
-    cmd_answer(e, c, needs);
+    cmd_answer(e, c);
     return ANSWERED;
 }
 
@@ -80,7 +81,7 @@ enum step idempotency_begin(struct engine *e, struct cmd *c) {
         return GO_ON; /* it is run again */
     }
     if (c->e.kept) {
-        return give_again(e, c, c->e.kept, 0);
+        return give_again(e, c, c->e.kept);
     }
     for (unsigned set = e->config.keys->count; set-- > 0;) { /* the first secret last: its scope is what a new entry gets */
         scope_of(e, c, set, scope);
@@ -90,7 +91,8 @@ enum step idempotency_begin(struct engine *e, struct cmd *c) {
             return WAITS;
         }
         if (i) {
-            return give_again(e, c, &i->row, i->set);
+            needs_set(e, c, i->set);
+            return give_again(e, c, &i->row);
         }
         if (look_up(e, c, LOOK_IDEMPOTENCY, scope, sizeof(scope)) == PARKED) {
             return WAITS;
@@ -109,14 +111,14 @@ static struct str keep(struct str s) {
     return s.p ? str_n(mem_dup(s.p, s.len), s.len) : STR_NONE;
 }
 
-uint64_t idempotency_answered(struct engine *e, struct cmd *c, uint64_t needs) {
+void idempotency_answered(struct engine *e, struct cmd *c) {
     struct idempotency *i = c->e.idempotency;
     bool good = c->answer.type != ANSWER_PROBLEM && c->answer.status / 100 == 2 && !c->answer.body.failed;
     c->e.idempotency = NULL;
     cmd_wake(e, &i->waiters);
     if (!good) {
         free_entry(e, i);
-        return needs;
+        return;
     }
     struct str answer = c->answer.type == ANSWER_JSON ? buf_view(&c->answer.body) : STR("");
     i->under_way = false;
@@ -127,7 +129,7 @@ uint64_t idempotency_answered(struct engine *e, struct cmd *c, uint64_t needs) {
                                       .cookie = keep(c->answer.cookie),
                                       .answer = keep(answer),
                                       .expires_at = e->now + e->o->idempotency_ttl};
-    step_stands_on(e, needs);
+    step_stands_on(e, needs_of(e, c));
     struct store_op *op = batch_op(e, STORE_PUT_IDEMPOTENCY);
     op->row.idempotency = i->row;
     op->row.idempotency.scope = batch_text(e, i->row.scope);
@@ -136,7 +138,6 @@ uint64_t idempotency_answered(struct engine *e, struct cmd *c, uint64_t needs) {
     op->row.idempotency.cookie = batch_text(e, i->row.cookie);
     op->row.idempotency.answer = batch_text(e, i->row.answer);
     i->set = step_set(e);
-    return i->set;
 }
 
 void idempotency_durable(struct engine *e, uint64_t upto) {

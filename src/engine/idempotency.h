@@ -21,7 +21,7 @@ struct idempotency {
 /* GO_ON: it is the first, or runs again. WAITS: the first is under way. ANSWERED: it has been answered as the first was. */
 enum step idempotency_begin(struct engine *e, struct cmd *c) MUST_CHECK;
 /* The answer of a first one stands: it is kept if it is a success. Returns what the answer waits for now. */
-uint64_t idempotency_answered(struct engine *e, struct cmd *c, uint64_t needs);
+void idempotency_answered(struct engine *e, struct cmd *c);
 void idempotency_durable(struct engine *e, uint64_t upto); /* up to this set, and those that failed */
 void idempotency_drop_all(struct engine *e);               /* the engine is going */
 

@@ -8,6 +8,7 @@
 #include "engine/limits.h"
 #include "engine/load.h"
 #include "engine/look_up.h"
+#include "engine/needs.h"
 #include "engine/outbox.h"
 #include "engine/query.h"
 #include "engine/session_entry.h"
@@ -100,7 +101,7 @@ int64_t old_key_jwt_from(struct engine *e, struct cmd *c, struct str key) {
 }
 
 static enum step old_key_unread(struct engine *e, struct cmd *c) {
-    cmd_refuse(e, c, 0, ERR_UNAVAILABLE, "The store cannot be read");
+    cmd_refuse(e, c, ERR_UNAVAILABLE, "The store cannot be read");
     return ANSWERED;
 }
 
@@ -130,7 +131,8 @@ enum step old_key_find(struct engine *e, struct cmd *c) {
     }
     if (!q || q->type != STORE_FIND_OLD_KEY) {
         c->e.waited_durable = false; /* a handler may have waited, for something else */
-        return pending && cmd_until_durable(e, c, pending->set) == WAITS ? WAITS : old_key_ask(e, c);
+        needs_set(e, c, pending ? pending->set : 0);
+        return pending && cmd_until_durable(e, c) == WAITS ? WAITS : old_key_ask(e, c);
     }
     if (q->result != STORE_OK) {
         return old_key_unread(e, c);

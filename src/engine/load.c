@@ -184,7 +184,7 @@ static void load_failed(struct engine *e, struct load *l) {
         if (c->type == CMD_REPORT_LINES) {
             line_unread(e, c, "The store cannot be read"); /* the lines before it stand */
         } else {
-            cmd_refuse(e, c, 0, ERR_UNAVAILABLE, "The store cannot be read");
+            cmd_refuse(e, c, ERR_UNAVAILABLE, "The store cannot be read");
         }
     }
     log_error("store_read_failed", "what=%d", l->key.what);

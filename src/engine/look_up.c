@@ -7,6 +7,7 @@
 #include "engine/keys.h"
 #include "engine/limits.h"
 #include "engine/load.h"
+#include "engine/needs.h"
 #include "engine/residence.h"
 #include "engine/session_entry.h"
 #include "engine/state.h"
@@ -103,12 +104,20 @@ void negative_add(struct cmd *c, const struct load *l) {
     }
 }
 
+static enum found noted(struct cmd *c, enum found f) {
+    if (f == ABSENT) {
+        needs_absence(c);
+    }
+    return f;
+}
+
 enum found find_session(struct engine *e, struct cmd *c, struct id id, struct session_entry **ret) {
     struct session_entry *s = session_resident(e, id);
     if (!s) {
-        return look_up(e, c, LOOK_SESSION, &id, sizeof(id));
+        return noted(c, look_up(e, c, LOOK_SESSION, &id, sizeof(id)));
     }
     s->used_at = e->now;
+    needs_session(e, c, s);
     *ret = s;
     return FOUND;
 }
@@ -117,13 +126,14 @@ enum found find_task(struct engine *e, struct cmd *c, struct id id, struct task_
     struct task_entry *t = task_resident(e, id);
     if (t) {
         t->s->used_at = e->now;
+        needs_session(e, c, t->s);
         *ret = t;
         return FOUND;
     }
     struct tombstone *dead;
     HASH_FIND(hh, e->tombstones, &id, sizeof(id), dead);
     *ret_gone = dead ? &dead->row : c->e.gone && id_eq(c->e.gone->task, id) ? c->e.gone : NULL;
-    return *ret_gone ? ABSENT : look_up(e, c, LOOK_TASK, &id, sizeof(id));
+    return noted(c, *ret_gone ? ABSENT : look_up(e, c, LOOK_TASK, &id, sizeof(id)));
 }
 
 enum found find_key(struct engine *e, struct cmd *c, struct str key, struct session_entry **ret) {
@@ -133,13 +143,14 @@ enum found find_key(struct engine *e, struct cmd *c, struct str key, struct sess
         HASH_FIND(hh_key, e->sessions_by_key, hash, sizeof(hash), *ret);
         if (*ret) {
             (*ret)->used_at = e->now;
+            needs_session(e, c, *ret);
             return FOUND;
         }
         if (look_up(e, c, LOOK_KEY, hash, sizeof(hash)) == PARKED) {
             return PARKED;
         }
     }
-    return ABSENT;
+    return noted(c, ABSENT);
 }
 
 enum found find_user(struct engine *e, struct cmd *c, struct str name, struct user **ret) {

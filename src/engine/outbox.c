@@ -7,6 +7,7 @@
 #include "engine/batch.h"
 #include "engine/channel.h"
 #include "engine/cmd_queue.h"
+#include "engine/needs.h"
 #include "engine/query.h"
 #include "engine/sets.h"
 #include "engine/state.h"
@@ -65,7 +66,8 @@ void engine_post(struct engine *e, uint64_t needs, unsigned endpoint, struct mes
     TAILQ_INSERT_TAIL(&b->effects, f, link);
 }
 
-enum step cmd_until_durable(struct engine *e, struct cmd *c, uint64_t needs) {
+enum step cmd_until_durable(struct engine *e, struct cmd *c) {
+    uint64_t needs = needs_of(e, c);
     struct batch *b = batch_of(e, needs);
     if (!b || c->e.waited_durable) {
         return GO_ON; /* once is enough: what came after is not what it asks for */

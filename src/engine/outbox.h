@@ -21,8 +21,8 @@ TAILQ_HEAD(effect_list, effect);
 
 /* Sends m once the set `needs` is durable; at once if it is. What m points to is the receiver's, or let go of if the set fails. */
 void engine_post(struct engine *e, uint64_t needs, unsigned endpoint, struct message m);
-/* GO_ON when the set is durable or the command has waited before, which it does once at most; else WAITS until it is. */
-enum step cmd_until_durable(struct engine *e, struct cmd *c, uint64_t needs) MUST_CHECK;
+/* GO_ON when what it has read and changed is durable (needs.h) or the command has waited before, which it does once at most; else WAITS until it is. */
+enum step cmd_until_durable(struct engine *e, struct cmd *c) MUST_CHECK;
 /* Some sets have failed: notes which of the effects wait for one of them. */
 void effects_judge(struct engine *e, struct effect_list *effects);
 /* The batch they wait for is through: lets all of them go in their order, and those fail that wait for what failed. */

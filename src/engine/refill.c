@@ -8,6 +8,7 @@
 #include "engine/gone.h"
 #include "engine/kinds.h"
 #include "engine/limits.h"
+#include "engine/needs.h"
 #include "engine/outbox.h"
 #include "engine/query.h"
 #include "engine/residence.h"
@@ -160,11 +161,11 @@ static void refill_states(struct refill *r) {
     refill_gone(r);
 }
 
-static void answer_without_frames(struct engine *e, struct cmd *c, uint64_t needs, enum refill_result result, uint64_t upto) {
+static void answer_without_frames(struct engine *e, struct cmd *c, enum refill_result result, uint64_t upto) {
     c->answer.type = ANSWER_REFILL;
     c->answer.refill = result;
     c->answer.upto = upto;
-    cmd_answer(e, c, needs);
+    cmd_answer(e, c);
 }
 
 static void refill_answer(struct engine *e, struct cmd *c, struct channel *ch, struct session_entry *s) {
@@ -172,7 +173,7 @@ static void refill_answer(struct engine *e, struct cmd *c, struct channel *ch, s
     size_t most = (c->e.query ? c->e.query->answer.output_after.count : 0) + (ch->t ? 1 : s->unfinished + s->ended + s->gone_count);
     c->answer.frames = arena_alloc(&c->arena, (most + 1) * sizeof(struct frame *));
     if (!c->answer.frames) {
-        answer_without_frames(e, c, 0, REFILL_FAILED, 0);
+        answer_without_frames(e, c, REFILL_FAILED, 0);
         return;
     }
     c->answer.refill = REFILL_GOOD;
@@ -183,7 +184,7 @@ static void refill_answer(struct engine *e, struct cmd *c, struct channel *ch, s
     qsort(c->answer.frames, c->answer.frame_count, sizeof(struct frame *), by_seq);
     c->answer.type = ANSWER_REFILL;
     c->answer.upto = r.upto;
-    cmd_answer(e, c, s->pending);
+    cmd_answer(e, c);
 }
 
 void cmd_watch_refill(struct engine *e, struct cmd *c) {
@@ -191,20 +192,22 @@ void cmd_watch_refill(struct engine *e, struct cmd *c) {
     HASH_FIND(hh, e->channels, &c->channel, sizeof(c->channel), ch);
     struct session_entry *s = !ch ? NULL : ch->t ? ch->t->s : ch->s;
     if (ch && ch->removed) {
-        answer_without_frames(e, c, engine_newest(e), REFILL_LOST, 0);
+        needs_all(e, c);
+        answer_without_frames(e, c, REFILL_LOST, 0);
         return;
     }
     if (!s || (c->e.query && c->e.query->result != STORE_OK)) {
-        answer_without_frames(e, c, 0, REFILL_FAILED, 0);
+        answer_without_frames(e, c, REFILL_FAILED, 0);
         return;
     }
+    needs_session(e, c, s);
     if (!ch->t && gone_is_forgotten(s, c->cursor, c->gone_from)) {
-        answer_without_frames(e, c, s->pending, REFILL_FORGOTTEN, s->gone_floor);
+        answer_without_frames(e, c, REFILL_FORGOTTEN, s->gone_floor);
         return;
     }
     if (!c->e.upto) {
         c->e.upto = ch->t ? ch->t->t.version : s->seq;
-        if (cmd_until_durable(e, c, s->pending) == WAITS) {
+        if (cmd_until_durable(e, c) == WAITS) {
             return;
         }
     }

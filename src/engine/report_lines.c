@@ -5,6 +5,7 @@
 #include "engine/auth.h"
 #include "engine/cmd_report.h"
 #include "engine/kinds.h"
+#include "engine/needs.h"
 #include "engine/residence.h"
 #include "engine/sets.h"
 #include "engine/state.h"
@@ -28,7 +29,7 @@ static void line_place(struct cmd *c) {
 }
 
 /* What a line is answered with, which is its command's for the moment, becomes a line of the answer. */
-void line_answered(struct engine *e, struct cmd *c, uint64_t needs) {
+void line_answered(struct engine *e, struct cmd *c) {
     struct answer *a = &c->answer;
     c->e.in_line = false;
     c->e.line_at++;
@@ -37,7 +38,7 @@ void line_answered(struct engine *e, struct cmd *c, uint64_t needs) {
         a->type = ANSWER_PROBLEM;
         a->problem = (struct problem){.err = ERR_UNAVAILABLE, .detail = STR("There is no memory for this answer"), .retry_after_s = 1};
     }
-    c->e.lines_need = sets_both(e, c->e.lines_need, needs);
+    c->e.lines_need = sets_both(e, c->e.lines_need, needs_of(e, c));
     if (a->type != ANSWER_PROBLEM) {
         size_t from = c->e.lines_text.len;
         buf_str(&c->e.lines_text, buf_view(&a->body));
@@ -61,13 +62,14 @@ static bool line_run(struct engine *e, struct cmd *c, const struct report_line *
         return true;
     }
     step_begin(e);
+    needs_begin(c);
     c->cred = line->has_token ? (struct cred){.kind = CRED_WORKER, .id = line->token_task, .gen = line->token_attempt} : c->line_cred;
     c->task = line->task;
     c->reports = line->report;
     c->report_count = 1;
     c->e.in_line = true;
     if (e->dead) {
-        cmd_refuse(e, c, 0, ERR_UNAVAILABLE, "The store cannot be written any more; the server must be restarted");
+        cmd_refuse(e, c, ERR_UNAVAILABLE, "The store cannot be written any more; the server must be restarted");
     } else if (authenticate(e, c) == GO_ON) {
         cmd_task_report(e, c);
     }
@@ -78,7 +80,7 @@ static bool line_run(struct engine *e, struct cmd *c, const struct report_line *
 
 void line_unread(struct engine *e, struct cmd *c, const char *detail) {
     c->e.in_line = true;
-    cmd_refuse(e, c, 0, ERR_UNAVAILABLE, detail);
+    cmd_refuse(e, c, ERR_UNAVAILABLE, detail);
     cmd_park(c, &e->ready);
 }
 
@@ -126,7 +128,7 @@ void cmd_report_lines(struct engine *e, struct cmd *c) {
     }
     if (c->e.lines_failures &&
         c->e.lines_failures != e->counts.batch_failures + 1) { /* while it was parked: what its first lines changed may be no more */
-        cmd_refuse(e, c, 0, ERR_UNAVAILABLE, "The store could not be written; the outcome is unknown, ask again");
+        cmd_refuse(e, c, ERR_UNAVAILABLE, "The store could not be written; the outcome is unknown, ask again");
         return;
     }
     (void) buf_reserve(&c->e.lines_text, (c->line_count - c->e.line_at) * LINE_ANSWER);
@@ -146,5 +148,8 @@ void cmd_report_lines(struct engine *e, struct cmd *c) {
     c->answer.status = 200;
     c->answer.body = c->e.lines_text;
     c->e.lines_text = (struct buf){0};
-    cmd_answer(e, c, c->e.lines_need);
+    step_begin(e); /* that of each line is in what they need */
+    needs_begin(c);
+    needs_set(e, c, c->e.lines_need);
+    cmd_answer(e, c);
 }

@@ -15,7 +15,7 @@ struct stopped_stream {
 };
 
 cmd_handler cmd_report_lines;
-void line_answered(struct engine *e, struct cmd *c, uint64_t needs);   /* its line is: with what c->answer says */
+void line_answered(struct engine *e, struct cmd *c);                   /* its line is: with what c->answer says */
 void stream_go_on(struct engine *e, struct cmd *c);                    /* the command for which its stream waits is done */
 void line_unread(struct engine *e, struct cmd *c, const char *detail); /* refuses the line that it was parked for, and goes on with the next */
 

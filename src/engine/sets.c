@@ -118,6 +118,10 @@ static bool is_one(const struct engine *e, uint64_t a, uint64_t b) {
     return a == b || (places && set_root(&of->sets, set_at(a)) == set_root(&of->sets, set_at(b)));
 }
 
+static bool stands_on(const struct change_set *set, uint64_t number) {
+    return set->stands_on[0] == number || set->stands_on[1] == number;
+}
+
 uint64_t sets_both(struct engine *e, uint64_t a, uint64_t b) {
     if (a <= e->durable || b <= e->durable) {
         return a > b ? a : b;
@@ -125,8 +129,11 @@ uint64_t sets_both(struct engine *e, uint64_t a, uint64_t b) {
     if (is_one(e, a, b)) {
         return a;
     }
-    uint64_t number = set_batch(a > b ? a : b);
+    uint64_t newer = a > b ? a : b, older = a > b ? b : a, number = set_batch(newer);
     struct batch *of = number == e->open->b.number ? e->open : e->inflight;
+    if (set_at(newer) == SET_ALL || stands_on(&of->sets.list[set_at(newer)], older)) {
+        return newer;
+    }
     if (of->sets.count > SET_ALL / 2) {
         return set_number(number, SET_ALL);
     }

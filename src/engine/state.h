@@ -55,6 +55,7 @@ struct engine {
 
     struct batch *open, *inflight, *spare;
     struct batch *settled;         /* came back with sets that failed, while that is being dealt with */
+    const struct cmd *running;     /* the command that runs */
     uint32_t step;                 /* the set of this step in the open batch, plus 1; 0: it has changed nothing yet */
     uint64_t durable;              /* the last of the sets that are through */
     uint64_t slot, slots_reserved; /* the last that was given to a task, and the bound in storage; no slot is given twice */

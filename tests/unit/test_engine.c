@@ -698,6 +698,150 @@ static void test_engine_time_never_goes_back(void **state) {
     assert_true(t->t.created_at <= now().wall_ms && t->ready <= w.engine->now);
 }
 
+/* ---- what an answer waits for ---- */
+
+/* What the store is asked is answered; the batch that it has is not handed back. */
+static void queries_answered(void) {
+    run();
+    while (w.engine->queries) {
+        memory_store_step(w.store, 0);
+        run();
+    }
+}
+
+static bool has_come(const struct cmd *c) {
+    for (unsigned i = 0; i < w.came_count && i < 8; i++) {
+        if (w.came[i].cmd == c) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A session with two tasks, one of which has just ended; the store has that, and has not said that it is durable. */
+static struct id one_ends(struct str queue) {
+    struct id first = task_made("a", queue), other = task_made("a", STR_NONE);
+    ended(other);
+    run();
+    w.came_count = 0;
+    return first;
+}
+
+static void check_waits(struct cmd *c) {
+    submit(c);
+    queries_answered();
+    assert_false(has_come(c));
+    settle();
+    assert_true(has_come(c));
+}
+
+static struct cmd *of_task(enum cmd_type type, struct id task) {
+    struct cmd *c = by_key(type);
+    c->task = task;
+    c->wait_ms = CMD_NO_WAIT;
+    return c;
+}
+
+static struct cmd *of_session(enum cmd_type type, struct id session) {
+    struct cmd *c = by_key(type);
+    c->session = session;
+    return c;
+}
+
+static struct cmd *list_of(enum cmd_type type) {
+    struct cmd *c = by_key(type);
+    c->list.limit = 10;
+    c->list.state = -1;
+    return c;
+}
+
+static void test_answers_wait_for_what_was_found(void **state) {
+    (void) state;
+    check_waits(of_task(CMD_TASK_GET, one_ends(STR_NONE)));
+    one_ends(STR_NONE);
+    check_waits(of_session(CMD_SESSION_GET, the_session()->s.id));
+    one_ends(STR_NONE);
+    struct cmd *by_name = by_key(CMD_SESSION_CREATE);
+    by_name->session_new.key = STR("a");
+    check_waits(by_name);
+    one_ends(STR_NONE);
+    struct cmd *own = cmd_create(CMD_AUTH, 0);
+    own->cred = (struct cred){.kind = CRED_SESSION, .id = the_session()->s.id, .gen = the_session()->s.gen};
+    check_waits(own);
+    one_ends(STR_NONE);
+    check_waits(watch_of(the_session()->s.id));
+}
+
+static void test_answers_wait_for_what_a_list_shows(void **state) {
+    (void) state;
+    one_ends(STR_NONE);
+    check_waits(list_of(CMD_SESSION_LIST));
+    one_ends(STR_NONE);
+    check_waits(list_of(CMD_TASK_LIST));
+    one_ends(STR("q"));
+    check_waits(list_of(CMD_QUEUE_LIST));
+}
+
+static void test_refusals_wait_for_what_may_be_why(void **state) {
+    (void) state;
+    struct id nowhere = {{1, 2, 3}}, gone = task_made("a", STR_NONE);
+    one_ends(STR_NONE);
+    check_waits(of_task(CMD_TASK_GET, nowhere));
+    one_ends(STR_NONE);
+    check_waits(of_session(CMD_SESSION_GET, nowhere));
+    end_task(gone);
+    settle();
+    delete_task(gone);
+    run();
+    w.came_count = 0;
+    check_waits(of_task(CMD_TASK_GET, gone));
+    assert_int_equal(w.answered->answer.problem.err, ERR_GONE);
+    one_ends(STR_NONE);
+    struct cmd *dead = cmd_create(CMD_AUTH, 0);
+    dead->cred = (struct cred){.kind = CRED_SESSION, .id = the_session()->s.id, .gen = the_session()->s.gen + 1};
+    check_waits(dead);
+}
+
+static struct cmd *cancel_once(struct id task) {
+    struct cmd *c = of_task(CMD_TASK_CANCEL, task);
+    c->idempotency_key = STR("once");
+    c->method = STR("POST");
+    c->path = STR("/cancel");
+    return c;
+}
+
+static void test_answers_wait_for_what_they_changed(void **state) {
+    (void) state;
+    struct id task = task_made("a", STR_NONE);
+    check_waits(of_task(CMD_TASK_CANCEL, task));
+    struct id other = task_made("b", STR_NONE);
+    submit(cancel_once(other));
+    queries_answered();
+    assert_true(task_resident(w.engine, other)->t.cancel_requested);
+    check_waits(cancel_once(other));
+    struct id queued = task_made("c", STR("q"));
+    claim(STR("q"));
+    run();
+    w.came_count = 0;
+    check_waits(of_task(CMD_TASK_GET, queued));
+}
+
+/* Nothing that it reads or changes must be durable. */
+static void test_progress_waits_for_nothing(void **state) {
+    (void) state;
+    struct id quiet = task_made("b", STR_NONE);
+    struct report progress[] = {{.type = REPORT_PROGRESS, .has_current = REPORT_SET, .current = 1},
+                                {.type = REPORT_PROGRESS, .has_current = REPORT_SET, .current = 2}};
+    reported(quiet, progress[0]);
+    settle();
+    one_ends(STR_NONE);
+    struct cmd *c = of_task(CMD_TASK_REPORT, quiet);
+    c->reports = &progress[1];
+    c->report_count = 1;
+    submit(c);
+    assert_true(has_come(c));
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_line_lost_while_next_is_parked, setup, teardown),
@@ -705,6 +849,11 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_line_waits_when_the_store_dies, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_set_that_fails_takes_what_was_built_on_it_and_nothing_else, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_a_claim_takes_from_two_sessions_is_one_set, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_answers_wait_for_what_was_found, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_answers_wait_for_what_a_list_shows, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_refusals_wait_for_what_may_be_why, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_answers_wait_for_what_they_changed, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_progress_waits_for_nothing, setup, teardown),
         cmocka_unit_test_setup_teardown(test_over_quota_while_tasks_end, setup, teardown),
         cmocka_unit_test_setup_teardown(test_heartbeat_counts_after_restart, setup, teardown),
         cmocka_unit_test_setup_teardown(test_output_is_shown_after_a_restart, setup, teardown),
