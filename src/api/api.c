@@ -40,6 +40,10 @@ void api_kick(struct api *a) {
     }
 }
 
+bool call_upgrades(const struct call *call) {
+    return call->r->upgrade_websocket && call->r->method == HTTP_GET;
+}
+
 bool call_needs_engine(const struct call *call) {
     return call->cred.kind != CRED_NONE && call->cred.kind != CRED_KEY && !(call->route->flags & ROUTE_OPEN_SESSIONS);
 }
@@ -221,8 +225,8 @@ static void read_watch(struct call *call, struct cmd *c) {
     }
     c->watch.target = call->route->watch;
     c->watch.page = call->page;
-    c->watch.sse = call->sse;
-    c->watch.websocket = call->r->upgrade_websocket && call->r->method == HTTP_GET;
+    c->watch.outlives_rotation = call->sse;
+    c->watch.end_refused = call_upgrades(call);
 }
 
 /* ---- the request ---- */

@@ -80,6 +80,8 @@ void api_kick(struct api *a);
 struct cmd *call_command(struct call *call, enum cmd_type type) MUST_CHECK;
 /* True if what is wrong must wait until the engine has found the credential alive. */
 bool call_needs_engine(const struct call *call);
+/* It asks for a WebSocket. */
+bool call_upgrades(const struct call *call);
 
 /* ---- auth.c ---- */
 

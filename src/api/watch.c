@@ -166,7 +166,7 @@ void watch_page(void *arg, struct http_request *r, struct buf *body) {
 }
 
 static void count_opened(const struct call *call, const struct cmd *c) {
-    int said = via_parse(query_get(&call->query, "via")), via = said >= 0 ? said : via_usual(c->watch.websocket, c->watch.page);
+    int said = via_parse(query_get(&call->query, "via")), via = said >= 0 ? said : via_usual(call_upgrades(call), c->watch.page);
     atomic_fetch_add_explicit(&call->api->shared->config->via.opened[via], 1, memory_order_relaxed);
 }
 
@@ -183,9 +183,9 @@ void watch_attach(struct api *a, struct call *call, struct cmd *c) {
     struct watching *w = mem_alloc(sizeof *w);
     *w = (struct watching){.api = a, .channel = answer->channel, .tag = answer->start.tag[0]};
     struct watch_start start = {
-        .way = c->watch.websocket ? WATCH_WEBSOCKET
-               : c->watch.page    ? WATCH_PAGE
-                                  : WATCH_SSE,
+        .way = call_upgrades(call) ? WATCH_WEBSOCKET
+               : c->watch.page     ? WATCH_PAGE
+                                   : WATCH_SSE,
         .from = answer->start,
         .user = w,
     };

@@ -35,9 +35,9 @@ static enum step answer_none(struct engine *e, struct cmd *c, int status) {
     return ANSWERED;
 }
 
-/* A stream of the generation just before is told of the rotation instead of refused, so that EventSource lives until the new cookie is there. */
+/* A stream of the generation just before is told of the rotation instead of refused, so that it lives until the new credential is there. */
 static enum step rotated(struct engine *e, struct cmd *c, struct session_entry *s) {
-    bool grace = c->type == CMD_WATCH && c->watch.sse && s->s.state == SESSION_ACTIVE && c->cred.gen + 1 == s->s.gen &&
+    bool grace = c->type == CMD_WATCH && c->watch.outlives_rotation && s->s.state == SESSION_ACTIVE && c->cred.gen + 1 == s->s.gen &&
                  s->s.rotated_at + e->o->rotation_grace > e->now;
     if (!grace) {
         return cred_dead(e, c);
@@ -59,7 +59,7 @@ enum step session_has_ended(struct engine *e, struct cmd *c) {
     if (!s || s->s.state != SESSION_ENDED || (c->type == CMD_SESSION_END && c->cred.kind != CRED_KEY)) {
         return GO_ON; /* ending it again is harmless */
     }
-    if (c->type == CMD_WATCH && !c->watch.websocket) {
+    if (c->type == CMD_WATCH && !c->watch.end_refused) {
         return answer_none(e, c, 204);
     }
     if (c->type == CMD_WATCH) {

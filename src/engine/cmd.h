@@ -102,10 +102,10 @@ enum watch_target { WATCH_OWN_SESSION, WATCH_SESSION, WATCH_TASK };
 struct watch_args {
     enum watch_target target; /* id in cmd.session or cmd.task */
     bool output;
-    bool page; /* a JSON page rather than a stream (no `live`, waits) */
-    bool sse;  /* Server-Sent Events: the grace after a rotation applies */
-    bool websocket;
-    struct str cursor; /* as received; none if there was none */
+    bool page;              /* a JSON page rather than a stream (no `live`, waits) */
+    bool outlives_rotation; /* within the grace its stream is told of a rotation, instead of refused */
+    bool end_refused;       /* that the feed is over is a refusal, not an empty answer */
+    struct str cursor;      /* as received; none if there was none */
 };
 
 /* One line of a stream of reports. */

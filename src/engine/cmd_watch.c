@@ -18,9 +18,9 @@ static void answer_status(struct engine *e, struct cmd *c, int status) {
     cmd_answer(e, c);
 }
 
-/* A feed that has come to its end: 204, and on a WebSocket upgrade 410. */
+/* A feed that has come to its end. */
 static void answer_over(struct engine *e, struct cmd *c, const char *what) {
-    if (c->watch.websocket) {
+    if (c->watch.end_refused) {
         cmd_refuse(e, c, ERR_GONE, what);
     } else {
         answer_status(e, c, 204);

@@ -135,7 +135,8 @@ static void task_new_of(struct cmd *c, const struct recipe *r) {
 }
 
 static void watch_of(struct cmd *c, const struct recipe *r) {
-    c->watch = (struct watch_args){.target = r->target, .output = r->output, .page = r->page, .sse = r->sse, .websocket = !r->page && !r->sse};
+    c->watch = (struct watch_args){
+        .target = r->target, .output = r->output, .page = r->page, .outlives_rotation = r->sse, .end_refused = !r->page && !r->sse};
     if (r->cursor[0]) {
         c->watch.cursor = text(c, "%s", r->cursor);
     }

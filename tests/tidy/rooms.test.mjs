@@ -44,3 +44,9 @@ test('every room of src/ has its rule and its row in docs/architecture.md', () =
     const architecture = readFileSync(`${root}/docs/architecture.md`, 'utf8');
     for (const room of folders) assert.match(architecture, new RegExp(`^\\| \`src/${room}/\` \\|`, 'm'), `src/${room}/ has no row`);
 });
+
+test('by which way somebody watches is the affair of src/api/ alone', () => {
+    const files = filesBelow('src/engine', /\.[ch]$/);
+    assert.ok(files.length > 50, 'the engine was found');
+    assert.deepEqual(files.filter((file) => /websocket|server-sent|eventsource|\bsse\b/i.test(read(file))), []);
+});
