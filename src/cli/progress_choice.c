@@ -103,9 +103,9 @@ static struct counter *counter_continued(struct progress_choice *c, const struct
 
 /* The one that has not been seen for longest makes way. */
 static struct counter *counter_add(struct progress_choice *c, const struct reading *r) {
-    struct counter *k = NULL;
-    for (struct counter *i = c->counters; i < c->counters + COUNTERS_MOST; i++) {
-        bool sooner = !k || (k->used && (!i->used || i->seen < k->seen));
+    struct counter *k = c->counters == c->followed ? c->counters + 1 : c->counters;
+    for (struct counter *i = k + 1; i < c->counters + COUNTERS_MOST; i++) {
+        bool sooner = k->used && (!i->used || i->seen < k->seen);
         k = i != c->followed && sooner ? i : k;
     }
     *k = (struct counter){.used = true, .type = r->type, .nth = r->nth, .born = c->lines};

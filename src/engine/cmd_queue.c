@@ -139,7 +139,7 @@ void cmd_queue_release(struct engine *e, struct cmd *c) {
         refuse_gone(e, c, row);
         return;
     }
-    if (f == ABSENT || !t->t.queue || !str_eqz(c->queue, t->t.queue)) {
+    if (!t || !t->t.queue || !str_eqz(c->queue, t->t.queue)) {
         needs_absence(c);
         cmd_refuse_at(e, c, ERR_NOT_FOUND, STR("/token"), "The token is not of a task of this queue");
         return;
