@@ -23,7 +23,7 @@ static void final_hash(const struct report *r, uint8_t out[32]) {
     buf_printf(&text, "%d %d", (int) r->type, r->retry);
     for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
         buf_printf(&text, " %d:%zu:", parts[i].p != NULL, parts[i].len);
-        if (parts[i].len) {
+        if (parts[i].p) {
             buf_str(&text, parts[i]);
         }
     }
