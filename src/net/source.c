@@ -88,7 +88,7 @@ static struct frame *source_at(const struct source *s) {
     return refill ? refill->frames[s->at] : s->w->feed->entries[s->at].frame;
 }
 
-/* Of what was gone when it opened: output, to one who began from the front. */
+/* Of what was gone when it opened: output, to one who began with a snapshot. */
 static bool is_ghost(const struct watcher *w, const struct frame *frame) {
     uint64_t gone = frame->kind == FRAME_LOG && frame->seq < w->gone_from ? feed_gone_at(w->feed, frame->key) : 0;
     return gone && gone <= w->gone_from;

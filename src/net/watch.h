@@ -83,7 +83,7 @@ void source_passed_live(struct watcher *w);
 /* The refill is used up: the cursor moves to its end. False if it was no refill. */
 bool source_refill_done(struct watcher *w);
 void source_refilled(struct watcher *w, struct frame **frames, size_t count, uint64_t upto, enum refill_result result); /* as watcher_refill */
-void source_restart(struct watcher *w); /* from the front: fresh again; the event is the caller's */
+void source_restart(struct watcher *w); /* begins with a snapshot again; the event is the caller's */
 /* The same frame under the cursor that such a watcher needs to come back with; one reference. NULL: its own is good, or there is no memory for another. */
 struct frame *source_renamed(const struct watcher *w, const struct frame *frame);
 /* A cursor with this number: in the snapshot phase, where its own would not do, it says where that began. */

@@ -532,8 +532,9 @@ int main(int argc, char **argv) {
     }
     end();
     printf("seed %llu: %llu steps, %llu calls (%llu served, %llu abandoned, %llu said again, %llu claims), %llu frames, %llu events read, %llu "
-           "resumed, %llu refills, %llu pages on the way, "
-           "%llu renamed, %llu resets, %llu steps of the clock, %llu failed batches (%llu in part), %llu failed fsyncs, %llu crashes, %llu stops, "
+           "resumed, %llu refills, %llu pages in the snapshot phase, "
+           "%llu events renamed, %llu resets, %llu steps of the clock, %llu failed batches (%llu in part), %llu failed fsyncs, %llu crashes, %llu "
+           "stops, "
            "%llu audits\n",
            (unsigned long long) seed, (unsigned long long) sim.steps, (unsigned long long) sim.calls_made, (unsigned long long) sim.counts.ok,
            (unsigned long long) sim.counts.abandoned, (unsigned long long) sim.counts.replays, (unsigned long long) sim.counts.claims,

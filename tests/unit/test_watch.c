@@ -58,8 +58,8 @@ static void a_fresh_stream_is_state_then_live_then_changes(void **state) {
     server_stop(0);
 }
 
-/* A page may end on the way from the front: its cursor says where that began, and what had gone by then is not needed. */
-static void a_page_on_the_way_says_where_it_began(void **state) {
+/* A page may end in the snapshot phase: its cursor says where that began, and what had gone by then is not needed. */
+static void a_page_in_the_snapshot_phase_says_where_it_began(void **state) {
     (void) state;
     server_start(NULL);
     for (uint64_t seq = 1; seq <= 1001; seq++) {
@@ -112,7 +112,7 @@ static void a_fresh_reader_waits_for_what_had_gone(void **state) {
 }
 
 /* The same for streams, which may be cut off there: each event, and what else has an id, says where the snapshot phase began. */
-static void a_stream_on_the_way_says_where_it_began(void **state) {
+static void a_stream_in_the_snapshot_phase_says_where_it_began(void **state) {
     (void) state;
     server_start(NULL);
     publish(FRAME_STATE, 3, 1, "3");
@@ -904,8 +904,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_fresh_stream_is_state_then_live_then_changes),
         cmocka_unit_test(a_fresh_reader_waits_for_what_had_gone),
-        cmocka_unit_test(a_page_on_the_way_says_where_it_began),
-        cmocka_unit_test(a_stream_on_the_way_says_where_it_began),
+        cmocka_unit_test(a_page_in_the_snapshot_phase_says_where_it_began),
+        cmocka_unit_test(a_stream_in_the_snapshot_phase_says_where_it_began),
         cmocka_unit_test(a_renamed_event_may_be_cut_in_the_middle),
         cmocka_unit_test(a_resumed_stream_begins_behind_its_cursor),
         cmocka_unit_test(who_begins_to_watch_while_the_loop_drains_is_sent_away),
