@@ -311,6 +311,20 @@ void engine_round(unsigned letters, unsigned store_steps) {
     }
 }
 
+/* It had come back, perhaps before then. */
+static bool left_after(const struct session_entry *s, struct id task, uint64_t seq) {
+    const struct gone_entry *g;
+    TAILQ_FOREACH_REVERSE(g, &s->gone, gone_list, link) {
+        if (g->seq <= seq) {
+            return false;
+        }
+        if (id_eq(g->task, task)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 struct id *gone_until(struct id session, uint64_t seq, size_t *ret_count) {
     struct session_entry *s = session_resident(sim.engine, session);
     struct id *ids = mem_alloc((s ? s->gone_count + 1 : 1) * sizeof(*ids));
@@ -318,7 +332,7 @@ struct id *gone_until(struct id session, uint64_t seq, size_t *ret_count) {
     size_t n = 0;
     for (g = s ? TAILQ_FIRST(&s->gone) : NULL; g && g->seq <= seq; g = TAILQ_NEXT(g, link)) {
         const struct task_entry *t = task_resident(sim.engine, g->task);
-        if (!t || t->s != s) {
+        if ((!t || t->s != s) && !left_after(s, g->task, seq)) {
             ids[n++] = g->task;
         }
     }
