@@ -235,6 +235,7 @@ static uint64_t slot_next(struct engine *e) {
         struct store_op *op = batch_op(e, STORE_PUT_META);
         op->name = STR("slots");
         op->data = batch_text(e, buf_view(value));
+        step_stands_on(e, e->slots_set); /* the bound before: sets are stored in any order, and this must stay behind it */
         e->slots_set = step_set(e);
     }
     step_stands_on(e, e->slots_set);
