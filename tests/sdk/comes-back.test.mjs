@@ -2,7 +2,7 @@
 // One scenario for each seed: SDK_SEEDS=1000 runs so many, SDK_SEED=7 that one alone.
 import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
-import { describe, test } from 'node:test';
+import { after, describe, test } from 'node:test';
 import WebSocket from 'ws';
 import { random } from '../browser/lib/pages.mjs';
 import { ok, pause, until } from '../http/lib/client.mjs';
@@ -15,18 +15,28 @@ const STORM = 60; // requests for events in a second of ours: 6 of the module's
 const AT_ONCE = 3;
 const seeds = process.env.SDK_SEED ? [Number(process.env.SDK_SEED)] : Array.from({ length: Number(process.env.SDK_SEEDS ?? 9) }, (_, i) => i + 1);
 
+const ticking = new Set(); // timers that the module has not let go of
+
 /** The module, with timers and a clock of its own. */
 async function hurried() {
     const began = Date.now();
     globalThis.hurried = {
         setTimeout: (fn, ms, ...rest) => setTimeout(fn, ms / SPEED, ...rest),
-        setInterval: (fn, ms, ...rest) => setInterval(fn, ms / SPEED, ...rest),
+        setInterval: (fn, ms, ...rest) => {
+            const timer = setInterval(fn, ms / SPEED, ...rest);
+            ticking.add(timer);
+            return timer;
+        },
+        clearInterval: (timer) => {
+            clearInterval(timer);
+            ticking.delete(timer);
+        },
         Date: { now: () => began + (Date.now() - began) * SPEED },
         WebSocket,
     };
     const source = readFileSync(new URL('../../web/sdk/bowline.js', import.meta.url), 'utf8').replace('POLL_S = 25', 'POLL_S = 1').replaceAll('globalThis.WebSocket', 'WebSocket');
     assert.match(source, /POLL_S = 1;/);
-    return import(`data:text/javascript,${encodeURIComponent(`const { setTimeout, setInterval, Date, WebSocket } = globalThis.hurried;\n${source}`)}`);
+    return import(`data:text/javascript,${encodeURIComponent(`const { setTimeout, setInterval, clearInterval, Date, WebSocket } = globalThis.hurried;\n${source}`)}`);
 }
 const { connect } = await hurried();
 
@@ -151,6 +161,8 @@ class Scenario {
         await this.server?.close();
     }
 }
+
+after(() => until(() => ticking.size === 0, 'the module to let go of its timers'));
 
 describe('comes back', { timeout: 3_600_000, concurrency: AT_ONCE }, () => {
     for (const seed of seeds) {

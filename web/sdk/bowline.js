@@ -581,7 +581,9 @@ class Live {
 
     /** One connection, to its end; throws how it failed. */
     async #read(run, outer) {
+        outer.throwIfAborted();
         const over = new AbortController(), { signal } = over, abort = () => over.abort();
+        const aborted = new Promise((_, reject) => signal.addEventListener('abort', reject));
         let why, last = Date.now(), tick = last, limit = FIRST_BYTE_MS;
         const end = (reason) => {
             why = reason;
@@ -616,7 +618,8 @@ class Live {
         };
         outer.addEventListener('abort', abort);
         try {
-            await (way === 'sse' ? this.#stream(run, signal, hear, heard) : way === 'poll' ? this.#poll(run, signal, hear, heard) : this.#socket(run, signal, hear, heard));
+            await Promise.race([aborted, // whatever the way waits for
+                way === 'sse' ? this.#stream(run, signal, hear, heard) : way === 'poll' ? this.#poll(run, signal, hear, heard) : this.#socket(run, signal, hear, heard)]);
         } catch (error) {
             throw signal.aborted ? why : error;
         } finally {
@@ -674,6 +677,7 @@ class Live {
 
     async #socket(run, signal, hear, heard) {
         const token = await this.#credential(), path = this.#path() + (token ? `&access_token=${encodeURIComponent(token)}` : '');
+        signal.throwIfAborted();
         await new Promise((resolve, reject) => {
             const socket = (run.socket = new WebSocket(this.#base.replace(/^http/, 'ws') + path, 'bowline.v1'));
             let open = false;
