@@ -23,12 +23,12 @@ install_node_modules() {
     fi
 }
 
-run_node_tests() { # files; at_once: how many of them at a time, under: a command that runs them
+run_node_tests() { # files; at_once: how many of them at a time, under: a command that runs them, longest: seconds, so that a file that hangs fails
     local tap status=0 passed failed
     need_file "$@"
     install_node_modules
     tap=$(mktemp)
-    ${under:-} node --test --test-concurrency="${at_once:-3}" --test-reporter=spec --test-reporter-destination=stdout --test-reporter=tap --test-reporter-destination="$tap" "$@" || status=$?
+    timeout --kill-after=30 "${longest:-1800}" ${under:-} node --test --test-concurrency="${at_once:-3}" --test-reporter=spec --test-reporter-destination=stdout --test-reporter=tap --test-reporter-destination="$tap" "$@" || status=$?
     passed=$(tap_count pass "$tap") failed=$(($(tap_count fail "$tap") + $(tap_count cancelled "$tap")))
     rm -f "$tap"
     if [ "$status" -ne 0 ] && [ "$failed" -eq 0 ]; then

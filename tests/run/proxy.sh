@@ -8,4 +8,4 @@ files=("$@")
 if [ ${#files[@]} -eq 0 ]; then
     files=(tests/proxy/*.test.mjs)
 fi
-at_once=2 run_node_tests "${files[@]}"
+at_once=1 run_node_tests "${files[@]}"
