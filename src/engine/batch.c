@@ -158,13 +158,14 @@ static void batch_succeeded(struct engine *e, struct batch *b) {
 
 /* ---- what failed ---- */
 
-static void throw_away(struct engine *e, const struct set_list *sets) {
+static void throw_away(struct engine *e, struct set_list *sets) {
     for (uint32_t i = 0; i < sets->count; i++) {
         struct id id = sets->list[i].session;
         struct session_entry *s = session_resident(e, id);
         if (!sets->list[i].failed || id_is_none(id)) {
             continue;
         }
+        sets->list[i].session = (struct id){0}; /* what is loaded again has no part in it, whatever becomes of its batch */
         if (s && s->user) {
             s->user->stale = true;
         }

@@ -351,6 +351,39 @@ static void test_what_a_claim_takes_from_two_sessions_is_one_set(void **state) {
     assert_true(good > 0 && good < rounds);
 }
 
+static struct session_entry *session_of(struct id task) {
+    const struct task_entry *t = task_resident(w.engine, task);
+    assert_non_null(t);
+    return t->s;
+}
+
+/* A session is loaded again while the batch that no longer has a part for it is with the store: what becomes of that is nothing to it. */
+static void test_a_session_is_thrown_away_once_for_one_failure(void **state) {
+    (void) state;
+    struct id a[3] = {task_made("a", STR_NONE), task_made("a", STR_NONE), task_made("a", STR_NONE)}, other = task_made("c", STR_NONE);
+    unsigned batches = w.batches;
+    ended(a[0]);
+    memory_store_fail_next(w.store, STORE_FAILED);
+    run();
+    ended(a[1]); /* built on it */
+    ended(other);
+    assert_true(memory_store_step(w.store, 1));
+    assert_int_equal(w.batches, batches + 1);
+    run(); /* the next batch goes, and the session is asked for */
+    memory_store_fail_next(w.store, STORE_FAILED);
+    while (!task_resident(w.engine, a[2])) {
+        assert_true(memory_store_step(w.store, 0));
+        run();
+    }
+    const struct session_entry *s = session_of(a[2]);
+    assert_int_equal(w.batches, batches + 1);
+    assert_true(memory_store_step(w.store, 1));
+    assert_int_equal(w.batches, batches + 2);
+    assert_ptr_equal(session_of(a[2]), s);
+    settle();
+    assert_false(has_ended(a[0]) || has_ended(a[1]) || has_ended(other));
+}
+
 /* Tasks end in it again and again, faster than the sweep's turns come. */
 static void test_over_quota_while_tasks_end(void **state) {
     (void) state;
@@ -849,6 +882,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(test_line_waits_when_the_store_dies, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_set_that_fails_takes_what_was_built_on_it_and_nothing_else, setup, teardown),
         cmocka_unit_test_setup_teardown(test_what_a_claim_takes_from_two_sessions_is_one_set, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_a_session_is_thrown_away_once_for_one_failure, setup, teardown),
         cmocka_unit_test_setup_teardown(test_answers_wait_for_what_was_found, setup, teardown),
         cmocka_unit_test_setup_teardown(test_answers_wait_for_what_a_list_shows, setup, teardown),
         cmocka_unit_test_setup_teardown(test_refusals_wait_for_what_may_be_why, setup, teardown),
