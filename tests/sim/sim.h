@@ -188,6 +188,7 @@ struct channel_here { /* of one loop */
     uint64_t number;
     unsigned loop, readers;
     bool dropped;
+    bool lost;         /* one of its readers was told that nothing more is to be had from the store: that goes for all of them */
     struct feed *feed; /* made by the first answer that names it; what comes before is kept */
     struct frame **early;
     size_t early_count;
@@ -225,7 +226,8 @@ struct client {
     uint64_t failures;       /* of the store, when it came */
     struct id *gone;         /* before it came, if it came fresh */
     size_t gone_count;
-    bool lost; /* some output was no longer to be had: the task is no more */
+    uint64_t gone_upto; /* what has a later number has come back since */
+    bool lost;          /* some output was no longer to be had: the task is no more */
 };
 
 enum letter_type { LETTER_SUBMIT, LETTER_ABANDON, LETTER_UNWATCH };

@@ -43,8 +43,8 @@ static unsigned client_number(const struct client *c) {
     return (unsigned) (c - sim.clients);
 }
 
-static bool gone_before(const struct client *c, struct id id) {
-    for (size_t i = 0; i < c->gone_count; i++) {
+static bool gone_before(const struct client *c, struct id id, uint64_t seq) {
+    for (size_t i = 0; i < c->gone_count && seq <= c->gone_upto; i++) {
         if (id_eq(c->gone[i], id)) {
             return true;
         }
@@ -59,7 +59,7 @@ static void see_task(struct client *c, const struct json *j) {
     if (!mine) {
         broken("client %u was shown task %s, which is not its own", client_number(c), name_of(id));
     }
-    if (version <= c->watcher->live_seq && gone_before(c, id)) {
+    if (gone_before(c, id, version)) {
         broken("client %u came fresh and was shown task %s, which had gone before", client_number(c), name_of(id));
     }
     struct seen_task *t = view_get(c, id);
@@ -80,8 +80,9 @@ static void see_output(struct client *c, const struct json *j) {
     uint64_t offset = number_of(j, "offset");
     struct str data = text_of(j, "data");
     bool over = c->target != WATCH_TASK && c->watcher->finishing; /* its tasks go on elsewhere, and it is not told */
-    bool may_jump = sim.options.max_output_per_task < 100000 || (known && known->left) || over || c->lost; /* what is gone is not sent any more */
-    bool ghost = number_of(j, "seq") <= c->watcher->live_seq && gone_before(c, id);
+    bool may_jump = sim.options.max_output_per_task < 100000 || (known && known->left) || over || c->lost ||
+                    c->channel->lost; /* what is gone is not sent any more */
+    bool ghost = gone_before(c, id, number_of(j, "seq"));
     if ((c->target == WATCH_TASK && !id_eq(id, c->id)) || !c->output || ghost) {
         broken("client %u was given output of task %s", client_number(c), name_of(id));
     }
@@ -308,7 +309,9 @@ void client_refilled(struct call *call) {
     }
     c->refill_call = NULL;
     call->client = NULL;
-    c->lost |= a->type == ANSWER_REFILL && a->refill == REFILL_LOST;
+    if (a->type == ANSWER_REFILL && a->refill == REFILL_LOST) {
+        c->lost = c->channel->lost = true;
+    }
     trace("client %u is given %zu frames up to %llu", client_number(c), a->frame_count, (unsigned long long) a->upto);
     source_refilled(c->watcher, a->frames, a->frame_count, a->upto, a->type == ANSWER_REFILL ? a->refill : REFILL_FAILED);
     a->frame_count = 0;
@@ -504,7 +507,8 @@ static void client_attach(struct client *c, struct call *call) {
     c->watcher = mem_alloc(sizeof(*c->watcher));
     source_join(c->watcher, c->channel->feed, &start);
     if (a->start.fresh && c->target != WATCH_TASK) {
-        c->gone = gone_until(c->id, a->start.live_seq, &c->gone_count);
+        c->gone_upto = a->start.live_seq;
+        c->gone = gone_until(c->id, c->gone_upto, &c->gone_count);
     }
     if (c->page) {
         page_open(c->watcher, &start);
