@@ -8,6 +8,7 @@
 #include "engine/kinds.h"
 #include "engine/limits.h"
 #include "engine/load.h"
+#include "engine/look_up.h"
 #include "engine/needs.h"
 #include "engine/query.h"
 #include "engine/queue.h"
@@ -176,7 +177,7 @@ void cmd_task_list(struct engine *e, struct cmd *c) {
             needs_session(e, c, s);
         }
         last = row->id;
-        if ((t && !task_shows(c, t)) || (!t && s)) {
+        if ((t && !task_shows(c, t)) || (!t && (s || task_removed_lately(e, c, row->id)))) {
             continue; /* it has changed, moved or gone since the page was read */
         }
         buf_puts(out, first ? "" : ",");

@@ -61,6 +61,18 @@ static bool negative_valid(const struct engine *e, const struct negative *a, con
     return !r || r->stamp < a->stamp;
 }
 
+bool task_removed_lately(struct engine *e, struct cmd *c, struct id id) {
+    struct load_key k = load_key_of(LOOK_TASK, &id, sizeof(id));
+    const struct tombstone *dead;
+    const struct recent *r;
+    HASH_FIND(hh, e->tombstones, &id, sizeof(id), dead);
+    HASH_FIND(hh, e->recent, &k, sizeof(k), r);
+    if (dead) {
+        needs_set(e, c, dead->set);
+    }
+    return (dead || r) && !task_resident(e, id);
+}
+
 enum found look_up(struct engine *e, struct cmd *c, enum look_up what, const void *key, size_t len) {
     struct load_key k = load_key_of(what, key, len);
     for (unsigned i = 0; i < c->e.negative_count; i++) {

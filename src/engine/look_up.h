@@ -24,6 +24,9 @@ struct recent {
     UT_hash_handle hh;
 };
 
+/* It was removed a short while ago: what a row of the store that was read before says of it is no longer so. False for what is in memory. */
+bool task_removed_lately(struct engine *e, struct cmd *c, struct id id);
+
 enum found find_session(struct engine *e, struct cmd *c, struct id id, struct session_entry **ret) MUST_CHECK;
 /* ABSENT with *ret_gone set if it was: that lives as long as the command runs. */
 enum found find_task(struct engine *e, struct cmd *c, struct id id, struct task_entry **ret, struct tombstone_row **ret_gone) MUST_CHECK;
