@@ -390,7 +390,7 @@ describe('reporting from within', () => {
         const q = queue();
         const t = await task(q);
         const file = join(folder, 'asked');
-        const w = work(q, ['--once'], `trap "" TERM; ${binary} report ask 'Sure?'; echo $? > ${file}`);
+        const w = work(q, ['--once'], `trap "touch ${file}.heard" TERM; ${binary} report ask 'Sure?'; echo $? > ${file}; while [ ! -e ${file}.heard ]; do sleep 0.02; done`);
         await until(async () => (await server.api().look(t)).input_request, 'the question');
         await server.api().post(`/v1/tasks/${t.id}/cancel`);
         assert.equal((await w.ended).code, 5);
