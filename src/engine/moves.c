@@ -39,6 +39,7 @@ void task_hand_over(struct engine *e, struct task_entry *t, struct session_entry
 }
 
 void user_take_waiting(struct engine *e, struct user *u, struct session_entry *into) {
+    user_step_stands_on(e, u); /* another one may have taken them a moment ago */
     for (size_t i = 0; i < u->count; i++) {
         struct session_entry *s = session_resident(e, u->sessions[i].id);
         if (!s || s == into || s->s.state != SESSION_ENDED) {

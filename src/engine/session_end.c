@@ -58,6 +58,9 @@ static void treat_task(struct engine *e, struct task_entry *t, struct session_en
         } else {
             t->t.handover_until = e->now + e->o->handover_wait;
             task_write_now(e, t);
+            if (t->s->user) {
+                user_step_stands_on(e, t->s->user); /* were one of the others active after all, it would wait for nobody */
+            }
         }
     } else if (t->t.on_session_end == END_CANCEL) {
         task_cancel(e, t, STR("session-ended"));

@@ -127,8 +127,7 @@ struct user_session *user_pick(struct engine *e, struct user *u, struct id but, 
     return best;
 }
 
-/* How many sessions the user has is known from all of them. */
-static void stands_on_sessions(struct engine *e, const struct user *u) {
+void user_step_stands_on(struct engine *e, const struct user *u) {
     const struct session_entry *s;
     LIST_FOREACH (s, &u->here, of_user) {
         step_stands_on(e, s->pending);
@@ -200,7 +199,7 @@ enum step user_make_room(struct engine *e, struct cmd *c, struct user *u) {
         struct session_entry *s = session_resident(e, us->id), *target = NULL;
         enum step step = session_end_prepare(e, c, s, &target);
         assert(step == GO_ON); /* all that it looks for is in memory */
-        stands_on_sessions(e, u);
+        user_step_stands_on(e, u);
         session_end(e, s, REASON_LIMIT, target);
         audit(c, "session.ended", s->s.id, (struct id){0}, (struct id){0}, end_reason_name(REASON_LIMIT));
     }

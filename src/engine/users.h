@@ -35,6 +35,8 @@ struct user_session *user_pick(struct engine *e, struct user *u, struct id but, 
 enum step user_make_room(struct engine *e, struct cmd *c, struct user *u) MUST_CHECK;
 /* Loads the ended sessions whose tasks wait for this user. GO_ON, or WAITS. */
 enum step user_waiting_prepare(struct engine *e, struct cmd *c, struct user *u) MUST_CHECK;
+/* What the step does is decided by which sessions the user has, and which of them are active: it stands on what was changed of any of them. */
+void user_step_stands_on(struct engine *e, const struct user *u);
 void users_drop(struct engine *e); /* the engine is going */
 
 #endif

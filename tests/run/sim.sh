@@ -95,6 +95,6 @@ elif [ ${#seeds[@]} -gt 0 ]; then
     run_named "${seeds[@]}"
 else
     echo "fresh seed: $fresh"
-    mapfile -t seeds < <(seq 1 40; printf "%s\n" 9000 114562079 344253792 930001689 930001826 "$fresh")
+    mapfile -t seeds < <(seq 1 40; printf "%s\n" 9000 114562079 344253792 930001689 930001826 940001400 "$fresh")
     run_named "${seeds[@]}"
 fi
